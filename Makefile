@@ -1,0 +1,103 @@
+# Kestrel's daily loop. `make help` lists it; every target does its own set-up.
+# Needs: Python 3.11 or newer, a C compiler, make. All else comes from PyPI into .tools/ and .venv/.
+
+PYTHON ?= python3
+CC ?= cc
+UV := .tools/bin/uv
+BIN := .venv/bin
+PACKAGES := libs/contracts libs/domain libs/chassis libs/testkit simulators services/kernel services/governance \
+            services/venue-gateway services/reconciler services/persistence services/policy cli
+PYPROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES)) libkernel/python/pyproject.toml pyproject.toml
+LIBKERNEL_SOURCES := $(wildcard libkernel/include/lk/*.h libkernel/src/*.c libkernel/src/*.h libkernel/python/*.py \
+                       libkernel/python/src/kestrel_libkernel/*)
+SEED ?= 1
+PYTEST_WORKERS ?= 2
+
+export UV_NO_PROGRESS := 1
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down test test-fast check lint types fmt bench sim gen gen-check lock clean libkernel-test
+
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "; print "Kestrel\n"} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## Everything needed to run and develop, into .venv
+	@echo "Ready. The command is .venv/bin/kestrel; try 'make demo'."
+
+demo: .venv/.ready ## Watch decisions on real prices become orders, fills and rows; ends by itself within 90 s
+	$(BIN)/kestrel demo
+
+up: .venv/.ready ## Start the platform on this machine; Ctrl-C stops it
+	$(BIN)/kestrel up
+
+down: .venv/.ready ## Stop it from elsewhere
+	$(BIN)/kestrel down
+
+test: .venv/.ready libkernel-test ## Every test: unit, property, real NATS and PostgreSQL, crashes
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup
+
+test-fast: .venv/.ready ## Only what needs no server and no process
+	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not integration"
+
+libkernel-test:
+	$(MAKE) -C libkernel test CC=$(CC)
+
+check: .venv/.ready lint types gen-check ## Format, lint, types, contracts, generated code
+
+lint: .venv/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
+	$(BIN)/clang-format --dry-run -Werror libkernel/include/lk/*.h libkernel/src/*.c libkernel/tests/*.c
+
+types: .venv/.ready
+	$(BIN)/mypy $(addsuffix /src,$(PACKAGES)) libkernel/python/src
+
+fmt: .venv/.ready ## Put the code into its one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i libkernel/include/lk/*.h libkernel/src/*.c libkernel/tests/*.c
+
+bench: .venv/.ready ## Benchmarks, one JSON file per area in var/bench/
+	$(BIN)/python -m bench
+
+sim: .venv/.ready ## The simulated world, by seed: make sim SEED=7
+	$(BIN)/kestrel simulate --seed $(SEED)
+
+gen: .venv/.ready ## Generate code from contracts
+	$(BIN)/python tools/generate.py
+
+gen-check: .venv/.ready
+	$(BIN)/python tools/generate.py --check
+
+lock: .tools/.ready ## Pin every dependency with its hashes
+	$(UV) pip compile $(PYPROJECTS) --group build --group dev --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --no-annotate --no-header --quiet -o requirements.lock \
+	  $(foreach p,contracts domain chassis testkit libkernel kernel governance venue-gateway reconciler persistence policy simulators cli,--no-emit-package kestrel-$(p))
+
+clean: ## Remove everything that was built (not var/)
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache
+	$(MAKE) -C libkernel clean
+
+# --- set-up, by stamps -------------------------------------------------------------------------------------------
+
+.tools/.ready: tools/uv.lock.txt
+	$(PYTHON) -c 'import sys; sys.exit("Kestrel needs Python 3.11 or newer; this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tools/uv.lock.txt
+	@touch $@
+
+.venv/.dependencies: requirements.lock .tools/.ready
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@touch $@
+
+.venv/.packages: .venv/.dependencies $(PYPROJECTS)
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	@touch $@
+
+.venv/.libkernel: .venv/.dependencies $(LIBKERNEL_SOURCES)
+	CC=$(CC) $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --reinstall-package kestrel-libkernel ./libkernel/python
+	@touch $@
+
+.venv/.ready: .venv/.packages .venv/.libkernel
+	@touch $@

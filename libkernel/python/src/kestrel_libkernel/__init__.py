@@ -1,0 +1,1 @@
+"""libkernel for Python."""

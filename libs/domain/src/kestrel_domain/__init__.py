@@ -1,0 +1,1 @@
+"""Exact numbers, identifiers, subjects, tokens: imports nothing that does I/O."""

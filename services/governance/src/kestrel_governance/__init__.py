@@ -1,0 +1,1 @@
+"""Risk checks, approvals, tokens, mandates, kill flags."""

@@ -1,0 +1,1 @@
+"""Feeds libkernel from the inbox and writes the journal."""

@@ -1,0 +1,1 @@
+"""Every stream into PostgreSQL, once, hash-chained."""

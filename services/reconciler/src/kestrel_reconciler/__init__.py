@@ -1,0 +1,1 @@
+"""Compares broker truth, machine truth and the ledger; never corrects."""

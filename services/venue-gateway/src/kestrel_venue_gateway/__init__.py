@@ -1,0 +1,1 @@
+"""Carries authorized commands to venues and reports what happened."""

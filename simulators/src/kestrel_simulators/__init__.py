@@ -1,0 +1,1 @@
+"""Brokers that speak the brokers' own protocols, and one matching engine."""
