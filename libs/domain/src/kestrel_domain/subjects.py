@@ -59,7 +59,7 @@ def bead(kind: str, account: str) -> str:
     return f"bead.{checked_id('kind', kind)}.{checked_id('account', account or NO_ACCOUNT)}"
 
 
-def alert(severity: common_pb2.Severity, service: str) -> str:
+def alert(severity: common_pb2.Severity.ValueType, service: str) -> str:
     name = common_pb2.Severity.Name(severity).removeprefix("SEVERITY_").lower()
     return f"alert.{name}.{checked_id('service', service)}"
 

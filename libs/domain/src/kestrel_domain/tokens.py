@@ -112,6 +112,8 @@ def _read(
 ) -> None:
     try:
         decoded = pyseto.decode(Key.new(version=4, purpose="public", key=key.pem), token, implicit_assertion=assertion)
+        if not isinstance(decoded.payload, bytes):
+            raise ValueError("payload is not bytes")
         claims.ParseFromString(decoded.payload)
     except (pyseto.PysetoError, ValueError, DecodeError) as error:
         raise Refused(
