@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
+
 from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
-
 from kestrel_domain import subjects
 
 

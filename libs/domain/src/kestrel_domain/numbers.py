@@ -13,7 +13,6 @@ from decimal import Decimal
 from functools import total_ordering
 
 from kestrel.common.v1 import common_pb2
-
 from kestrel_domain.errors import InvalidRequest
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1

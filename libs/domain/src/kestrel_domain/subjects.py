@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from kestrel.common.v1 import common_pb2
-
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import checked_id, checked_symbol
 

@@ -16,9 +16,9 @@ import pyseto
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import DecodeError
-from kestrel.authority.v1 import authority_pb2
 from pyseto import Key
 
+from kestrel.authority.v1 import authority_pb2
 from kestrel_domain.errors import Refused
 
 TOKEN_LIFETIME_NS = 300 * 1_000_000_000
