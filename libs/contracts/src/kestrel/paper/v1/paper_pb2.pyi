@@ -56,6 +56,7 @@ class PlaceOrderRequest(_message.Message):
     PRICE_FIELD_NUMBER: _builtins.int
     TIME_IN_FORCE_FIELD_NUMBER: _builtins.int
     REDUCE_ONLY_FIELD_NUMBER: _builtins.int
+    STOP_PRICE_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     client_order_id: _builtins.str
     symbol: _builtins.str
@@ -67,6 +68,10 @@ class PlaceOrderRequest(_message.Message):
     def order_qty(self) -> _common_pb2.Decimal: ...
     @_builtins.property
     def price(self) -> _common_pb2.Decimal: ...
+    @_builtins.property
+    def stop_price(self) -> _common_pb2.Decimal:
+        """STOP and STOP_LIMIT: where the order wakes up. A STOP without it takes `price` as its trigger."""
+
     def __init__(
         self,
         *,
@@ -79,10 +84,11 @@ class PlaceOrderRequest(_message.Message):
         price: _common_pb2.Decimal | None = ...,
         time_in_force: _common_pb2.TimeInForce.ValueType = ...,
         reduce_only: _builtins.bool = ...,
+        stop_price: _common_pb2.Decimal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["order_qty", b"order_qty", "price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order_qty", b"order_qty", "price", b"price", "stop_price", b"stop_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_id", b"client_order_id", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "reduce_only", b"reduce_only", "side", b"side", "symbol", b"symbol", "time_in_force", b"time_in_force"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_id", b"client_order_id", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "reduce_only", b"reduce_only", "side", b"side", "stop_price", b"stop_price", "symbol", b"symbol", "time_in_force", b"time_in_force"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -226,6 +232,8 @@ class PaperOrder(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     RECEIVED_AT_NS_FIELD_NUMBER: _builtins.int
+    STOP_PRICE_FIELD_NUMBER: _builtins.int
+    REDUCE_ONLY_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     client_order_id: _builtins.str
     venue_order_id: _builtins.str
@@ -236,6 +244,7 @@ class PaperOrder(_message.Message):
     status: _builtins.str
     """WORKING, FILLED, CANCELED, REJECTED, EXPIRED."""
     received_at_ns: _builtins.int
+    reduce_only: _builtins.bool
     @_builtins.property
     def order_qty(self) -> _common_pb2.Decimal: ...
     @_builtins.property
@@ -244,6 +253,8 @@ class PaperOrder(_message.Message):
     def cum_qty(self) -> _common_pb2.Decimal: ...
     @_builtins.property
     def reason(self) -> _common_pb2.Refusal: ...
+    @_builtins.property
+    def stop_price(self) -> _common_pb2.Decimal: ...
     def __init__(
         self,
         *,
@@ -260,10 +271,12 @@ class PaperOrder(_message.Message):
         status: _builtins.str = ...,
         reason: _common_pb2.Refusal | None = ...,
         received_at_ns: _builtins.int = ...,
+        stop_price: _common_pb2.Decimal | None = ...,
+        reduce_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cum_qty", b"cum_qty", "order_qty", b"order_qty", "price", b"price", "reason", b"reason"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cum_qty", b"cum_qty", "order_qty", b"order_qty", "price", b"price", "reason", b"reason", "stop_price", b"stop_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_id", b"client_order_id", "cum_qty", b"cum_qty", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "reason", b"reason", "received_at_ns", b"received_at_ns", "side", b"side", "status", b"status", "symbol", b"symbol", "time_in_force", b"time_in_force", "venue_order_id", b"venue_order_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_id", b"client_order_id", "cum_qty", b"cum_qty", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "reason", b"reason", "received_at_ns", b"received_at_ns", "reduce_only", b"reduce_only", "side", b"side", "status", b"status", "stop_price", b"stop_price", "symbol", b"symbol", "time_in_force", b"time_in_force", "venue_order_id", b"venue_order_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
