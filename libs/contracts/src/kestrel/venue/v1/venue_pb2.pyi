@@ -126,6 +126,7 @@ class VenueReport(_message.Message):
     BALANCE_FIELD_NUMBER: _builtins.int
     MARK_FIELD_NUMBER: _builtins.int
     FUNDING_FIELD_NUMBER: _builtins.int
+    VENUE_WATERMARK_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """Idempotency key, made from the venue's own identity of the fact; at most 64 characters."""
     account: _builtins.str
@@ -133,6 +134,10 @@ class VenueReport(_message.Message):
     venue_time_ns: _builtins.int
     """Three clocks, kept apart: the venue said, we received; when we committed is the bus's time stamp."""
     received_at_ns: _builtins.int
+    venue_watermark: _builtins.int
+    """All of the venue's events for the account up to this number of its own had been stored in INBOX, or found to be
+    somebody else's, once this report was: where the gateway resumes after a restart.
+    """
     @_builtins.property
     def order(self) -> Global___OrderReport: ...
     @_builtins.property
@@ -162,10 +167,11 @@ class VenueReport(_message.Message):
         balance: Global___Balance | None = ...,
         mark: Global___Mark | None = ...,
         funding: Global___Funding | None = ...,
+        venue_watermark: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "body", b"body", "bust", b"bust", "fill", b"fill", "funding", b"funding", "mark", b"mark", "order", b"order", "settlement", b"settlement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "balance", b"balance", "body", b"body", "bust", b"bust", "fill", b"fill", "funding", b"funding", "mark", b"mark", "order", b"order", "received_at_ns", b"received_at_ns", "report_id", b"report_id", "settlement", b"settlement", "venue", b"venue", "venue_time_ns", b"venue_time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "balance", b"balance", "body", b"body", "bust", b"bust", "fill", b"fill", "funding", b"funding", "mark", b"mark", "order", b"order", "received_at_ns", b"received_at_ns", "report_id", b"report_id", "settlement", b"settlement", "venue", b"venue", "venue_time_ns", b"venue_time_ns", "venue_watermark", b"venue_watermark"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["order", "fill", "bust", "settlement", "balance", "mark", "funding"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
@@ -552,11 +558,14 @@ class Bar(_message.Message):
     START_NS_FIELD_NUMBER: _builtins.int
     INTERVAL_NS_FIELD_NUMBER: _builtins.int
     RECEIVED_AT_NS_FIELD_NUMBER: _builtins.int
+    VENUE_SEQUENCE_FIELD_NUMBER: _builtins.int
     venue: _builtins.str
     start_ns: _builtins.int
     """Start of the bar in the market's own calendar, and its length."""
     interval_ns: _builtins.int
     received_at_ns: _builtins.int
+    venue_sequence: _builtins.int
+    """The venue's own number of this bar: where the gateway resumes after a restart."""
     @_builtins.property
     def instrument(self) -> _common_pb2.Instrument: ...
     @_builtins.property
@@ -582,10 +591,11 @@ class Bar(_message.Message):
         start_ns: _builtins.int = ...,
         interval_ns: _builtins.int = ...,
         received_at_ns: _builtins.int = ...,
+        venue_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "high", b"high", "instrument", b"instrument", "low", b"low", "open", b"open", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "high", b"high", "instrument", b"instrument", "interval_ns", b"interval_ns", "low", b"low", "open", b"open", "received_at_ns", b"received_at_ns", "start_ns", b"start_ns", "venue", b"venue", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "high", b"high", "instrument", b"instrument", "interval_ns", b"interval_ns", "low", b"low", "open", b"open", "received_at_ns", b"received_at_ns", "start_ns", b"start_ns", "venue", b"venue", "venue_sequence", b"venue_sequence", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
