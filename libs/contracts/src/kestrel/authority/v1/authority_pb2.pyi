@@ -346,6 +346,8 @@ class KillFlag(_message.Message):
     EXPIRES_AT_NS_FIELD_NUMBER: _builtins.int
     REARM_PROPOSED_BY_FIELD_NUMBER: _builtins.int
     REARM_PROPOSED_AT_NS_FIELD_NUMBER: _builtins.int
+    REARMED_BY_FIELD_NUMBER: _builtins.int
+    REARMED_AT_NS_FIELD_NUMBER: _builtins.int
     scope: Global___KillScope.ValueType
     target: _builtins.str
     """The venue, account, strategy or symbol; empty for GLOBAL."""
@@ -355,11 +357,16 @@ class KillFlag(_message.Message):
     expires_at_ns: _builtins.int
     """A temporary flag lapses by itself; 0: it does not."""
     rearm_proposed_at_ns: _builtins.int
+    rearmed_at_ns: _builtins.int
     @_builtins.property
     def set_by(self) -> _common_pb2.Actor: ...
     @_builtins.property
     def rearm_proposed_by(self) -> _common_pb2.Actor:
         """The first of the two who re-arm; unset until somebody proposed it."""
+
+    @_builtins.property
+    def rearmed_by(self) -> _common_pb2.Actor:
+        """The second of the two; set only in the bead that records the lowering."""
 
     def __init__(
         self,
@@ -373,10 +380,12 @@ class KillFlag(_message.Message):
         expires_at_ns: _builtins.int = ...,
         rearm_proposed_by: _common_pb2.Actor | None = ...,
         rearm_proposed_at_ns: _builtins.int = ...,
+        rearmed_by: _common_pb2.Actor | None = ...,
+        rearmed_at_ns: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rearm_proposed_by", b"rearm_proposed_by", "set_by", b"set_by"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rearm_proposed_by", b"rearm_proposed_by", "rearmed_by", b"rearmed_by", "set_by", b"set_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at_ns", b"expires_at_ns", "level", b"level", "rearm_proposed_at_ns", b"rearm_proposed_at_ns", "rearm_proposed_by", b"rearm_proposed_by", "reason", b"reason", "scope", b"scope", "set_at_ns", b"set_at_ns", "set_by", b"set_by", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at_ns", b"expires_at_ns", "level", b"level", "rearm_proposed_at_ns", b"rearm_proposed_at_ns", "rearm_proposed_by", b"rearm_proposed_by", "rearmed_at_ns", b"rearmed_at_ns", "rearmed_by", b"rearmed_by", "reason", b"reason", "scope", b"scope", "set_at_ns", b"set_at_ns", "set_by", b"set_by", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
