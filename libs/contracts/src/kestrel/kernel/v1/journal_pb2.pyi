@@ -323,10 +323,15 @@ class EpochStarted(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     LIBKERNEL_VERSION_FIELD_NUMBER: _builtins.int
     ABI_VERSION_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     owner: _builtins.str
     libkernel_version: _builtins.str
     abi_version: _builtins.int
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[_state_pb2.AccountConfiguration]:
+        """Every account of the partition, as it is set up from here on."""
+
     def __init__(
         self,
         *,
@@ -334,10 +339,11 @@ class EpochStarted(_message.Message):
         owner: _builtins.str = ...,
         libkernel_version: _builtins.str = ...,
         abi_version: _builtins.int = ...,
+        accounts: _abc.Iterable[_state_pb2.AccountConfiguration] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abi_version", b"abi_version", "epoch", b"epoch", "libkernel_version", b"libkernel_version", "owner", b"owner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abi_version", b"abi_version", "accounts", b"accounts", "epoch", b"epoch", "libkernel_version", b"libkernel_version", "owner", b"owner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

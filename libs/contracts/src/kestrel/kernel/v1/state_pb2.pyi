@@ -454,6 +454,76 @@ class AccountSnapshot(_message.Message):
 Global___AccountSnapshot: _TypeAlias = AccountSnapshot  # noqa: Y015
 
 @_typing.final
+class AccountConfiguration(_message.Message):
+    """How an account is set up. The kernel's results depend on these figures, so they travel in the journal: a replay
+    uses what was in force, not what a settings file says today.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    MAX_SLOTS_FIELD_NUMBER: _builtins.int
+    SEED_WALLET_FIELD_NUMBER: _builtins.int
+    MAKER_FEE_RATE_FIELD_NUMBER: _builtins.int
+    TAKER_FEE_RATE_FIELD_NUMBER: _builtins.int
+    LEDGER_WARNING_TOLERANCE_FIELD_NUMBER: _builtins.int
+    LEDGER_ERROR_TOLERANCE_FIELD_NUMBER: _builtins.int
+    LEVERAGE_CAP_FIELD_NUMBER: _builtins.int
+    SUBMITTED_TTL_NS_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    venue: _builtins.str
+    currency: _builtins.str
+    environment: _common_pb2.Environment.ValueType
+    max_slots: _builtins.int
+    """Trades at the same time; 1 is the single-slot mode (K02)."""
+    leverage_cap: _builtins.int
+    """Highest venue leverage of an entry (K05)."""
+    submitted_ttl_ns: _builtins.int
+    """How long an entry may stay unanswered before it is STALLED (T09)."""
+    @_builtins.property
+    def seed_wallet(self) -> _common_pb2.Decimal:
+        """Capital until the venue's first balance; unset: none, and entries wait for a balance (K13)."""
+
+    @_builtins.property
+    def maker_fee_rate(self) -> _common_pb2.Decimal:
+        """Fractions of notional: 0.0005 is 5 basis points."""
+
+    @_builtins.property
+    def taker_fee_rate(self) -> _common_pb2.Decimal: ...
+    @_builtins.property
+    def ledger_warning_tolerance(self) -> _common_pb2.Decimal:
+        """From which difference to the venue's balance the ledger status is WARNING, and ERROR (K14)."""
+
+    @_builtins.property
+    def ledger_error_tolerance(self) -> _common_pb2.Decimal: ...
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        venue: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        environment: _common_pb2.Environment.ValueType = ...,
+        max_slots: _builtins.int = ...,
+        seed_wallet: _common_pb2.Decimal | None = ...,
+        maker_fee_rate: _common_pb2.Decimal | None = ...,
+        taker_fee_rate: _common_pb2.Decimal | None = ...,
+        ledger_warning_tolerance: _common_pb2.Decimal | None = ...,
+        ledger_error_tolerance: _common_pb2.Decimal | None = ...,
+        leverage_cap: _builtins.int = ...,
+        submitted_ttl_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_error_tolerance", b"ledger_error_tolerance", "ledger_warning_tolerance", b"ledger_warning_tolerance", "maker_fee_rate", b"maker_fee_rate", "seed_wallet", b"seed_wallet", "taker_fee_rate", b"taker_fee_rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "currency", b"currency", "environment", b"environment", "ledger_error_tolerance", b"ledger_error_tolerance", "ledger_warning_tolerance", b"ledger_warning_tolerance", "leverage_cap", b"leverage_cap", "maker_fee_rate", b"maker_fee_rate", "max_slots", b"max_slots", "seed_wallet", b"seed_wallet", "submitted_ttl_ns", b"submitted_ttl_ns", "taker_fee_rate", b"taker_fee_rate", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountConfiguration: _TypeAlias = AccountConfiguration  # noqa: Y015
+
+@_typing.final
 class PartitionSnapshot(_message.Message):
     """A kernel partition's saved state: one blob of libkernel's per account, and what the service keeps beside it.
     Kept in the snapshot store; restored only when every checksum and digest agrees with the journal.
@@ -468,12 +538,15 @@ class PartitionSnapshot(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     ACCOUNTS_FIELD_NUMBER: _builtins.int
     SAVED_AT_NS_FIELD_NUMBER: _builtins.int
+    NOW_NS_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     journal_sequence: _builtins.int
     journal_hash: _builtins.bytes
     inbox_sequence: _builtins.int
     epoch: _builtins.int
     saved_at_ns: _builtins.int
+    now_ns: _builtins.int
+    """The kernel's time: the latest input's, never going back."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SavedAccount]: ...
     def __init__(
@@ -486,10 +559,11 @@ class PartitionSnapshot(_message.Message):
         epoch: _builtins.int = ...,
         accounts: _abc.Iterable[Global___SavedAccount] | None = ...,
         saved_at_ns: _builtins.int = ...,
+        now_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "epoch", b"epoch", "inbox_sequence", b"inbox_sequence", "journal_hash", b"journal_hash", "journal_sequence", b"journal_sequence", "partition", b"partition", "saved_at_ns", b"saved_at_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "epoch", b"epoch", "inbox_sequence", b"inbox_sequence", "journal_hash", b"journal_hash", "journal_sequence", b"journal_sequence", "now_ns", b"now_ns", "partition", b"partition", "saved_at_ns", b"saved_at_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,11 +579,14 @@ class SavedAccount(_message.Message):
     LIBKERNEL_FIELD_NUMBER: _builtins.int
     STATE_DIGEST_FIELD_NUMBER: _builtins.int
     TRADES_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     libkernel: _builtins.bytes
     state_digest: _builtins.bytes
     @_builtins.property
     def trades(self) -> _containers.RepeatedCompositeFieldContainer[Global___SavedTrade]: ...
+    @_builtins.property
+    def configuration(self) -> Global___AccountConfiguration: ...
     def __init__(
         self,
         *,
@@ -517,10 +594,11 @@ class SavedAccount(_message.Message):
         libkernel: _builtins.bytes = ...,
         state_digest: _builtins.bytes = ...,
         trades: _abc.Iterable[Global___SavedTrade] | None = ...,
+        configuration: Global___AccountConfiguration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "libkernel", b"libkernel", "state_digest", b"state_digest", "trades", b"trades"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "configuration", b"configuration", "libkernel", b"libkernel", "state_digest", b"state_digest", "trades", b"trades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
