@@ -594,24 +594,58 @@ class SetModeRequest(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     DELAY_SCALE_PERMILLE_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
     mode: Global___MatchingMode.ValueType
     seed: _builtins.int
     delay_scale_permille: _builtins.int
     """Multiplies the delays of REALISTIC and ADVERSARIAL (10 to 30 s at 1000); in thousandths."""
+    @_builtins.property
+    def costs(self) -> Global___TradingCosts:
+        """Unset: as they were."""
+
     def __init__(
         self,
         *,
         mode: Global___MatchingMode.ValueType = ...,
         seed: _builtins.int = ...,
         delay_scale_permille: _builtins.int = ...,
+        costs: Global___TradingCosts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_scale_permille", b"delay_scale_permille", "mode", b"mode", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "delay_scale_permille", b"delay_scale_permille", "mode", b"mode", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetModeRequest: _TypeAlias = SetModeRequest  # noqa: Y015
+
+@_typing.final
+class TradingCosts(_message.Message):
+    """What trading costs at this venue, in millionths of the notional."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKER_FEE_PPM_FIELD_NUMBER: _builtins.int
+    MAKER_FEE_PPM_FIELD_NUMBER: _builtins.int
+    SLIPPAGE_PPM_MAX_FIELD_NUMBER: _builtins.int
+    taker_fee_ppm: _builtins.int
+    maker_fee_ppm: _builtins.int
+    slippage_ppm_max: _builtins.int
+    """The most a taker's price slips; each order draws a part of it. INSTANT never slips."""
+    def __init__(
+        self,
+        *,
+        taker_fee_ppm: _builtins.int = ...,
+        maker_fee_ppm: _builtins.int = ...,
+        slippage_ppm_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["maker_fee_ppm", b"maker_fee_ppm", "slippage_ppm_max", b"slippage_ppm_max", "taker_fee_ppm", b"taker_fee_ppm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TradingCosts: _TypeAlias = TradingCosts  # noqa: Y015
 
 @_typing.final
 class SetModeResponse(_message.Message):
