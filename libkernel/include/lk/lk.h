@@ -1,0 +1,704 @@
+/* libkernel: the state of one trading account, as a deterministic machine.
+ *
+ * This header is the manual. A kernel holds one account: a fixed number of slots, each one trade from request to
+ * terminal, and the account's ledger. It is fed one input at a time (a wish, a fact from the venue, or the time) and
+ * answers with an outcome and the events that followed. The same inputs give the same outputs and the same digest,
+ * on any build. It does no I/O, reads no clock, takes no memory after create, uses no floating point, has no globals.
+ *
+ * Numbers     Every amount, price and quantity is an int64 count of units at a decimal scale: prices and quantities of
+ *             an input at the scales the input states, amounts (money) at the account's amount_scale. Nothing saturates,
+ *             nothing wraps: what does not fit is refused as OVERFLOW. Because price_scale + qty_scale may not exceed
+ *             amount_scale, price x quantity is always an exact amount.
+ * Rounding    happens in three places, each against us: a predicted fee (up), the cost of a part of a position (so that
+ *             the realized part is smaller; the last part takes the rest, so a whole trade is exact), and a fill price
+ *             finer than the instrument's price_scale (flagged PRICE_ROUNDED).
+ * Identifiers are 1 to 64 printable characters without blanks, padded with NUL to 64 bytes; empty means: none. Symbols
+ *             likewise, to 32.
+ * Time        UTC nanoseconds since the epoch, in now_ns; it never goes back.
+ * Refusals    An input that a rule refuses is a normal result: status LK_OK, outcome.accepted = 0, a code, the field.
+ *             A refused input changes nothing: the digest stays. What the venue did is never refused because we would
+ *             not have allowed it: a fill after a cancel, an overfill or a bust is folded and flagged by an ANOMALY.
+ * Idempotency Accepted event ids are kept in a window of config.window_count (1024 unless told otherwise), and
+ *             executions, by execution id, in another of the same size. A repeat within it changes nothing and is
+ *             answered DUPLICATE_EVENT. Whole ids are compared, not hashes.
+ * Threads     One at a time per kernel. Kernels share nothing.
+ * Assertions  A broken promise of ours stops the process (LK_ASSERT stays on in production).
+ *
+ * Slots       ENTER takes the free slot that has been free longest. A slot is free when its stage is IDLE or
+ *             TERMINAL_WRITTEN; a trade that is over stays readable in its slot until another takes it, so a fill that
+ *             comes late still finds its order and a settlement its trade. Taking a used slot reports
+ *             TERMINAL_WRITTEN -> IDLE for the old trade, then IDLE -> ENTRY_REQUESTED for the new one.
+ * Routing     A fill belongs to the order with its venue order id, else with its client order id. Only a fill without any
+ *             identity is routed by the stage of the single open slot of its symbol; that is counted and flagged
+ *             ROUTED_BY_STAGE. What matches nothing is UNRESOLVED_SLOT and mutates nothing.
+ * PnL         is leverage-free: realized = direction x (proceeds - cost of what was closed). The entry price shown is the
+ *             volume-weighted mean of all entry fills; what is open is carried at average cost, so that a whole trade
+ *             realizes exactly proceeds - cost, in whatever order its fills arrived. A fill without a price reduces the
+ *             position, books nothing and sets realized_skipped_no_price, until a SETTLEMENT brings the venue's figure.
+ */
+#ifndef LK_LK_H
+#define LK_LK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define LK_API __attribute__((visibility("default"), warn_unused_result))
+#define LK_API_VOID __attribute__((visibility("default")))
+#else
+#define LK_API
+#define LK_API_VOID
+#endif
+
+/* Changes whenever a struct, an enum value or a function of this header does. Compare with lk_abi_version(). */
+#define LK_ABI_VERSION 1u
+/* Changes whenever the saved form does. */
+#define LK_SAVE_VERSION 1u
+
+#define LK_ID_BYTES 64
+#define LK_SYMBOL_BYTES 32
+#define LK_CURRENCY_BYTES 16
+#define LK_DIGEST_BYTES 32
+#define LK_SLOTS_MAX 64u
+#define LK_EXIT_LEGS_MAX 8u
+#define LK_SLOT_EXITS_MAX 4u /* exit orders a slot remembers by identity: the last and the three before it */
+#define LK_WINDOW_MIN 16u
+#define LK_WINDOW_DEFAULT 1024u
+#define LK_WINDOW_MAX 65536u
+/* The most events one input can cause: FLATTEN over all slots is the largest. */
+#define LK_EVENTS_MAX (6u * LK_SLOTS_MAX)
+#define LK_RATE_SCALE 8 /* fee rates: 5 basis points are 50000 */
+#define LK_AVERAGE_PRICE_EXTRA_SCALE 4 /* averages are shown at price_scale + 4, rounded half to even */
+#define LK_NO_SLOT UINT32_MAX
+#define LK_NEVER_NS INT64_MAX /* no deadline */
+
+/* ---------------------------------------------------------------------------------------------------- lists -- */
+/* Each enum, its names and the tests come from one list. Values are stable; new ones are appended. */
+
+#define LK_STATUSES(X) /* what a call returns */                                                                       \
+    X(OK)                                                                                                              \
+    X(INVALID_ARGUMENT) /* a NULL, or a count or kind out of range */                                                  \
+    X(INVALID_CONFIG)                                                                                                  \
+    X(BUFFER_TOO_SMALL)                                                                                                \
+    X(OUT_OF_MEMORY)                                                                                                   \
+    X(INVALID_VERSION)  /* restore: another save version */                                                            \
+    X(INVALID_SIZE)     /* restore: cut short, or too long */                                                          \
+    X(INVALID_CHECKSUM) /* restore: damaged */                                                                         \
+    X(INVALID_STATE)    /* restore: intact bytes that are not a sound state of a kernel with this configuration */
+
+#define LK_INPUT_KINDS(X)                                                                                              \
+    X(NONE)                                                                                                            \
+    X(ENTER)                  /* open a trade */                                                                       \
+    X(EXIT)                   /* leave a trade, in part or whole */                                                    \
+    X(CANCEL)                 /* cancel one order */                                                                   \
+    X(MARK_PRICE)             /* value open positions of a symbol */                                                   \
+    X(TICK)                   /* time passed */                                                                        \
+    X(ORDER)                  /* something learned about an order: order_fact */                                       \
+    X(FILL)                   /* one execution */                                                                      \
+    X(BUST)                   /* the venue takes an execution back */                                                  \
+    X(CORRECTION)             /* the venue restates an execution */                                                    \
+    X(SETTLEMENT)             /* the venue's own realized pnl and/or fee of an execution */                            \
+    X(BALANCE)                /* the account as the venue states it */                                                 \
+    X(FUNDING)                /* a funding payment; positive is received */                                            \
+    X(FLATTEN)                /* leave everything, or what matches strategy and symbol */                              \
+    X(CANCEL_WORKING_ENTRIES) /* cancel entries still at work, all or what matches */                                  \
+    X(FREEZE)                 /* no new entries until UNFREEZE */                                                      \
+    X(UNFREEZE)               /* lifts FREEZE, never the ledger's own freeze */                                        \
+    X(ADOPT)                  /* take a position that the venue holds into a slot */
+
+#define LK_ORDER_FACTS(X)                                                                                              \
+    X(NONE)                                                                                                            \
+    X(SUBMITTING)                                                                                                      \
+    X(ACKNOWLEDGED)                                                                                                    \
+    X(REJECTED)                                                                                                        \
+    X(DENIED)                                                                                                          \
+    X(CANCELED)                                                                                                        \
+    X(EXPIRED)                                                                                                         \
+    X(CANCEL_REJECTED)                                                                                                 \
+    X(IN_DOUBT)                                                                                                        \
+    X(TRADED) /* learned from a FILL; never sent as an order fact */
+
+/* The life of one order. See the table NEXT_LIFE in src/machines.c.
+ *
+ *                SUBMITTING        ACKNOWLEDGED or TRADED     ACKNOWLEDGED again
+ *   REQUESTED -----------> SENT --------------------> ACKED ------------------> WORKING
+ *       `---- DENIED, REJECTED, CANCELED, EXPIRED: the end, from each of them (DENIED: before ACKED only)
+ *
+ * A fill may outrun the acknowledgement, and may come after the end: it is counted, the life stays.
+ */
+#define LK_LIVES(X)                                                                                                    \
+    X(NONE)                                                                                                            \
+    X(REQUESTED) /* decided and journaled */                                                                           \
+    X(SENT)      /* may exist at the venue */                                                                          \
+    X(ACKED)     /* the venue knows it */                                                                              \
+    X(WORKING)   /* the venue said so again: it rests in the book */                                                   \
+    X(CANCELED)                                                                                                        \
+    X(REJECTED)  /* by the venue */                                                                                    \
+    X(DENIED)    /* by the gateway, before it was sent */                                                              \
+    X(EXPIRED)
+
+#define LK_STAGES(X) /* K03; same order as kestrel.kernel.v1.SlotStage, from 1 */                                      \
+    X(NONE)                                                                                                            \
+    X(IDLE)                                                                                                            \
+    X(ENTRY_REQUESTED)                                                                                                 \
+    X(ENTRY_SENT)                                                                                                      \
+    X(ENTRY_ACKED)                                                                                                     \
+    X(ENTRY_WORKING)                                                                                                   \
+    X(PARTIAL_FILL)                                                                                                    \
+    X(POSITION_OPEN)                                                                                                   \
+    X(EXIT_REQUESTED)                                                                                                  \
+    X(EXIT_SENT)                                                                                                       \
+    X(EXIT_ACKED)                                                                                                      \
+    X(EXIT_WORKING)                                                                                                    \
+    X(POSITION_PARTIALLY_CLOSED)                                                                                       \
+    X(POSITION_CLOSED)                                                                                                 \
+    X(ORDER_REJECTED)                                                                                                  \
+    X(EXIT_REJECTED)                                                                                                   \
+    X(TERMINAL_WRITTEN)
+
+#define LK_LIFECYCLES(X) /* T08; same order as kestrel.kernel.v1.Lifecycle; the kernel begins at SUBMITTED */          \
+    X(NONE)                                                                                                            \
+    X(PROPOSED)                                                                                                        \
+    X(APPROVED)                                                                                                        \
+    X(SUBMITTED)                                                                                                       \
+    X(FILLED)                                                                                                          \
+    X(MANAGED)                                                                                                         \
+    X(CLOSED)                                                                                                          \
+    X(CANCELED)                                                                                                        \
+    X(REJECTED)                                                                                                        \
+    X(EXPIRED)                                                                                                         \
+    X(STALLED)
+
+#define LK_SEVERITIES(X) X(NONE) X(INFO) X(WARNING) X(CRITICAL)
+#define LK_SIDES(X) X(NONE) X(BUY) X(SELL)
+#define LK_ORDER_TYPES(X) X(NONE) X(MARKET) X(LIMIT) X(STOP) X(STOP_LIMIT)
+#define LK_TIMES_IN_FORCE(X) X(NONE) X(DAY) X(GTC) X(IOC) X(FOK) X(GTD)
+#define LK_LIQUIDITIES(X) X(NONE) X(MAKER) X(TAKER)
+#define LK_EVENT_KINDS(X) X(NONE) X(COMMAND) X(TRANSITION) X(FILL_BOOKED) X(ANOMALY) X(SETTLED)
+#define LK_COMMANDS(X) X(NONE) X(SUBMIT_ENTRY) X(SUBMIT_EXIT) X(CANCEL)
+#define LK_PNL_SOURCES(X) X(NONE) X(KERNEL_ESTIMATE) X(EXCHANGE)
+#define LK_CAPITAL_SOURCES(X) X(NONE) X(SEED) X(E_ANCHORED) X(K_BRIDGED)
+#define LK_LEDGER_STATUSES(X) X(NONE) X(OK) X(WARNING) X(ERROR)
+#define LK_LEDGER_CAUSES(X) X(NONE) X(FEE) X(FUNDING) X(FOREIGN_ACTIVITY) X(UNSETTLED_FILLS) X(UNEXPLAINED)
+
+/* Diagnostic codes, of outcomes and of anomalies: name, severity, what it means. */
+#define LK_CODES(X)                                                                                                    \
+    X(OK, INFO, "done")                                                                                                \
+    X(DUPLICATE_EVENT, INFO, "an event or execution with this id was applied before")                                  \
+    X(INVALID_INTENT, WARNING, "the request could never be right; the field says where")                               \
+    X(INVALID_EVENT, WARNING, "the fact is malformed; the field says where")                                           \
+    X(UNRESOLVED_SLOT, WARNING, "no slot has this order, trade or symbol")                                             \
+    X(NO_OPEN_POSITION, WARNING, "the trade has nothing open to leave")                                                \
+    X(SLOT_BUSY, WARNING, "no slot is free, or the trade is in one already")                                           \
+    X(ILLEGAL_TRANSITION, WARNING, "the order's life has no entry for this fact")                                      \
+    X(ENTRY_FROZEN, WARNING, "entries are frozen on this account")                                                     \
+    X(OVERFLOW, WARNING, "a figure would not fit 64 bits")                                                             \
+    X(EXIT_PENDING, INFO, "an exit order of this trade is at work already")                                            \
+    X(ENTRY_EXPIRED, WARNING, "the entry's permission had expired")                                                    \
+    X(NO_WORKING_ORDER, INFO, "the order is not at work, so there is nothing to cancel")                               \
+    X(CANCEL_PENDING, INFO, "the order's cancel was requested already")                                                \
+    X(UNKNOWN_EXECUTION, WARNING, "no execution with this id in the window")                                           \
+    X(BALANCE_WITHOUT_WALLET, INFO, "a frame without a positive wallet is dropped")                                    \
+    X(BALANCE_STALE, INFO, "an older account frame than the last one")                                                 \
+    X(TIME_REVERSED, WARNING, "now_ns is before the last input's")                                                     \
+    X(ROUTED_BY_STAGE, INFO, "a fill without identity was routed by the slot's stage")                                 \
+    X(LATE_FILL, WARNING, "a fill after the order's end was counted")                                                  \
+    X(OVERFILL, CRITICAL, "more was filled than ordered, or than was open")                                            \
+    X(FILL_WITHOUT_PRICE, WARNING, "an exit fill had no price, or its entry had none: nothing was booked for it")      \
+    X(ENTRY_BASIS_MISSING, WARNING, "an entry fill had no price; no mark stands in for it")                            \
+    X(PRICE_ROUNDED, INFO, "a fill price finer than the instrument's was rounded against us")                          \
+    X(SIDE_MISMATCH, CRITICAL, "the fill's side is not its order's; the order's side was used")                        \
+    X(EXIT_SIZE_REPAIRED, INFO, "the asked size was malformed or above what remains; what remains is used")            \
+    X(EXIT_EXCEEDS_POSITION, WARNING, "an exit at work could close more than is open; its rest is canceled")           \
+    X(ORDER_STALLED, CRITICAL, "sent, and unanswered for too long; a person decides")                                  \
+    X(ORDER_IN_DOUBT, CRITICAL, "the answer was lost; it may be at the venue")                                         \
+    X(FILL_BUSTED, CRITICAL, "the venue took an execution back")                                                       \
+    X(FILL_CORRECTED, CRITICAL, "the venue restated an execution")                                                     \
+    X(SETTLEMENT_DIFFERS, WARNING, "the venue's realized pnl differs from the estimate; the estimate stays")           \
+    X(LEDGER_WARNING, WARNING, "our ledger and the venue's wallet differ a little, or cannot be compared yet")         \
+    X(LEDGER_ERROR, CRITICAL, "our ledger and the venue's wallet differ; entries are frozen")                          \
+    X(LEDGER_RESTORED, INFO, "our ledger and the venue's wallet agree again")                                          \
+    X(VENUE_REJECTED, WARNING, "the venue refused an order")                                                           \
+    X(GATEWAY_DENIED, WARNING, "the gateway refused an order before sending it")
+
+/* Fields that a refusal can name. */
+#define LK_FIELDS(X)                                                                                                   \
+    X(NONE)                                                                                                            \
+    X(EVENT_ID)                                                                                                        \
+    X(TRADE_ID)                                                                                                        \
+    X(CLIENT_ORDER_ID)                                                                                                 \
+    X(VENUE_ORDER_ID)                                                                                                  \
+    X(EXECUTION_ID)                                                                                                    \
+    X(SYMBOL)                                                                                                          \
+    X(STRATEGY)                                                                                                        \
+    X(CURRENCY)                                                                                                        \
+    X(SIDE)                                                                                                            \
+    X(ORDER_TYPE)                                                                                                      \
+    X(TIME_IN_FORCE)                                                                                                   \
+    X(ORDER_FACT)                                                                                                      \
+    X(LIQUIDITY)                                                                                                       \
+    X(PRICE_SCALE)                                                                                                     \
+    X(QTY_SCALE)                                                                                                       \
+    X(FLAGS)                                                                                                           \
+    X(LEVERAGE)                                                                                                        \
+    X(QTY)                                                                                                             \
+    X(PRICE)                                                                                                           \
+    X(STOP_PRICE)                                                                                                      \
+    X(TARGET_PRICE)                                                                                                    \
+    X(REFERENCE_PRICE)                                                                                                 \
+    X(AMOUNT)                                                                                                          \
+    X(AVAILABLE)                                                                                                       \
+    X(FEE)                                                                                                             \
+    X(EXPIRES_AT_NS)                                                                                                   \
+    X(NOW_NS)                                                                                                          \
+    X(TICK_UNITS)                                                                                                      \
+    X(LOT_UNITS)                                                                                                       \
+    X(MULTIPLIER)                                                                                                      \
+    X(EXIT_LEG_BPS)                                                                                                    \
+    X(EXECUTION_WATERMARK)                                                                                             \
+    X(VENUE_SEQUENCE)
+
+#define LK_X(name) LK_STATUS_##name,
+typedef enum { LK_STATUSES(LK_X) LK_STATUS_COUNT } lk_status_t;
+#undef LK_X
+#define LK_X(name) LK_INPUT_##name,
+typedef enum { LK_INPUT_KINDS(LK_X) LK_INPUT_COUNT } lk_input_kind_t;
+#undef LK_X
+#define LK_X(name) LK_FACT_##name,
+typedef enum { LK_ORDER_FACTS(LK_X) LK_FACT_COUNT } lk_order_fact_t;
+#undef LK_X
+#define LK_X(name) LK_LIFE_##name,
+typedef enum { LK_LIVES(LK_X) LK_LIFE_COUNT } lk_life_t;
+#undef LK_X
+#define LK_X(name) LK_STAGE_##name,
+typedef enum { LK_STAGES(LK_X) LK_STAGE_COUNT } lk_stage_t;
+#undef LK_X
+#define LK_X(name) LK_LIFECYCLE_##name,
+typedef enum { LK_LIFECYCLES(LK_X) LK_LIFECYCLE_COUNT } lk_lifecycle_t;
+#undef LK_X
+#define LK_X(name) LK_SEVERITY_##name,
+typedef enum { LK_SEVERITIES(LK_X) LK_SEVERITY_COUNT } lk_severity_t;
+#undef LK_X
+#define LK_X(name) LK_SIDE_##name,
+typedef enum { LK_SIDES(LK_X) LK_SIDE_COUNT } lk_side_t;
+#undef LK_X
+#define LK_X(name) LK_ORDER_TYPE_##name,
+typedef enum { LK_ORDER_TYPES(LK_X) LK_ORDER_TYPE_COUNT } lk_order_type_t;
+#undef LK_X
+#define LK_X(name) LK_TIME_IN_FORCE_##name,
+typedef enum { LK_TIMES_IN_FORCE(LK_X) LK_TIME_IN_FORCE_COUNT } lk_time_in_force_t;
+#undef LK_X
+#define LK_X(name) LK_LIQUIDITY_##name,
+typedef enum { LK_LIQUIDITIES(LK_X) LK_LIQUIDITY_COUNT } lk_liquidity_t;
+#undef LK_X
+#define LK_X(name) LK_EVENT_##name,
+typedef enum { LK_EVENT_KINDS(LK_X) LK_EVENT_COUNT } lk_event_kind_t;
+#undef LK_X
+#define LK_X(name) LK_COMMAND_##name,
+typedef enum { LK_COMMANDS(LK_X) LK_COMMAND_COUNT } lk_command_t;
+#undef LK_X
+#define LK_X(name) LK_PNL_SOURCE_##name,
+typedef enum { LK_PNL_SOURCES(LK_X) LK_PNL_SOURCE_COUNT } lk_pnl_source_t;
+#undef LK_X
+#define LK_X(name) LK_CAPITAL_SOURCE_##name,
+typedef enum { LK_CAPITAL_SOURCES(LK_X) LK_CAPITAL_SOURCE_COUNT } lk_capital_source_t;
+#undef LK_X
+#define LK_X(name) LK_LEDGER_##name,
+typedef enum { LK_LEDGER_STATUSES(LK_X) LK_LEDGER_COUNT } lk_ledger_status_t;
+#undef LK_X
+#define LK_X(name) LK_LEDGER_CAUSE_##name,
+typedef enum { LK_LEDGER_CAUSES(LK_X) LK_LEDGER_CAUSE_COUNT } lk_ledger_cause_t;
+#undef LK_X
+#define LK_X(name, severity, text) LK_CODE_##name,
+typedef enum { LK_CODES(LK_X) LK_CODE_COUNT } lk_code_t;
+#undef LK_X
+#define LK_X(name) LK_FIELD_##name,
+typedef enum { LK_FIELDS(LK_X) LK_FIELD_COUNT } lk_field_t;
+#undef LK_X
+
+/* ---------------------------------------------------------------------------------------------------- words -- */
+
+typedef struct {
+    char text[LK_ID_BYTES];
+} lk_id_t;
+typedef struct {
+    char text[LK_SYMBOL_BYTES];
+} lk_symbol_t;
+typedef struct {
+    char text[LK_CURRENCY_BYTES];
+} lk_currency_t;
+/* One struct per meaning, so that the compiler refuses to add a price to a quantity. */
+typedef struct {
+    int64_t units;
+} lk_price_t; /* 10^-price_scale quote per base */
+typedef struct {
+    int64_t units;
+} lk_qty_t; /* 10^-qty_scale base */
+typedef struct {
+    int64_t units;
+} lk_amount_t; /* 10^-amount_scale of the account's currency, signed */
+typedef struct {
+    int64_t units;
+} lk_average_price_t; /* 10^-(price_scale + 4) */
+
+typedef struct lk_kernel lk_kernel_t; /* opaque; made by lk_kernel_create, freed by lk_kernel_destroy */
+
+/* --------------------------------------------------------------------------------------------------- config -- */
+
+/* All that shapes a kernel's answers beside its inputs. It is part of the state: saved, and in the digest. */
+typedef struct {
+    uint32_t abi_version;  /* LK_ABI_VERSION */
+    uint32_t slot_count;   /* 1 to LK_SLOTS_MAX */
+    uint32_t window_count; /* event ids and executions kept; a power of two, LK_WINDOW_MIN to LK_WINDOW_MAX */
+    uint32_t leverage_max; /* 1 or more: the venue's cap; a higher request is refused */
+    uint32_t amount_scale; /* 0 to 12 */
+    uint32_t reserved;     /* 0 */
+    int64_t maker_fee_rate; /* 10^-LK_RATE_SCALE of notional; may be negative (a rebate) */
+    int64_t taker_fee_rate;
+    int64_t ack_timeout_ns;             /* SENT without an answer this long is STALLED; > 0 */
+    lk_amount_t seed_capital;           /* published until the first BALANCE; >= 0 */
+    lk_amount_t ledger_tolerance;       /* |K - E| up to this is OK */
+    lk_amount_t ledger_error_tolerance; /* above ledger_tolerance and up to this: WARNING; above: ERROR */
+    lk_amount_t settlement_tolerance;   /* |estimate - venue's realized| above this is SETTLEMENT_DIFFERS */
+    lk_id_t account;
+    lk_currency_t currency;
+} lk_config_t;
+
+/* ---------------------------------------------------------------------------------------------------- input -- */
+
+#define LK_HAS_QTY 0x01u       /* qty is stated (EXIT; elsewhere qty is required) */
+#define LK_HAS_PRICE 0x02u     /* price is stated */
+#define LK_HAS_STOP 0x04u      /* stop_price is stated */
+#define LK_HAS_TARGET 0x08u    /* target_price is stated */
+#define LK_HAS_REFERENCE 0x10u /* reference_price is stated */
+#define LK_HAS_FEE 0x20u       /* fee is stated */
+#define LK_HAS_AMOUNT 0x40u    /* amount is stated (SETTLEMENT; elsewhere amount is required) */
+#define LK_HAS_AVAILABLE 0x80u /* available is stated */
+#define LK_FLAGS_ALL 0xFFu
+
+/* One input, flat: each kind reads the fields it names and ignores the others. All kinds need now_ns; all but TICK
+ * and MARK_PRICE an event_id, the idempotency key, unique over all kinds.
+ *
+ * ENTER        event_id, trade_id, client_order_id, symbol, side, order_type, time_in_force, qty > 0 in whole lots,
+ *              price in whole ticks (limit orders) [HAS_PRICE], stop, target, reference price [flags], leverage,
+ *              expires_at_ns (0: does not lapse), instrument (version, scales, tick, lot, multiplier, currency),
+ *              strategy, exit_leg_bps
+ * EXIT         trade_id, client_order_id (of the exit order to be sent), qty [HAS_QTY; else the next leg],
+ *              order_type (NONE: MARKET), time_in_force (NONE: DAY), price [HAS_PRICE]
+ * CANCEL       client_order_id
+ * MARK_PRICE   symbol, price
+ * TICK         nothing more
+ * ORDER        order_fact, client_order_id and/or venue_order_id
+ * FILL         execution_id, client_order_id and/or venue_order_id (or, without both, symbol), side, qty > 0, price
+ *              [HAS_PRICE; without: the venue gave none], fee [HAS_FEE; positive is paid], liquidity
+ * BUST         execution_id
+ * CORRECTION   execution_id, and qty, price [HAS_PRICE], fee [HAS_FEE] as restated
+ * SETTLEMENT   execution_id, amount [HAS_AMOUNT] the venue's realized pnl, fee [HAS_FEE]
+ * BALANCE      amount = wallet, available [HAS_AVAILABLE], venue_sequence (0: none), execution_watermark (0: all
+ *              executions before this frame in the order of inputs are in the wallet; n: only the first n of this
+ *              account's executions that the kernel was told of, counted from create)
+ * FUNDING      amount, symbol (empty: the account's)
+ * FLATTEN      client_order_id = the root of the exits' ids, at most 60 characters: slot 7 gets "<root>-07";
+ *              strategy, symbol (empty: all)
+ * CANCEL_WORKING_ENTRIES, FREEZE, UNFREEZE   strategy, symbol (the first only; empty: all)
+ * ADOPT        trade_id, symbol, instrument, qty signed (negative is short), price = average price, leverage, strategy
+ */
+typedef struct {
+    uint8_t kind;          /* lk_input_kind_t */
+    uint8_t order_fact;    /* lk_order_fact_t */
+    uint8_t side;          /* lk_side_t: what the order does: a short trade enters with SELL */
+    uint8_t order_type;    /* lk_order_type_t */
+    uint8_t time_in_force; /* lk_time_in_force_t */
+    uint8_t liquidity;     /* lk_liquidity_t; NONE is charged as TAKER */
+    uint8_t price_scale;   /* of every price in this input; ENTER, ADOPT: also the instrument's */
+    uint8_t qty_scale;     /* of qty; ENTER, ADOPT: also the instrument's */
+    uint32_t flags;        /* LK_HAS_... */
+    uint32_t leverage;
+    int64_t now_ns;    /* the kernel's time: never before the last input's */
+    uint64_t sequence; /* of the input in its journal; stamped on the account as event_sequence */
+    lk_qty_t qty;
+    lk_price_t price;
+    lk_price_t stop_price;
+    lk_price_t target_price;
+    lk_price_t reference_price; /* what the decision was taken at; never a fill price */
+    lk_amount_t amount;
+    lk_amount_t available;
+    lk_amount_t fee;
+    int64_t expires_at_ns;
+    uint64_t venue_sequence;
+    uint64_t execution_watermark;
+    int64_t tick_units;
+    int64_t lot_units;
+    int64_t multiplier;
+    uint32_t instrument_version;
+    uint32_t reserved;                     /* 0 */
+    uint16_t exit_leg_bps[LK_EXIT_LEGS_MAX]; /* shares of what remains at each leg, in 1/10000; all 0: one leg */
+    lk_id_t event_id;
+    lk_id_t trade_id;
+    lk_id_t client_order_id;
+    lk_id_t venue_order_id;
+    lk_id_t execution_id;
+    lk_id_t strategy;
+    lk_symbol_t symbol;
+    lk_currency_t currency;
+} lk_input_t;
+
+/* --------------------------------------------------------------------------------------------------- output -- */
+
+/* The answer to an input (K01). */
+typedef struct {
+    uint8_t accepted;        /* 1: applied; 0: refused, and nothing has changed */
+    uint8_t severity;        /* lk_severity_t */
+    uint8_t account_changed; /* 1: the account view may differ from before */
+    uint8_t reserved;        /* 0 */
+    uint32_t code;           /* lk_code_t */
+    uint32_t field;          /* lk_field_t that a refusal is about, else NONE */
+    uint32_t slot_index;     /* or LK_NO_SLOT */
+    int64_t value;           /* the refused field's number; 0 for a text */
+    uint64_t changed_slots;  /* bit i: the view of slot i may differ from before */
+    uint32_t event_first;    /* index of this input's first event in the events buffer */
+    uint32_t event_count;
+    lk_id_t trade_id; /* of the slot concerned; empty when none */
+} lk_outcome_t;
+
+#define LK_EVENT_IS_EXIT 0x01u          /* FILL_BOOKED, SETTLED: of an exit order */
+#define LK_EVENT_ROUTED_BY_STAGE 0x02u  /* FILL_BOOKED */
+#define LK_EVENT_HAS_PRICE 0x04u        /* price is stated */
+#define LK_EVENT_FEE_PREDICTED 0x08u    /* FILL_BOOKED: fee is our prediction */
+#define LK_EVENT_BUSTED 0x10u           /* FILL_BOOKED: the fill was taken back: figures are those reversed, negated */
+
+/* One thing that followed from an input. What a kind does not name is 0.
+ *
+ * COMMAND      command, client_order_id, venue_order_id (where known), trade_id, side, order_type, time_in_force,
+ *              leverage, qty = order qty, price [HAS_PRICE], open_qty (SUBMIT_EXIT: what is open of the trade, unsigned),
+ *              expires_at_ns (SUBMIT_ENTRY)
+ * TRANSITION   trade_id, from_stage, to_stage, from_lifecycle, to_lifecycle, qty = requested qty, filled_qty (of the
+ *              entry order). When only the lifecycle moved, from_stage == to_stage.
+ * FILL_BOOKED  execution_id, client_order_id, venue_order_id, trade_id, side, qty = last qty, price [HAS_PRICE], fee as
+ *              booked, realized_pnl that this fill booked, flags
+ * ANOMALY      code, severity, trade_id, client_order_id, execution_id, where known
+ * SETTLED      execution_id, client_order_id, trade_id, realized_pnl and fee added by the settlement
+ */
+typedef struct {
+    uint8_t kind; /* lk_event_kind_t */
+    uint8_t command;
+    uint8_t severity;
+    uint8_t flags; /* LK_EVENT_... */
+    uint8_t from_stage;
+    uint8_t to_stage;
+    uint8_t from_lifecycle;
+    uint8_t to_lifecycle;
+    uint8_t side;
+    uint8_t order_type;
+    uint8_t time_in_force;
+    uint8_t price_scale; /* of price */
+    uint8_t qty_scale;   /* of qty, filled_qty, open_qty */
+    uint8_t reserved[3]; /* 0 */
+    uint32_t code;
+    uint32_t slot_index; /* or LK_NO_SLOT */
+    uint32_t leverage;
+    uint32_t reserved_2; /* 0 */
+    lk_qty_t qty;
+    lk_qty_t filled_qty;
+    lk_qty_t open_qty;
+    lk_price_t price;
+    lk_amount_t fee;
+    lk_amount_t realized_pnl;
+    int64_t expires_at_ns;
+    lk_id_t trade_id;
+    lk_id_t client_order_id;
+    lk_id_t venue_order_id;
+    lk_id_t execution_id;
+} lk_event_t;
+
+/* ---------------------------------------------------------------------------------------------------- views -- */
+
+/* One order. Facts; is_filled and average_price are computed. */
+typedef struct {
+    uint8_t life;      /* lk_life_t; NONE: there is no such order */
+    uint8_t is_filled; /* nothing is left of it */
+    uint8_t in_doubt;
+    uint8_t cancel_pending;
+    uint8_t side;
+    uint8_t order_type;
+    uint8_t time_in_force;
+    uint8_t has_price;
+    uint8_t has_average_price; /* 0 before the first priced fill */
+    uint8_t is_stalled;
+    uint8_t reserved[6];
+    lk_qty_t order_qty;
+    lk_qty_t cum_qty;
+    lk_price_t price;
+    lk_average_price_t average_price;
+    int64_t submitted_at_ns; /* when it was SENT; 0 before */
+    lk_id_t client_order_id;
+    lk_id_t venue_order_id;
+} lk_order_view_t;
+
+/* One slot, whole: the trade in it, or the last one that was. */
+typedef struct {
+    uint32_t slot_index;
+    uint8_t stage;     /* lk_stage_t */
+    uint8_t lifecycle; /* lk_lifecycle_t */
+    uint8_t is_free;   /* an ENTER may take it */
+    uint8_t is_adopted;
+    uint8_t pnl_source; /* lk_pnl_source_t */
+    uint8_t realized_skipped_no_price;
+    uint8_t entry_basis_missing;
+    uint8_t has_entry_price;
+    uint8_t has_mark;
+    uint8_t has_stop_price;
+    uint8_t has_target_price;
+    uint8_t has_reference_price;
+    uint8_t price_scale; /* of prices; averages at 4 more */
+    uint8_t qty_scale;
+    uint8_t is_overfilled;
+    uint8_t has_anomaly; /* a fact was flagged on this trade: a break is open */
+    uint32_t leverage;
+    uint32_t instrument_version;
+    uint32_t active_leg_index; /* the exit leg that comes next, from 0 */
+    uint32_t exit_order_count; /* exit orders so far */
+    uint32_t reserved;
+    int64_t tick_units;
+    int64_t lot_units;
+    int64_t multiplier;
+    lk_qty_t qty;       /* signed position: negative is short */
+    lk_qty_t entry_qty; /* filled by the entry */
+    lk_qty_t exit_qty;  /* filled by exits */
+    lk_average_price_t entry_price;
+    lk_amount_t realized_pnl; /* gross of fees */
+    lk_amount_t unrealized_pnl;
+    lk_amount_t fees;           /* paid is positive; predictions included */
+    lk_amount_t predicted_fees; /* of it, not yet stated by the venue */
+    lk_price_t mark;
+    lk_price_t stop_price;
+    lk_price_t target_price;
+    lk_price_t reference_price;
+    int64_t requested_at_ns;
+    int64_t opened_at_ns; /* first entry fill; 0 before */
+    int64_t closed_at_ns; /* terminal; 0 before */
+    int64_t expires_at_ns;
+    uint64_t trade_sequence; /* trades of this account, counted from 1; 0: the slot was never used */
+    uint16_t exit_leg_bps[LK_EXIT_LEGS_MAX];
+    lk_id_t trade_id;
+    lk_id_t strategy;
+    lk_symbol_t symbol;
+    lk_currency_t currency;
+    lk_order_view_t entry;
+    lk_order_view_t exit; /* the exit order at work, or the last one */
+} lk_slot_view_t;
+
+#define LK_FREEZE_OPERATOR 0x01u
+#define LK_FREEZE_LEDGER 0x02u
+
+/* The account, whole (K15). */
+typedef struct {
+    uint64_t event_sequence; /* of the last accepted input */
+    int64_t now_ns;
+    int64_t next_deadline_ns; /* send a TICK then; LK_NEVER_NS: none */
+    uint32_t slot_count;
+    uint32_t open_slot_count; /* slots that are not free */
+    uint32_t amount_scale;
+    uint8_t capital_source; /* lk_capital_source_t */
+    uint8_t ledger_status;  /* lk_ledger_status_t */
+    uint8_t ledger_cause;   /* lk_ledger_cause_t */
+    uint8_t freeze_flags;   /* LK_FREEZE_...; not 0: no entries */
+    lk_amount_t capital;    /* wallet at the last anchor + what we booked since */
+    lk_amount_t equity;     /* capital + unrealized */
+    lk_amount_t realized_pnl;
+    lk_amount_t unrealized_pnl;
+    lk_amount_t fees;
+    lk_amount_t predicted_fees; /* of fees: not yet stated by the venue */
+    lk_amount_t funding;
+    lk_amount_t wallet; /* as the venue last said */
+    lk_amount_t available;
+    lk_amount_t ledger_delta;     /* wallet - what we expected, at the last comparison */
+    lk_amount_t gross_exposure;   /* sum of |position| at its mark, else at its cost */
+    lk_amount_t working_exposure; /* what working entries may still add, at limit, reference or mark */
+    uint64_t trade_count;
+    uint64_t execution_count;         /* executions booked; compare BALANCE.execution_watermark */
+    uint64_t fills_routed_by_stage_count;
+    uint64_t anomaly_count;
+    lk_id_t account;
+    lk_currency_t currency;
+} lk_account_view_t;
+
+#define LK_STATIC_SIZE(type, size) _Static_assert(sizeof(type) == (size), "the ABI: sizeof " #type)
+#define LK_STATIC_OFFSET(type, field, at) _Static_assert(offsetof(type, field) == (at), "the ABI: " #type "." #field)
+
+/* ------------------------------------------------------------------------------------------------ functions -- */
+
+/* LK_ABI_VERSION of the library at run time. */
+LK_API uint32_t lk_abi_version(void);
+/* The library's version, "major.minor.patch". Static memory. */
+LK_API const char *lk_version(void);
+
+/* Names, for people and logs, without prefix ("ENTRY_SENT"); "?" when out of range. Static memory. */
+LK_API const char *lk_status_name(uint32_t status);
+LK_API const char *lk_input_name(uint32_t kind);
+LK_API const char *lk_fact_name(uint32_t fact);
+LK_API const char *lk_life_name(uint32_t life);
+LK_API const char *lk_stage_name(uint32_t stage);
+LK_API const char *lk_lifecycle_name(uint32_t lifecycle);
+LK_API const char *lk_code_name(uint32_t code);
+LK_API const char *lk_code_text(uint32_t code); /* what it means, in a few words */
+LK_API uint32_t lk_code_severity(uint32_t code);
+LK_API const char *lk_field_name(uint32_t field); /* in lower case, as in lk_input_t */
+
+/* The tables, for documentation and tests. NEXT_LIFE: 0 (NONE) is an empty cell: ILLEGAL_TRANSITION. Out of range: 0. */
+LK_API uint32_t lk_next_life(uint32_t life, uint32_t fact);
+LK_API uint32_t lk_stage_may_follow(uint32_t from_stage, uint32_t to_stage);
+LK_API uint32_t lk_lifecycle_may_follow(uint32_t from_lifecycle, uint32_t to_lifecycle);
+
+/* Make a kernel; takes all the memory it will ever use. *kernel is the caller's to destroy.
+ * INVALID_ARGUMENT NULL; INVALID_CONFIG a field out of its range or another ABI; OUT_OF_MEMORY. */
+LK_API lk_status_t lk_kernel_create(const lk_config_t *config, lk_kernel_t **kernel);
+
+/* Free it. NULL is allowed. */
+LK_API_VOID void lk_kernel_destroy(lk_kernel_t *kernel);
+
+/* Apply one input: *outcome is the answer, events[0 .. outcome->event_count) what followed, in order. The memory is the
+ * caller's. Unless the status is LK_STATUS_OK and outcome->accepted is 1, nothing has changed.
+ * INVALID_ARGUMENT NULL or kind out of range; BUFFER_TOO_SMALL event_capacity < LK_EVENTS_MAX. */
+LK_API lk_status_t lk_kernel_apply(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t *outcome,
+                                   lk_event_t *events, size_t event_capacity);
+
+/* Apply inputs in order, until all are applied, or fewer than LK_EVENTS_MAX places are left in events (call again with
+ * the rest). *applied_count inputs were taken; outcomes[i].event_first says where the events of input i begin.
+ * INVALID_ARGUMENT also stops the batch: at inputs[*applied_count]. */
+LK_API lk_status_t lk_kernel_apply_batch(lk_kernel_t *kernel, const lk_input_t *inputs, size_t input_count,
+                                         lk_outcome_t *outcomes, lk_event_t *events, size_t event_capacity,
+                                         size_t *applied_count, size_t *event_count);
+
+/* Views: copies, computed when asked. INVALID_ARGUMENT: NULL, or slot_index >= slot_count. */
+LK_API lk_status_t lk_kernel_slot(const lk_kernel_t *kernel, uint32_t slot_index, lk_slot_view_t *view);
+LK_API lk_status_t lk_kernel_account(const lk_kernel_t *kernel, lk_account_view_t *view);
+/* When the kernel wants a TICK, or LK_NEVER_NS. */
+LK_API int64_t lk_kernel_next_deadline_ns(const lk_kernel_t *kernel);
+/* The slot whose trade it is, or that has an order with this id (client or venue); LK_NO_SLOT: none. */
+LK_API uint32_t lk_kernel_find_trade(const lk_kernel_t *kernel, const lk_id_t *trade_id);
+LK_API uint32_t lk_kernel_find_order(const lk_kernel_t *kernel, const lk_id_t *order_id);
+
+/* BLAKE2b-256 over the whole state, kept up incrementally: slots that did not change are not hashed again. Two kernels
+ * that were given the same inputs have the same digest; refused inputs leave it as it was. */
+LK_API lk_status_t lk_kernel_digest(lk_kernel_t *kernel, uint8_t digest[LK_DIGEST_BYTES]);
+
+/* The whole state as bytes: version, size, state, checksum. *size is what save will write now. */
+LK_API lk_status_t lk_kernel_save_size(const lk_kernel_t *kernel, size_t *size);
+/* BUFFER_TOO_SMALL: nothing was written; *size is what is needed. */
+LK_API lk_status_t lk_kernel_save(lk_kernel_t *kernel, uint8_t *data, size_t capacity, size_t *size);
+/* Replace the state by a saved one, of a kernel with the same configuration. Unless LK_STATUS_OK nothing has changed. */
+LK_API lk_status_t lk_kernel_restore(lk_kernel_t *kernel, const uint8_t *data, size_t size);
+
+/* Bytes of memory that a kernel holds for each slot, and in all. For benchmarks and capacity planning. */
+LK_API lk_status_t lk_kernel_memory(const lk_kernel_t *kernel, size_t *slot_bytes, size_t *total_bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
