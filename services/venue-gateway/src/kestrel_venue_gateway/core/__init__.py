@@ -1,0 +1,1 @@
+"""The gateway's decisions: pure, without I/O, clock or chance."""

@@ -1,0 +1,209 @@
+"""What the journal says about one account: a fold over its entries, in their order.
+
+The gateway keeps no state of its own. Which commands are still to be carried out, how much of a warrant is used
+up, which symbols are open, which trace an order belongs to and where the venue's event stream was left: each
+follows from the journal, so the gateway may die anywhere and start from it.
+
+A command is settled once the journal holds an answer about its order: acknowledged, rejected, denied, ended or filled.
+IN_DOUBT and SUBMITTING settle nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
+from kestrel.venue.v1 import venue_pb2
+from kestrel_domain import subjects
+from kestrel_domain.numbers import Number
+from kestrel_venue_gateway.core import reports
+from kestrel_venue_gateway.core.submission import Commission
+
+_ENDS = frozenset(
+    {
+        venue_pb2.ORDER_FACT_REJECTED,
+        venue_pb2.ORDER_FACT_DENIED,
+        venue_pb2.ORDER_FACT_CANCELED,
+        venue_pb2.ORDER_FACT_EXPIRED,
+    }
+)
+_OVER = frozenset(
+    {
+        state_pb2.SLOT_STAGE_IDLE,
+        state_pb2.SLOT_STAGE_POSITION_CLOSED,
+        state_pb2.SLOT_STAGE_ORDER_REJECTED,
+        state_pb2.SLOT_STAGE_TERMINAL_WRITTEN,
+    }
+)
+_FINISHED_TRADES_KEPT = 1024
+"""Late facts about a finished trade still find their trace; beyond this many, the oldest are forgotten."""
+
+
+@dataclass(slots=True)
+class Order:
+    """One order of ours, as far as the gateway has to know it."""
+
+    trade_id: str
+    is_exit: bool
+    order_qty: Number
+    traceparent: str
+    cum_qty: Number = field(default_factory=Number.zero)
+    ended: bool = False
+
+    @property
+    def committed_qty(self) -> Number:
+        """What it filled, or may still fill."""
+        return self.cum_qty if self.ended else max(self.order_qty, self.cum_qty)
+
+    @property
+    def at_work(self) -> bool:
+        return not self.ended and self.cum_qty < self.order_qty
+
+
+@dataclass(slots=True)
+class AccountBook:
+    """The fold. ``apply`` the account's entries in journal order, each once."""
+
+    account: str
+    venue: str
+    partition: int
+    journal_sequence: int = 0
+    venue_watermark: int = 0
+    symbols_ordered: set[str] = field(default_factory=set)
+    _orders: dict[str, Order] = field(default_factory=dict)
+    _orders_of_trade: dict[str, list[str]] = field(default_factory=dict)
+    _open_symbol_of_trade: dict[str, str] = field(default_factory=dict)
+    _finished: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    _unsettled: dict[str, Commission] = field(default_factory=dict)
+
+    def apply(self, sequence: int, entry: journal_pb2.JournalEntry) -> list[Commission]:
+        """Learn one entry; the commands in it that are for this account and venue. Older sequences are ignored."""
+        if sequence <= self.journal_sequence:
+            return []
+        self.journal_sequence = sequence
+        if entry.account != self.account:
+            return []
+        if entry.door == "venue":
+            self._learn_report(inbox_pb2.InboxMessage.FromString(entry.input).venue)
+        for fill in entry.fills:
+            self._learn_fill(fill)
+        for slot in entry.slots:
+            self._learn_slot(slot)
+        return [
+            self._commission(sequence, index, command, entry.traceparent)
+            for index, command in enumerate(entry.commands)
+            if command.venue == self.venue
+        ]
+
+    @property
+    def unsettled(self) -> list[Commission]:
+        """Commands without an answer in the journal, oldest first: what a new session has to take up."""
+        return list(self._unsettled.values())
+
+    @property
+    def open_symbols(self) -> set[str]:
+        return set(self._open_symbol_of_trade.values())
+
+    def traceparent(self, client_order_id: str) -> str:
+        """The trace of the order that a report is about; empty when the order is not ours or long forgotten."""
+        order = self._orders.get(client_order_id)
+        return order.traceparent if order is not None else ""
+
+    def _commission(self, sequence: int, index: int, command: journal_pb2.VenueCommand, traceparent: str) -> Commission:
+        is_cancel = command.kind == journal_pb2.COMMAND_KIND_CANCEL
+        commission = Commission(
+            command=command,
+            identity=f"{subjects.journal_stream(self.partition)}:{sequence}:{index}",
+            traceparent=traceparent or self.traceparent(command.client_order_id),
+            committed_qty=self._committed_qty(command.trade_id),
+            repeats_an_id=not is_cancel and command.client_order_id in self._orders,
+        )
+        if not is_cancel and not commission.repeats_an_id:
+            self._open_order(command, commission.traceparent)
+        order = self._orders.get(command.client_order_id)
+        if not is_cancel or order is None or order.at_work:
+            self._unsettled[commission.identity] = commission
+        return commission
+
+    def _open_order(self, command: journal_pb2.VenueCommand, traceparent: str) -> None:
+        self._orders[command.client_order_id] = Order(
+            trade_id=command.trade_id,
+            is_exit=command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT,
+            order_qty=Number.of(command.order_qty),
+            traceparent=traceparent,
+        )
+        self._orders_of_trade.setdefault(command.trade_id, []).append(command.client_order_id)
+        self.symbols_ordered.add(command.instrument.symbol)
+
+    def _committed_qty(self, trade_id: str) -> Number:
+        total = Number.zero()
+        for client_order_id in self._orders_of_trade.get(trade_id, ()):
+            order = self._orders[client_order_id]
+            if order.is_exit:
+                total = total + order.committed_qty
+        return total
+
+    # --- learning ----------------------------------------------------------------------------------------------
+
+    def _learn_report(self, report: venue_pb2.VenueReport) -> None:
+        if report.venue != self.venue:
+            return
+        self.venue_watermark = max(self.venue_watermark, report.venue_watermark)
+        client_order_id = reports.client_order_id_of(report)
+        if report.WhichOneof("body") == "order":
+            self._learn_fact(client_order_id, report.order.fact)
+        elif report.WhichOneof("body") == "fill":
+            self._settle_submission(client_order_id)
+
+    def _learn_fact(self, client_order_id: str, fact: venue_pb2.OrderFact.ValueType) -> None:
+        order = self._orders.get(client_order_id)
+        if fact in _ENDS and order is not None:
+            order.ended = True
+        if fact in _ENDS or fact == venue_pb2.ORDER_FACT_ACKNOWLEDGED:
+            self._settle_submission(client_order_id)
+        if fact in _ENDS or fact == venue_pb2.ORDER_FACT_CANCEL_REJECTED:
+            self._settle_cancels(client_order_id)
+
+    def _learn_fill(self, fill: journal_pb2.BookedFill) -> None:
+        order = self._orders.get(fill.client_order_id)
+        if order is None:
+            return
+        order.cum_qty = order.cum_qty + Number.of(fill.last_qty)
+        self._settle_submission(fill.client_order_id)
+        if not order.at_work:
+            self._settle_cancels(fill.client_order_id)
+
+    def _learn_slot(self, slot: state_pb2.SlotSnapshot) -> None:
+        if not slot.trade_id:
+            return
+        if slot.qty.units:
+            self._open_symbol_of_trade[slot.trade_id] = slot.instrument.symbol
+            return
+        self._open_symbol_of_trade.pop(slot.trade_id, None)
+        if slot.stage in _OVER:
+            self._finish_trade(slot.trade_id)
+
+    def _finish_trade(self, trade_id: str) -> None:
+        self._finished[trade_id] = None
+        self._finished.move_to_end(trade_id)
+        if len(self._finished) > _FINISHED_TRADES_KEPT:
+            oldest, _ = self._finished.popitem(last=False)
+            for client_order_id in self._orders_of_trade.pop(oldest, ()):
+                self._orders.pop(client_order_id, None)
+
+    def _settle_submission(self, client_order_id: str) -> None:
+        self._settle(client_order_id, cancels=False)
+
+    def _settle_cancels(self, client_order_id: str) -> None:
+        self._settle(client_order_id, cancels=True)
+
+    def _settle(self, client_order_id: str, *, cancels: bool) -> None:
+        settled = [
+            identity
+            for identity, commission in self._unsettled.items()
+            if commission.command.client_order_id == client_order_id
+            and (commission.command.kind == journal_pb2.COMMAND_KIND_CANCEL) == cancels
+        ]
+        for identity in settled:
+            del self._unsettled[identity]
