@@ -186,9 +186,16 @@ class Adoption(_message.Message):
     QTY_FIELD_NUMBER: _builtins.int
     AVERAGE_PRICE_FIELD_NUMBER: _builtins.int
     APPROVED_BY_FIELD_NUMBER: _builtins.int
+    EXIT_WARRANT_FIELD_NUMBER: _builtins.int
+    LEVERAGE_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
     adoption_id: _builtins.str
     account: _builtins.str
     venue: _builtins.str
+    exit_warrant: _builtins.str
+    """The trade's way out, as with an entry."""
+    leverage: _builtins.int
+    strategy: _builtins.str
     @_builtins.property
     def instrument(self) -> _common_pb2.Instrument: ...
     @_builtins.property
@@ -207,10 +214,13 @@ class Adoption(_message.Message):
         qty: _common_pb2.Decimal | None = ...,
         average_price: _common_pb2.Decimal | None = ...,
         approved_by: _common_pb2.Actor | None = ...,
+        exit_warrant: _builtins.str = ...,
+        leverage: _builtins.int = ...,
+        strategy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approved_by", b"approved_by", "average_price", b"average_price", "instrument", b"instrument", "qty", b"qty"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "adoption_id", b"adoption_id", "approved_by", b"approved_by", "average_price", b"average_price", "instrument", b"instrument", "qty", b"qty", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "adoption_id", b"adoption_id", "approved_by", b"approved_by", "average_price", b"average_price", "exit_warrant", b"exit_warrant", "instrument", b"instrument", "leverage", b"leverage", "qty", b"qty", "strategy", b"strategy", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

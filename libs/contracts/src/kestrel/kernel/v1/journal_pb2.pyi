@@ -273,6 +273,8 @@ class BookedFill(_message.Message):
     FEE_FIELD_NUMBER: _builtins.int
     REALIZED_PNL_FIELD_NUMBER: _builtins.int
     ROUTED_BY_STAGE_FIELD_NUMBER: _builtins.int
+    FEE_IS_PREDICTED_FIELD_NUMBER: _builtins.int
+    IS_BUSTED_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     client_order_id: _builtins.str
     venue_order_id: _builtins.str
@@ -281,6 +283,10 @@ class BookedFill(_message.Message):
     side: _common_pb2.Side.ValueType
     is_exit: _builtins.bool
     routed_by_stage: _builtins.bool
+    fee_is_predicted: _builtins.bool
+    """The fee is ours, until the venue states its own."""
+    is_busted: _builtins.bool
+    """The venue took the fill back: the same figures, to be subtracted."""
     @_builtins.property
     def last_qty(self) -> _common_pb2.Decimal: ...
     @_builtins.property
@@ -304,14 +310,54 @@ class BookedFill(_message.Message):
         fee: _common_pb2.Decimal | None = ...,
         realized_pnl: _common_pb2.Decimal | None = ...,
         routed_by_stage: _builtins.bool = ...,
+        fee_is_predicted: _builtins.bool = ...,
+        is_busted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fee", b"fee", "last_price", b"last_price", "last_qty", b"last_qty", "realized_pnl", b"realized_pnl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "execution_id", b"execution_id", "fee", b"fee", "is_exit", b"is_exit", "last_price", b"last_price", "last_qty", b"last_qty", "realized_pnl", b"realized_pnl", "routed_by_stage", b"routed_by_stage", "side", b"side", "symbol", b"symbol", "trade_id", b"trade_id", "venue_order_id", b"venue_order_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "execution_id", b"execution_id", "fee", b"fee", "fee_is_predicted", b"fee_is_predicted", "is_busted", b"is_busted", "is_exit", b"is_exit", "last_price", b"last_price", "last_qty", b"last_qty", "realized_pnl", b"realized_pnl", "routed_by_stage", b"routed_by_stage", "side", b"side", "symbol", b"symbol", "trade_id", b"trade_id", "venue_order_id", b"venue_order_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BookedFill: _TypeAlias = BookedFill  # noqa: Y015
+
+@_typing.final
+class SettledFill(_message.Message):
+    """What the venue's settlement of an execution added to a trade (K09)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ORDER_ID_FIELD_NUMBER: _builtins.int
+    TRADE_ID_FIELD_NUMBER: _builtins.int
+    IS_EXIT_FIELD_NUMBER: _builtins.int
+    REALIZED_PNL_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    client_order_id: _builtins.str
+    trade_id: _builtins.str
+    is_exit: _builtins.bool
+    @_builtins.property
+    def realized_pnl(self) -> _common_pb2.Decimal: ...
+    @_builtins.property
+    def fee(self) -> _common_pb2.Decimal: ...
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        client_order_id: _builtins.str = ...,
+        trade_id: _builtins.str = ...,
+        is_exit: _builtins.bool = ...,
+        realized_pnl: _common_pb2.Decimal | None = ...,
+        fee: _common_pb2.Decimal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fee", b"fee", "realized_pnl", b"realized_pnl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "execution_id", b"execution_id", "fee", b"fee", "is_exit", b"is_exit", "realized_pnl", b"realized_pnl", "trade_id", b"trade_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettledFill: _TypeAlias = SettledFill  # noqa: Y015
 
 @_typing.final
 class EpochStarted(_message.Message):
@@ -376,6 +422,7 @@ class JournalEntry(_message.Message):
     PREVIOUS_HASH_FIELD_NUMBER: _builtins.int
     RECORDED_AT_NS_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    SETTLEMENTS_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     account: _builtins.str
     epoch: _builtins.int
@@ -409,6 +456,8 @@ class JournalEntry(_message.Message):
 
     @_builtins.property
     def account_after(self) -> _state_pb2.AccountSnapshot: ...
+    @_builtins.property
+    def settlements(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettledFill]: ...
     def __init__(
         self,
         *,
@@ -431,10 +480,11 @@ class JournalEntry(_message.Message):
         previous_hash: _builtins.bytes = ...,
         recorded_at_ns: _builtins.int = ...,
         traceparent: _builtins.str = ...,
+        settlements: _abc.Iterable[Global___SettledFill] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account_after", b"account_after", "epoch_started", b"epoch_started", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_after", b"account_after", "anomalies", b"anomalies", "commands", b"commands", "door", b"door", "epoch", b"epoch", "epoch_started", b"epoch_started", "fills", b"fills", "input", b"input", "input_sequence", b"input_sequence", "input_time_ns", b"input_time_ns", "outcome", b"outcome", "partition", b"partition", "previous_hash", b"previous_hash", "recorded_at_ns", b"recorded_at_ns", "slots", b"slots", "state_digest", b"state_digest", "traceparent", b"traceparent", "transitions", b"transitions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_after", b"account_after", "anomalies", b"anomalies", "commands", b"commands", "door", b"door", "epoch", b"epoch", "epoch_started", b"epoch_started", "fills", b"fills", "input", b"input", "input_sequence", b"input_sequence", "input_time_ns", b"input_time_ns", "outcome", b"outcome", "partition", b"partition", "previous_hash", b"previous_hash", "recorded_at_ns", b"recorded_at_ns", "settlements", b"settlements", "slots", b"slots", "state_digest", b"state_digest", "traceparent", b"traceparent", "transitions", b"transitions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -192,6 +192,32 @@ LEDGER_STATUS_WARNING: LedgerStatus.ValueType  # 2
 LEDGER_STATUS_ERROR: LedgerStatus.ValueType  # 3
 Global___LedgerStatus: _TypeAlias = LedgerStatus  # noqa: Y015
 
+class _LedgerCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LedgerCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LedgerCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LEDGER_CAUSE_UNSPECIFIED: _LedgerCause.ValueType  # 0
+    """no difference"""
+    LEDGER_CAUSE_FEE: _LedgerCause.ValueType  # 1
+    LEDGER_CAUSE_FUNDING: _LedgerCause.ValueType  # 2
+    LEDGER_CAUSE_FOREIGN_ACTIVITY: _LedgerCause.ValueType  # 3
+    LEDGER_CAUSE_UNSETTLED_FILLS: _LedgerCause.ValueType  # 4
+    LEDGER_CAUSE_UNEXPLAINED: _LedgerCause.ValueType  # 5
+
+class LedgerCause(_LedgerCause, metaclass=_LedgerCauseEnumTypeWrapper):
+    """What explains a difference between our ledger and the venue's (K14)."""
+
+LEDGER_CAUSE_UNSPECIFIED: LedgerCause.ValueType  # 0
+"""no difference"""
+LEDGER_CAUSE_FEE: LedgerCause.ValueType  # 1
+LEDGER_CAUSE_FUNDING: LedgerCause.ValueType  # 2
+LEDGER_CAUSE_FOREIGN_ACTIVITY: LedgerCause.ValueType  # 3
+LEDGER_CAUSE_UNSETTLED_FILLS: LedgerCause.ValueType  # 4
+LEDGER_CAUSE_UNEXPLAINED: LedgerCause.ValueType  # 5
+Global___LedgerCause: _TypeAlias = LedgerCause  # noqa: Y015
+
 @_typing.final
 class OrderView(_message.Message):
     """One order of a slot. Facts (quantities, notional) and two views (life with FILLED, average price)."""
@@ -283,6 +309,9 @@ class SlotSnapshot(_message.Message):
     TARGET_PRICE_FIELD_NUMBER: _builtins.int
     OPENED_AT_NS_FIELD_NUMBER: _builtins.int
     CLOSED_AT_NS_FIELD_NUMBER: _builtins.int
+    IS_ADOPTED_FIELD_NUMBER: _builtins.int
+    IS_OVERFILLED_FIELD_NUMBER: _builtins.int
+    REFERENCE_PRICE_FIELD_NUMBER: _builtins.int
     slot_index: _builtins.int
     stage: Global___SlotStage.ValueType
     lifecycle: Global___Lifecycle.ValueType
@@ -295,6 +324,9 @@ class SlotSnapshot(_message.Message):
     entry_basis_missing: _builtins.bool
     opened_at_ns: _builtins.int
     closed_at_ns: _builtins.int
+    is_adopted: _builtins.bool
+    """Taken over from the venue, not entered by us."""
+    is_overfilled: _builtins.bool
     @_builtins.property
     def instrument(self) -> _common_pb2.Instrument: ...
     @_builtins.property
@@ -325,6 +357,10 @@ class SlotSnapshot(_message.Message):
     def stop_price(self) -> _common_pb2.Decimal: ...
     @_builtins.property
     def target_price(self) -> _common_pb2.Decimal: ...
+    @_builtins.property
+    def reference_price(self) -> _common_pb2.Decimal:
+        """The price the decision was taken at."""
+
     def __init__(
         self,
         *,
@@ -352,10 +388,13 @@ class SlotSnapshot(_message.Message):
         target_price: _common_pb2.Decimal | None = ...,
         opened_at_ns: _builtins.int = ...,
         closed_at_ns: _builtins.int = ...,
+        is_adopted: _builtins.bool = ...,
+        is_overfilled: _builtins.bool = ...,
+        reference_price: _common_pb2.Decimal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "fees", b"fees", "instrument", b"instrument", "mark", b"mark", "qty", b"qty", "realized_pnl", b"realized_pnl", "stop_price", b"stop_price", "target_price", b"target_price", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "fees", b"fees", "instrument", b"instrument", "mark", b"mark", "qty", b"qty", "realized_pnl", b"realized_pnl", "reference_price", b"reference_price", "stop_price", b"stop_price", "target_price", b"target_price", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leg_index", b"active_leg_index", "closed_at_ns", b"closed_at_ns", "entry", b"entry", "entry_basis_missing", b"entry_basis_missing", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "fees", b"fees", "instrument", b"instrument", "leverage", b"leverage", "lifecycle", b"lifecycle", "mark", b"mark", "opened_at_ns", b"opened_at_ns", "pnl_source", b"pnl_source", "qty", b"qty", "realized_pnl", b"realized_pnl", "realized_skipped_no_price", b"realized_skipped_no_price", "slot_index", b"slot_index", "stage", b"stage", "stop_price", b"stop_price", "strategy", b"strategy", "target_price", b"target_price", "trade_id", b"trade_id", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leg_index", b"active_leg_index", "closed_at_ns", b"closed_at_ns", "entry", b"entry", "entry_basis_missing", b"entry_basis_missing", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "fees", b"fees", "instrument", b"instrument", "is_adopted", b"is_adopted", "is_overfilled", b"is_overfilled", "leverage", b"leverage", "lifecycle", b"lifecycle", "mark", b"mark", "opened_at_ns", b"opened_at_ns", "pnl_source", b"pnl_source", "qty", b"qty", "realized_pnl", b"realized_pnl", "realized_skipped_no_price", b"realized_skipped_no_price", "reference_price", b"reference_price", "slot_index", b"slot_index", "stage", b"stage", "stop_price", b"stop_price", "strategy", b"strategy", "target_price", b"target_price", "trade_id", b"trade_id", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -387,6 +426,9 @@ class AccountSnapshot(_message.Message):
     MAX_SLOTS_FIELD_NUMBER: _builtins.int
     GROSS_EXPOSURE_FIELD_NUMBER: _builtins.int
     WORKING_EXPOSURE_FIELD_NUMBER: _builtins.int
+    LEDGER_CAUSE_FIELD_NUMBER: _builtins.int
+    PREDICTED_FEES_FIELD_NUMBER: _builtins.int
+    EXECUTION_COUNT_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     event_sequence: _builtins.int
     """Journal position that made it: two snapshots with the same number are the same."""
@@ -397,6 +439,10 @@ class AccountSnapshot(_message.Message):
     freeze_reason: _builtins.str
     open_slot_count: _builtins.int
     max_slots: _builtins.int
+    ledger_cause: Global___LedgerCause.ValueType
+    """What explains `ledger_delta`."""
+    execution_count: _builtins.int
+    """Executions booked so far; Balance.execution_watermark counts the same."""
     @_builtins.property
     def capital(self) -> _common_pb2.Decimal: ...
     @_builtins.property
@@ -421,6 +467,10 @@ class AccountSnapshot(_message.Message):
 
     @_builtins.property
     def working_exposure(self) -> _common_pb2.Decimal: ...
+    @_builtins.property
+    def predicted_fees(self) -> _common_pb2.Decimal:
+        """Part of `fees` that the venue has not stated yet."""
+
     def __init__(
         self,
         *,
@@ -444,10 +494,13 @@ class AccountSnapshot(_message.Message):
         max_slots: _builtins.int = ...,
         gross_exposure: _common_pb2.Decimal | None = ...,
         working_exposure: _common_pb2.Decimal | None = ...,
+        ledger_cause: Global___LedgerCause.ValueType = ...,
+        predicted_fees: _common_pb2.Decimal | None = ...,
+        execution_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "capital", b"capital", "equity", b"equity", "fees", b"fees", "funding", b"funding", "gross_exposure", b"gross_exposure", "ledger_delta", b"ledger_delta", "realized_pnl", b"realized_pnl", "unrealized_pnl", b"unrealized_pnl", "wallet", b"wallet", "working_exposure", b"working_exposure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "capital", b"capital", "equity", b"equity", "fees", b"fees", "funding", b"funding", "gross_exposure", b"gross_exposure", "ledger_delta", b"ledger_delta", "predicted_fees", b"predicted_fees", "realized_pnl", b"realized_pnl", "unrealized_pnl", b"unrealized_pnl", "wallet", b"wallet", "working_exposure", b"working_exposure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "available", b"available", "capital", b"capital", "capital_source", b"capital_source", "currency", b"currency", "entries_frozen", b"entries_frozen", "equity", b"equity", "event_sequence", b"event_sequence", "fees", b"fees", "freeze_reason", b"freeze_reason", "funding", b"funding", "gross_exposure", b"gross_exposure", "ledger_delta", b"ledger_delta", "ledger_status", b"ledger_status", "max_slots", b"max_slots", "open_slot_count", b"open_slot_count", "realized_pnl", b"realized_pnl", "unrealized_pnl", b"unrealized_pnl", "wallet", b"wallet", "working_exposure", b"working_exposure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "available", b"available", "capital", b"capital", "capital_source", b"capital_source", "currency", b"currency", "entries_frozen", b"entries_frozen", "equity", b"equity", "event_sequence", b"event_sequence", "execution_count", b"execution_count", "fees", b"fees", "freeze_reason", b"freeze_reason", "funding", b"funding", "gross_exposure", b"gross_exposure", "ledger_cause", b"ledger_cause", "ledger_delta", b"ledger_delta", "ledger_status", b"ledger_status", "max_slots", b"max_slots", "open_slot_count", b"open_slot_count", "predicted_fees", b"predicted_fees", "realized_pnl", b"realized_pnl", "unrealized_pnl", b"unrealized_pnl", "wallet", b"wallet", "working_exposure", b"working_exposure"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -473,6 +526,7 @@ class AccountConfiguration(_message.Message):
     LEDGER_ERROR_TOLERANCE_FIELD_NUMBER: _builtins.int
     LEVERAGE_CAP_FIELD_NUMBER: _builtins.int
     SUBMITTED_TTL_NS_FIELD_NUMBER: _builtins.int
+    SETTLEMENT_TOLERANCE_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     venue: _builtins.str
     currency: _builtins.str
@@ -499,6 +553,10 @@ class AccountConfiguration(_message.Message):
 
     @_builtins.property
     def ledger_error_tolerance(self) -> _common_pb2.Decimal: ...
+    @_builtins.property
+    def settlement_tolerance(self) -> _common_pb2.Decimal:
+        """From which difference between the venue's realized profit and ours a settlement is flagged (K09)."""
+
     def __init__(
         self,
         *,
@@ -514,10 +572,11 @@ class AccountConfiguration(_message.Message):
         ledger_error_tolerance: _common_pb2.Decimal | None = ...,
         leverage_cap: _builtins.int = ...,
         submitted_ttl_ns: _builtins.int = ...,
+        settlement_tolerance: _common_pb2.Decimal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_error_tolerance", b"ledger_error_tolerance", "ledger_warning_tolerance", b"ledger_warning_tolerance", "maker_fee_rate", b"maker_fee_rate", "seed_wallet", b"seed_wallet", "taker_fee_rate", b"taker_fee_rate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_error_tolerance", b"ledger_error_tolerance", "ledger_warning_tolerance", b"ledger_warning_tolerance", "maker_fee_rate", b"maker_fee_rate", "seed_wallet", b"seed_wallet", "settlement_tolerance", b"settlement_tolerance", "taker_fee_rate", b"taker_fee_rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "currency", b"currency", "environment", b"environment", "ledger_error_tolerance", b"ledger_error_tolerance", "ledger_warning_tolerance", b"ledger_warning_tolerance", "leverage_cap", b"leverage_cap", "maker_fee_rate", b"maker_fee_rate", "max_slots", b"max_slots", "seed_wallet", b"seed_wallet", "submitted_ttl_ns", b"submitted_ttl_ns", "taker_fee_rate", b"taker_fee_rate", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "currency", b"currency", "environment", b"environment", "ledger_error_tolerance", b"ledger_error_tolerance", "ledger_warning_tolerance", b"ledger_warning_tolerance", "leverage_cap", b"leverage_cap", "maker_fee_rate", b"maker_fee_rate", "max_slots", b"max_slots", "seed_wallet", b"seed_wallet", "settlement_tolerance", b"settlement_tolerance", "submitted_ttl_ns", b"submitted_ttl_ns", "taker_fee_rate", b"taker_fee_rate", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -538,15 +597,12 @@ class PartitionSnapshot(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     ACCOUNTS_FIELD_NUMBER: _builtins.int
     SAVED_AT_NS_FIELD_NUMBER: _builtins.int
-    NOW_NS_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     journal_sequence: _builtins.int
     journal_hash: _builtins.bytes
     inbox_sequence: _builtins.int
     epoch: _builtins.int
     saved_at_ns: _builtins.int
-    now_ns: _builtins.int
-    """The kernel's time: the latest input's, never going back."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SavedAccount]: ...
     def __init__(
@@ -559,11 +615,10 @@ class PartitionSnapshot(_message.Message):
         epoch: _builtins.int = ...,
         accounts: _abc.Iterable[Global___SavedAccount] | None = ...,
         saved_at_ns: _builtins.int = ...,
-        now_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "epoch", b"epoch", "inbox_sequence", b"inbox_sequence", "journal_hash", b"journal_hash", "journal_sequence", b"journal_sequence", "now_ns", b"now_ns", "partition", b"partition", "saved_at_ns", b"saved_at_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "epoch", b"epoch", "inbox_sequence", b"inbox_sequence", "journal_hash", b"journal_hash", "journal_sequence", b"journal_sequence", "partition", b"partition", "saved_at_ns", b"saved_at_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
