@@ -1,0 +1,1 @@
+"""Thin: NATS, PostgreSQL, gRPC and the checkpoint file, connected to the core."""

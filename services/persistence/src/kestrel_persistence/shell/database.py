@@ -1,0 +1,236 @@
+"""PostgreSQL: one transaction per batch, and what its errors mean.
+
+A batch is copied into temporary tables and moved from there with ``ON CONFLICT DO NOTHING``, in one transaction with the
+stream's position. What was stored before is filtered by that position under a row lock, so a redelivery, a second
+instance and a lost answer to a commit are all harmless.
+
+Errors are of two kinds. *The row is at fault* (a NUL in a text, a number out of range): the batch is halved until the
+one message is found, which is parked with the database's own words and recorded raw. *The database is at fault*
+(down, full, restarting): ``Unavailable`` or ``OutcomeUnknown``, and the same batch is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from kestrel_domain.errors import InvalidRequest, KestrelError, Unavailable
+from kestrel_persistence.core.chain import GENESIS, Head
+from kestrel_persistence.core.plan import plan
+from kestrel_persistence.core.record import Record, Row, tables_of
+from kestrel_persistence.core.rows import printable
+from kestrel_persistence.shell.migrations import migrate
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+
+Park = Callable[[Record, KestrelError], Awaitable[None]]
+
+ROW_FAULTS = (
+    asyncpg.exceptions.DataError,  # class 22: the value is none of the type's
+    asyncpg.exceptions.IntegrityConstraintViolationError,  # class 23
+    asyncpg.exceptions.ProgramLimitExceededError,  # class 54: too long for an index
+    ValueError,  # asyncpg's own refusal to encode a value; its DataError is one
+    OverflowError,
+)
+DATABASE_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table's columns as the database has them, but for ``recorded_at``, which it sets itself."""
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+
+    @property
+    def stage(self) -> str:
+        return f"stage_{self.name}"
+
+    def values(self, row: Row) -> tuple[object, ...]:
+        unknown = row.values.keys() - set(self.columns)
+        assert not unknown, f"table {self.name} has no column {', '.join(sorted(unknown))}"
+        return tuple(row.values.get(column) for column in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a stream has been stored, and where its chain stands."""
+
+    sequence: int = 0
+    head: Head = Head()  # noqa: RUF009 - frozen
+
+
+class Database:
+    """The pool, the schema, and storing. Opens connections only as they are needed."""
+
+    def __init__(self, dsn: str, *, connections_max: int = 6) -> None:
+        self._dsn = dsn
+        self._connections_max = connections_max
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
+        self.tables: dict[str, Table] = {}
+
+    async def open(self) -> None:
+        """Connect, migrate, learn the tables. Raises Unavailable; may be called again."""
+        async with self._opening:
+            if self._pool is not None:
+                return
+            try:
+                pool = await asyncpg.create_pool(
+                    self._dsn, min_size=0, max_size=self._connections_max, timeout=5, command_timeout=30
+                )
+                async with pool.acquire() as connection:
+                    await migrate(connection)  # type: ignore[arg-type]
+                    self.tables = await _tables(connection)  # type: ignore[arg-type]
+            except DATABASE_FAULTS as error:
+                raise unavailable(error) from error
+            self._pool = pool
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            try:
+                await asyncio.wait_for(pool.close(), 5)
+            except TimeoutError:
+                pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """One connection of the pool; whatever is the database's fault inside becomes Unavailable."""
+        await self.open()
+        assert self._pool is not None
+        try:
+            async with self._pool.acquire(timeout=10) as connection:
+                yield connection  # type: ignore[misc]
+        except ROW_FAULTS:
+            raise
+        except DATABASE_FAULTS as error:
+            raise unavailable(error) from error
+
+    async def position(self, stream: str) -> Position:
+        async with self.connection() as connection:
+            return await self._position(connection, stream)
+
+    async def store(self, stream: str, records: Sequence[Record], park: Park) -> Position:
+        """Store a batch in stream order and return the new position. Raises Unavailable: nothing of it is certain.
+
+        ``park`` is awaited for each message that cannot be used, before the transaction that records it raw commits.
+        """
+        return await self._store(stream, records, park, {})
+
+    async def _store(
+        self, stream: str, records: Sequence[Record], park: Park, refused: Mapping[int, KestrelError]
+    ) -> Position:
+        try:
+            return await self._commit(stream, records, park, refused)
+        except ROW_FAULTS as error:
+            if len(records) > 1:
+                half = len(records) // 2
+                await self._store(stream, records[:half], park, refused)
+                return await self._store(stream, records[half:], park, refused)
+            sequence = records[0].sequence
+            if sequence in refused:
+                raise
+            return await self._store(stream, records, park, {sequence: refusal(stream, error)})
+
+    async def _commit(
+        self, stream: str, records: Sequence[Record], park: Park, refused: Mapping[int, KestrelError]
+    ) -> Position:
+        async with self.connection() as connection, connection.transaction():
+            position = await self._position(connection, stream, lock=True)
+            fresh = [record for record in records if record.sequence > position.sequence]
+            if not fresh:
+                return position
+            planned = plan(fresh, position.head, refused)
+            for table, rows in tables_of(planned.rows).items():
+                await self.stage(connection, table, rows)
+                await self._move(connection, table)
+            for record, error in planned.unusable:
+                await park(record, error)
+            after = Position(fresh[-1].sequence, planned.head)
+            await connection.execute(
+                "UPDATE stream_positions SET sequence = $2, chain_length = $3, chain_head = $4,"
+                " updated_at = clock_timestamp() WHERE stream = $1 AND sequence < $2",
+                stream,
+                after.sequence,
+                after.head.length,
+                after.head.entry_hash,
+            )
+            return after
+
+    async def stage(self, connection: Connection, table: str, rows: Sequence[Row]) -> None:
+        """Copy rows into the table's temporary twin, which empties itself at the end of the transaction."""
+        shape = self.tables[table]
+        await connection.execute(
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {shape.stage} ON COMMIT DELETE ROWS AS"  # noqa: S608 - our names
+            f" SELECT {', '.join(shape.columns)} FROM {table} WITH NO DATA"
+        )
+        await connection.copy_records_to_table(
+            shape.stage, records=[shape.values(row) for row in rows], columns=shape.columns
+        )
+
+    async def _move(self, connection: Connection, table: str) -> None:
+        shape = self.tables[table]
+        columns = ", ".join(shape.columns)
+        await connection.execute(
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {shape.stage}"  # noqa: S608 - our names
+            f" ON CONFLICT ({', '.join(shape.key)}) DO NOTHING"
+        )
+
+    async def _position(self, connection: Connection, stream: str, *, lock: bool = False) -> Position:
+        query = "SELECT sequence, chain_length, chain_head FROM stream_positions WHERE stream = $1"
+        line = await connection.fetchrow(query + (" FOR UPDATE" if lock else ""), stream)
+        if line is None:
+            await connection.execute(
+                "INSERT INTO stream_positions (stream, sequence) VALUES ($1, 0) ON CONFLICT DO NOTHING", stream
+            )
+            return await self._position(connection, stream, lock=lock)
+        return Position(line["sequence"], Head(line["chain_length"], line["chain_head"] or GENESIS))
+
+
+def refusal(stream: str, error: BaseException) -> InvalidRequest:
+    """The database's own words, as the reason why a message was parked."""
+    words = printable(str(error)) or type(error).__name__
+    code = getattr(error, "sqlstate", None) or type(error).__name__
+    return InvalidRequest(
+        f"the database refused a row of {stream}: {words}",
+        reason="DATABASE_REFUSED",
+        field="row",
+        value=code,
+        rule=words[:500],
+    )
+
+
+def unavailable(error: BaseException) -> Unavailable:
+    words = printable(str(error)) or type(error).__name__
+    return Unavailable(f"the database did not answer as it should: {words}", reason="DATABASE_UNAVAILABLE")
+
+
+async def _tables(connection: Connection) -> dict[str, Table]:
+    columns = await connection.fetch(
+        "SELECT table_name, array_agg(column_name::text ORDER BY ordinal_position) AS columns"
+        " FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)"
+        " WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' AND column_name <> 'recorded_at'"
+        " GROUP BY table_name"
+    )
+    keys: dict[str, Any] = {
+        line["table_name"]: line["columns"]
+        for line in await connection.fetch(
+            "SELECT table_name, array_agg(column_name::text ORDER BY ordinal_position) AS columns"
+            " FROM information_schema.table_constraints JOIN information_schema.key_column_usage"
+            " USING (constraint_schema, constraint_name, table_name)"
+            " WHERE constraint_type = 'PRIMARY KEY' AND constraint_schema = current_schema() GROUP BY table_name"
+        )
+    }
+    return {
+        line["table_name"]: Table(line["table_name"], tuple(line["columns"]), tuple(keys.get(line["table_name"], ())))
+        for line in columns
+    }
