@@ -1,0 +1,673 @@
+"""Governance as a value: intents, journal entries, people's requests and the time go in; effects come out.
+
+The order of the effects is the order in which they have to be stored: the decision, then the permission, then the
+bead about its token. Each has an id that follows from its cause, so that performing a list again changes nothing, and
+`recover` finds from what was stored whatever a crash left undone.
+
+A refusal of a person's request is a result (`Answer.refusal`), not an exception; exceptions are for input that could
+never be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kestrel.admin.v1 import governance_pb2
+from kestrel.audit.v1 import audit_pb2
+from kestrel.authority.v1 import authority_pb2
+from kestrel.common.v1 import common_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2
+from kestrel_domain import effects, subjects
+from kestrel_domain.effects import Publish
+from kestrel_domain.errors import InvalidRequest
+from kestrel_domain.identifiers import checked_id, derived_id, partition_of
+from kestrel_domain.numbers import Number
+from kestrel_domain.timestamps import SECOND_NS
+from kestrel_domain.tokens import SigningKey
+from kestrel_governance.core import authorization, evidence, kill, mandates, money, reasons, risk, structure
+from kestrel_governance.core.limits import RiskLimits
+from kestrel_governance.core.state import IntentRecord, State
+
+SERVICE = authorization.SERVICE
+
+TOKEN_EXPIRY_GRACE_NS = 5 * SECOND_NS
+"""How long after its expiry a token may still turn out to have been used: the gateway's bead has to travel."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseFlag:
+    """Merge one kill flag into the bucket (compare and set), before anything that comes after it in the list."""
+
+    flag: authority_pb2.KillFlag
+
+
+Effect = Publish | RaiseFlag
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a person's request. The effects are to be performed whether it was granted or refused."""
+
+    effects: tuple[Effect, ...] = ()
+    refusal: common_pb2.Refusal | None = None
+    decision: authority_pb2.Decision | None = None
+    mandate: authority_pb2.Mandate | None = None
+
+
+class Authority:
+    """All accounts of one platform. Owns no connection and no clock."""
+
+    def __init__(self, limits: RiskLimits, key: SigningKey, *, partitions: int, instance: str = SERVICE) -> None:
+        self.limits = limits
+        self.state = State()
+        self._key = key
+        self._partitions = partitions
+        self._self = common_pb2.Actor(id=SERVICE, kind="service", origin=instance)
+
+    # -- what happens -----------------------------------------------------------------------------------------------
+
+    def on_intent(
+        self,
+        stored: bytes,
+        *,
+        account: str,
+        received_at_ns: int,
+        now_ns: int,
+        flags: authority_pb2.KillFlags | None,
+        traceparent: str = "",
+    ) -> list[Effect]:
+        """Decide one intent, or leave it waiting for a person. ``account`` is the one in its subject.
+
+        Raises ``InvalidRequest`` for bytes that no decision could name: they are parked.
+        """
+        record = self.learn_intent(stored, account=account, received_at_ns=received_at_ns, traceparent=traceparent)
+        return self._decide(record, now_ns, flags) if record is not None and record.decision is None else []
+
+    def learn_intent(
+        self, stored: bytes, *, account: str, received_at_ns: int, traceparent: str = ""
+    ) -> IntentRecord | None:
+        """Remember without deciding, as at a restart. None: known already."""
+        intent = structure.parse(stored)
+        if intent.account != account:
+            raise InvalidRequest.of("account", intent.account, f"{account}, as its subject says")
+        return self.state.learn_intent(stored, received_at_ns=received_at_ns, traceparent=traceparent)
+
+    def on_journal_entry(self, entry: journal_pb2.JournalEntry) -> list[Effect]:
+        """Learn what the kernel did. Nothing follows from it at once."""
+        self.state.learn_journal_entry(entry)
+        return []
+
+    def on_bead(self, bead: audit_pb2.Bead) -> list[Effect]:
+        """Learn from a bead, our own or the gateway's. Nothing follows from it at once."""
+        self.state.learn_bead(bead)
+        return []
+
+    def recover(self, *, now_ns: int, flags: authority_pb2.KillFlags | None) -> list[Effect]:
+        """After a fold: complete what was decided, say what was not said, decide what was not decided."""
+        done: list[Effect] = []
+        for flag in flags.flags if flags is not None else ():
+            if kill.is_active(flag, now_ns):
+                done += self._kill_effects(flag)
+        for record in list(self.state.records.values()):
+            done += self._complete(record, now_ns)
+        for record in self.state.undecided():
+            done += self._decide(record, now_ns, flags)
+        return done
+
+    def tick(self, *, now_ns: int) -> list[Effect]:
+        """What the passing of time decides: intents nobody answered, tokens nobody used."""
+        done: list[Effect] = []
+        for record in list(self.state.records.values()):
+            if record.is_pending and now_ns >= record.intent.expires_at_ns:
+                done += self._expire(record, now_ns)
+            elif (deadline := self._token_deadline_ns(record)) is not None and now_ns >= deadline:
+                done += self._expire_token(record, now_ns)
+        return done
+
+    def next_deadline_ns(self) -> int | None:
+        """When to tick again; None: nothing is waiting."""
+        pending = [record.intent.expires_at_ns for record in self.state.pending()]
+        tokens = [self._token_deadline_ns(record) for record in self.state.records.values()]
+        return min([*pending, *(deadline for deadline in tokens if deadline is not None)], default=None)
+
+    # -- what people ask --------------------------------------------------------------------------------------------
+
+    def pending(
+        self, account: str, *, now_ns: int, flags: authority_pb2.KillFlags | None
+    ) -> list[governance_pb2.PendingIntent]:
+        """What waits, oldest first, each with its evidence as of now (T05)."""
+        return [
+            self._evidence_of(record, now_ns, flags)
+            for record in self.state.pending()
+            if not account or record.intent.account == account
+        ]
+
+    def approve(
+        self,
+        intent_id: str,
+        *,
+        evidence_sha256: bytes,
+        reason: str,
+        actor: common_pb2.Actor,
+        request_id: str,
+        now_ns: int,
+        flags: authority_pb2.KillFlags | None,
+    ) -> Answer:
+        """A person says yes to what was shown. Everything is checked again; what changed refuses."""
+        first = self._first_answer(intent_id, actor, authority_pb2.VERDICT_APPROVED)
+        if first is not None:
+            return first
+        record = self._pending_record(intent_id)
+        if record is None:
+            missing = _refusal("NOT_PENDING", "intent_id", intent_id, "an intent that waits for a person")
+            return self._refused("APPROVE", intent_id, missing, actor, request_id, reason, now_ns)
+        done, refusal = self._approval_objection(record, evidence_sha256, actor, now_ns, flags)
+        if refusal is not None:
+            answer = self._refused("APPROVE", intent_id, refusal, actor, request_id, reason, now_ns)
+            return Answer((*done, *answer.effects), refusal, record.decision)
+        checks = self._checks(record, now_ns, flags)
+        decision = self._decision(record, authority_pb2.VERDICT_APPROVED, checks, now_ns, reason, actor=actor)
+        return Answer(tuple(self._grant(record, decision, now_ns)), decision=decision)
+
+    def pass_(self, intent_id: str, *, reason: str, actor: common_pb2.Actor, request_id: str, now_ns: int) -> Answer:
+        """A person says no."""
+        first = self._first_answer(intent_id, actor, authority_pb2.VERDICT_PASSED)
+        if first is not None:
+            return first
+        record = self._pending_record(intent_id)
+        if record is None:
+            refusal = _refusal("NOT_PENDING", "intent_id", intent_id, "an intent that waits for a person")
+            return self._refused("PASS", intent_id, refusal, actor, request_id, reason, now_ns)
+        decision = self._decision(record, authority_pb2.VERDICT_PASSED, [], now_ns, reason, actor=actor)
+        return Answer(tuple(self._record_decision(record, decision, actor)), decision=decision)
+
+    def grant_mandate(
+        self, asked: authority_pb2.Mandate, *, actor: common_pb2.Actor, request_id: str, now_ns: int
+    ) -> Answer:
+        """A standing approval. Granting the same request again returns the first. Raises ``InvalidRequest``."""
+        mandate = authority_pb2.Mandate()
+        mandate.CopyFrom(asked)
+        mandate.mandate_id = mandate.mandate_id or derived_id("mandate", actor.id, request_id)
+        known = self.state.mandates.get(mandate.mandate_id)
+        if known is not None and known.mandate.mandate_id:
+            if known.mandate.granted_by.id == actor.id and _same_terms(known.mandate, mandate):
+                return Answer(mandate=known.mandate)
+            raise InvalidRequest.of("mandate.mandate_id", mandate.mandate_id, "a new id: this one has other terms")
+        mandate.ClearField("revoked_by")
+        mandate.revoked_at_ns = 0
+        mandate.granted_by.CopyFrom(actor)
+        mandate.granted_at_ns = now_ns
+        mandate.not_before_ns = mandate.not_before_ns or now_ns
+        mandates.checked(mandate, self.limits, now_ns)
+        self.state.learn_mandate(mandate)
+        return Answer((_mandate_bead(mandate, "granted", actor, now_ns),), mandate=mandate)
+
+    def revoke_mandate(
+        self, mandate_id: str, *, reason: str, actor: common_pb2.Actor, request_id: str, now_ns: int
+    ) -> Answer:
+        """From now on it covers nothing. Revoking twice returns the first revocation."""
+        record = self.state.mandates.get(mandate_id)
+        if record is None or not record.mandate.mandate_id:
+            refusal = _refusal("MANDATE_UNKNOWN", "mandate_id", mandate_id, "a mandate that was granted")
+            return self._refused("REVOKE_MANDATE", mandate_id, refusal, actor, request_id, reason, now_ns)
+        if record.mandate.revoked_at_ns:
+            return Answer(mandate=record.mandate)
+        mandate = authority_pb2.Mandate()
+        mandate.CopyFrom(record.mandate)
+        mandate.revoked_by.CopyFrom(actor)
+        mandate.revoked_at_ns = now_ns
+        mandate.reason = reason or mandate.reason
+        self.state.learn_mandate(mandate)
+        return Answer((_mandate_bead(mandate, "revoked", actor, now_ns),), mandate=mandate)
+
+    def mandate_uses(self, *, all_of_them: bool, now_ns: int) -> list[governance_pb2.MandateUse]:
+        """Mandates with what was used of them; without ``all_of_them`` those that can still be used."""
+        uses = [
+            governance_pb2.MandateUse(
+                mandate=record.mandate,
+                order_count=record.order_count,
+                total_notional=money.amount(record.total_notional).message(),
+                state=record.state(now_ns),
+            )
+            for record in self.state.mandates.values()
+            if record.mandate.mandate_id
+        ]
+        return [use for use in uses if all_of_them or use.state in ("ACTIVE", "NOT_YET")]
+
+    def kill(
+        self,
+        scope: authority_pb2.KillScope.ValueType,
+        target: str,
+        level: authority_pb2.KillLevel.ValueType,
+        *,
+        reason: str,
+        actor: common_pb2.Actor,
+        now_ns: int,
+    ) -> Answer:
+        """One person stops new exposure: the flag first, then what its level asks of the kernel."""
+        flag = authority_pb2.KillFlag(
+            scope=scope, target=target, level=level, reason=reason, set_by=actor, set_at_ns=now_ns
+        )
+        kill.checked(flag)
+        return Answer((RaiseFlag(flag), *self._kill_effects(flag)))
+
+    def rearm_intention(
+        self, scope: authority_pb2.KillScope.ValueType, target: str, reason: str, actor: common_pb2.Actor, now_ns: int
+    ) -> Publish:
+        """Written before a flag is touched: re-arming adds risk, so the record comes first."""
+        name = f"{authority_pb2.KillScope.Name(scope)} {target}".strip()
+        return _operator_bead("REARM", name, reason, None, actor, str(now_ns), now_ns)
+
+    def rearm_effects(self, flags: Iterable[authority_pb2.KillFlag]) -> list[Effect]:
+        """The beads and alerts after two people lowered flags, or one of them proposed to."""
+        done: list[Effect] = []
+        for flag in flags:
+            actor = flag.rearmed_by if flag.rearmed_at_ns else flag.rearm_proposed_by
+            done.append(_kill_bead(flag, actor))
+            if flag.rearmed_at_ns:
+                message = f"kill flag {_scope_name(flag)} lowered by {flag.rearm_proposed_by.id} and {actor.id}"
+                done.append(self._alert("KILL_LOWERED", message, kill.bead_id(flag), "", flag.rearmed_at_ns))
+        return done
+
+    def refuse(
+        self, action: str, target: str, refusal: common_pb2.Refusal, *, actor: common_pb2.Actor, now_ns: int
+    ) -> Publish:
+        """A request that was refused outside the core, for the record (P09)."""
+        return _operator_bead(action, target, "", refusal, actor, str(now_ns), now_ns)
+
+    # -- deciding ---------------------------------------------------------------------------------------------------
+
+    def _decide(self, record: IntentRecord, now_ns: int, flags: authority_pb2.KillFlags | None) -> list[Effect]:
+        """The one place where an intent gets its first decision."""
+        found = structure.findings(record.intent, self.limits, now_ns=now_ns)
+        if found:
+            return self._deny(record, [risk.invalid(finding) for finding in found], now_ns)
+        if now_ns >= record.intent.expires_at_ns:
+            return self._expire(record, now_ns)
+        checks = self._checks(record, now_ns, flags)
+        if risk.blocks(checks):
+            return [*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns)]
+        notional = evidence.notional(record.intent, self.limits.price_collar_ratio_max)
+        mandate, objection = mandates.covering(self.state.mandates, record.intent, notional, now_ns)
+        if mandate is None:
+            decision = self._decision(record, authority_pb2.VERDICT_PENDING, checks, now_ns, objection)
+            return self._record_decision(record, decision, self._self)
+        mandate_id = mandate.mandate.mandate_id
+        reason = f"covered by mandate {mandate_id}, granted by {mandate.mandate.granted_by.id}"
+        approved = self._decision(record, authority_pb2.VERDICT_APPROVED, checks, now_ns, reason, mandate_id=mandate_id)
+        granted = self._grant(record, approved, now_ns)
+        if mandate.nearly_used():
+            message = f"mandate {mandate_id}: {mandate.order_count} orders, {money.text(mandate.total_notional)} in all"
+            granted.append(self._alert("MANDATE_NEARLY_USED", message, mandate_id, record.intent.account, now_ns))
+        return granted
+
+    def _checks(
+        self, record: IntentRecord, now_ns: int, flags: authority_pb2.KillFlags | None
+    ) -> list[authority_pb2.RiskCheck]:
+        account, collar = record.intent.account, self.limits.price_collar_ratio_max
+        self.state.forget_recent(now_ns - max(self.limits.duplicate_window_ns, self.limits.order_rate_window_ns))
+        facts = risk.Facts(
+            now_ns=now_ns,
+            flags=flags,
+            book=self.state.books.get(account),
+            reservations=self.state.reservations(account, apart_from=record.key, collar_ratio=collar),
+            recent=tuple(self.state.recent),
+            notional_of_entry=self.state.notional_of_entry(account),
+        )
+        return risk.evaluate(record.intent, facts, self.limits)
+
+    def _approval_objection(
+        self,
+        record: IntentRecord,
+        evidence_sha256: bytes,
+        actor: common_pb2.Actor,
+        now_ns: int,
+        flags: authority_pb2.KillFlags | None,
+    ) -> tuple[list[Effect], common_pb2.Refusal | None]:
+        """Why this person's yes does not count, and what follows from that."""
+        proposer = record.intent.proposer
+        if proposer.kind == "operator" and proposer.id == actor.id:
+            return [], _refusal("FOUR_EYES", "actor", actor.id, "an approver who did not propose it")
+        if now_ns >= record.intent.expires_at_ns:
+            rule = "a decision before it expires"
+            return self._expire(record, now_ns), _refusal("INTENT_EXPIRED", "intent_id", record.key[0], rule)
+        checks = self._checks(record, now_ns, flags)
+        blocking = risk.blocks(checks)
+        if any(check.reason == "STATE_CONFLICT" for check in blocking):
+            # Its anchor can only get older: it will never be approved, so it stops waiting.
+            done = [*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns)]
+            return done, _refusal_of(next(check for check in blocking if check.reason == "STATE_CONFLICT"))
+        if blocking:
+            return [], _refusal_of(blocking[0])
+        if evidence_sha256 != self._evidence_sha256(record, checks):
+            rule = "the hash of the evidence as it is now"
+            return [], _refusal("EVIDENCE_CHANGED", "evidence_sha256", evidence_sha256.hex(), rule)
+        return [], None
+
+    def _grant(self, record: IntentRecord, decision: authority_pb2.Decision, now_ns: int) -> list[Effect]:
+        """Decision, then permission, then the bead about its token."""
+        actor = self._self if decision.mandate_id else decision.decided_by
+        return [*self._record_decision(record, decision, actor), *self._complete(record, now_ns)]
+
+    def _complete(self, record: IntentRecord, now_ns: int) -> list[Effect]:
+        """What an approved intent still lacks. After a crash this is where it goes on."""
+        decision = record.approved
+        if decision is None:
+            return []
+        done: list[Effect] = []
+        if not record.entry_stored:
+            if now_ns >= authorization.token_expires_at_ns(decision, record.intent):
+                return [] if record.token_end else self._expire_token(record, now_ns)
+            record.entry_stored = True
+            done.append(
+                authorization.entry(
+                    record.stored,
+                    record.intent,
+                    decision,
+                    self._key,
+                    partitions=self._partitions,
+                    traceparent=record.traceparent,
+                )
+            )
+        if not record.token_issued:
+            record.token_issued = True
+            done.append(self._token_bead(authority_pb2.TOKEN_EVENT_KIND_ISSUED, record, decision, now_ns))
+        return done
+
+    def _deny(self, record: IntentRecord, checks: list[authority_pb2.RiskCheck], now_ns: int) -> list[Effect]:
+        blocking = risk.blocks(checks)
+        reason = ", ".join(dict.fromkeys(check.reason for check in blocking))
+        decision = self._decision(record, authority_pb2.VERDICT_DENIED, checks, now_ns, reason)
+        worst = max(blocking, key=lambda check: reasons.of(check.reason).severity)
+        alert = self._alert(
+            worst.reason,
+            f"intent {record.key[0]} of {record.intent.strategy or 'nobody'} denied: {reason}: {worst.message}",
+            decision.decision_id,
+            record.intent.account,
+            now_ns,
+            severity=_severity(blocking),
+            details=[_refusal_of(check) for check in blocking],
+        )
+        return [*self._record_decision(record, decision, self._self), alert]
+
+    def _expire(self, record: IntentRecord, now_ns: int) -> list[Effect]:
+        decision = self._decision(record, authority_pb2.VERDICT_EXPIRED, [], now_ns, "INTENT_EXPIRED")
+        return self._record_decision(record, decision, self._self)
+
+    def _expire_token(self, record: IntentRecord, now_ns: int) -> list[Effect]:
+        decision = record.approved
+        assert decision is not None, "only an approved intent has a token"
+        refusal = _refusal("TOKEN_EXPIRED", "token", record.key[0], "used within five minutes of the decision")
+        bead = self._token_bead(authority_pb2.TOKEN_EVENT_KIND_EXPIRED, record, decision, now_ns, refusal)
+        message = f"the token of intent {record.key[0]} expired unused"
+        alert = self._alert("TOKEN_EXPIRED", message, decision.decision_id, record.intent.account, now_ns)
+        self.state.learn_bead(_parsed(bead))
+        return [bead, alert]
+
+    def _stale_kill(self, record: IntentRecord, checks: list[authority_pb2.RiskCheck], now_ns: int) -> list[Effect]:
+        """A decision on stale state stops its strategy for a while (INV-STALE-KILL-1)."""
+        if not any(check.reason == "STATE_CONFLICT" for check in checks):
+            return []
+        flag = authority_pb2.KillFlag(
+            scope=authority_pb2.KILL_SCOPE_STRATEGY,
+            target=record.intent.strategy,
+            level=authority_pb2.KILL_LEVEL_BLOCK_ENTRIES,
+            reason=f"STATE_CONFLICT: intent {record.key[0]} was decided on stale state",
+            set_by=self._self,
+            set_at_ns=now_ns,
+            expires_at_ns=now_ns + self.limits.stale_kill_ns,
+        )
+        return [RaiseFlag(flag), *self._kill_effects(flag)]
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def _decision(
+        self,
+        record: IntentRecord,
+        verdict: authority_pb2.Verdict.ValueType,
+        checks: list[authority_pb2.RiskCheck],
+        now_ns: int,
+        reason: str,
+        *,
+        actor: common_pb2.Actor | None = None,
+        mandate_id: str = "",
+    ) -> authority_pb2.Decision:
+        intent = record.intent
+        decision = authority_pb2.Decision(
+            decision_id=authorization.decision_id(*record.key),
+            intent_id=intent.intent_id,
+            attempt=intent.attempt,
+            verdict=verdict,
+            checks=checks,
+            decided_by=actor or self._self,
+            mandate_id=mandate_id,
+            reason=reason,
+            intent_sha256=record.sha256,
+            decided_at_ns=now_ns,
+            strategy=intent.strategy,
+            symbol=intent.instrument.symbol,
+        )
+        if self._is_sound(record, now_ns):
+            decision.notional.CopyFrom(self._notional(record).message())
+            if checks:
+                decision.evidence_sha256 = self._evidence_sha256(record, checks)
+        return decision
+
+    def _is_sound(self, record: IntentRecord, now_ns: int) -> bool:
+        return not structure.findings(record.intent, self.limits, now_ns=now_ns)
+
+    def _notional(self, record: IntentRecord) -> Number:
+        return money.amount(evidence.notional(record.intent, self.limits.price_collar_ratio_max))
+
+    def _evidence_sha256(self, record: IntentRecord, checks: list[authority_pb2.RiskCheck]) -> bytes:
+        lost = evidence.risk_at_stop(record.intent)
+        return evidence.sha256(
+            record.sha256,
+            checks,
+            notional=self._notional(record),
+            risk_at_stop=None if lost is None else money.amount(lost),
+            limits_sha256=self.limits.sha256,
+        )
+
+    def _evidence_of(
+        self, record: IntentRecord, now_ns: int, flags: authority_pb2.KillFlags | None
+    ) -> governance_pb2.PendingIntent:
+        checks = self._checks(record, now_ns, flags)
+        lost = evidence.risk_at_stop(record.intent)
+        return governance_pb2.PendingIntent(
+            intent=record.intent,
+            intent_sha256=record.sha256,
+            evidence_sha256=self._evidence_sha256(record, checks),
+            checks=checks,
+            notional=self._notional(record).message(),
+            risk_at_stop=None if lost is None else money.amount(lost).message(),
+            anchor_age_ns=now_ns - record.intent.anchor.as_of_ns,
+            received_at_ns=record.received_at_ns,
+        )
+
+    def _record_decision(
+        self, record: IntentRecord, decision: authority_pb2.Decision, actor: common_pb2.Actor
+    ) -> list[Effect]:
+        """Learn it at once, and have it stored."""
+        self.state.learn_decision(decision)
+        return [authorization.decision_bead(decision, record.intent.account, actor, traceparent=record.traceparent)]
+
+    def _pending_record(self, intent_id: str) -> IntentRecord | None:
+        attempts = [record for record in self.state.pending() if record.key[0] == intent_id]
+        return max(attempts, key=lambda record: record.key, default=None)
+
+    def _first_answer(
+        self, intent_id: str, actor: common_pb2.Actor, verdict: authority_pb2.Verdict.ValueType
+    ) -> Answer | None:
+        """The same person asking for the same again gets the first answer."""
+        checked_id("intent_id", intent_id)
+        decision = self.state.decision_of(intent_id)
+        if decision is None or self._pending_record(intent_id) is not None:
+            return None
+        same = decision.verdict == verdict and decision.decided_by.id == actor.id and not decision.mandate_id
+        return Answer(decision=decision) if same else None
+
+    def _refused(
+        self,
+        action: str,
+        target: str,
+        refusal: common_pb2.Refusal,
+        actor: common_pb2.Actor,
+        request_id: str,
+        reason: str,
+        now_ns: int,
+    ) -> Answer:
+        bead = _operator_bead(action, target, reason, refusal, actor, request_id or str(now_ns), now_ns)
+        return Answer((bead,), refusal)
+
+    def _token_deadline_ns(self, record: IntentRecord) -> int | None:
+        decision = record.approved
+        if decision is None or record.token_end:
+            return None
+        return authorization.token_expires_at_ns(decision, record.intent) + TOKEN_EXPIRY_GRACE_NS
+
+    def _token_bead(
+        self,
+        kind: authority_pb2.TokenEventKind.ValueType,
+        record: IntentRecord,
+        decision: authority_pb2.Decision,
+        now_ns: int,
+        refusal: common_pb2.Refusal | None = None,
+    ) -> Publish:
+        return authorization.token_bead(
+            kind,
+            record.intent,
+            decision,
+            self._self,
+            now_ns=now_ns,
+            traceparent=record.traceparent,
+            reason=refusal,
+        )
+
+    def _kill_effects(self, flag: authority_pb2.KillFlag) -> list[Effect]:
+        """The bead, the alert and the controls of a raised flag, less what is stored already."""
+        done: list[Effect] = []
+        raised = authority_pb2.KillFlag()
+        raised.CopyFrom(flag)
+        raised.ClearField("rearm_proposed_by")
+        raised.rearm_proposed_at_ns = 0
+        bead = _kill_bead(raised, raised.set_by)
+        if bead.message_id not in self.state.kill_beads:
+            self.state.kill_beads.add(bead.message_id)
+            done.append(bead)
+            account = raised.target if raised.scope == authority_pb2.KILL_SCOPE_ACCOUNT else ""
+            message = f"kill flag {_scope_name(raised)} raised by {raised.set_by.id}: {raised.reason}"
+            done.append(self._alert("KILL_RAISED", message, bead.message_id, account, raised.set_at_ns))
+        for control in kill.controls(raised, dict(self.limits.accounts)):
+            if control.request_id not in self.state.controls:
+                self.state.controls.add(control.request_id)
+                subject = subjects.inbox(partition_of(control.account, self._partitions), control.account, "control")
+                message_body = inbox_pb2.InboxMessage(control=control)
+                done.append(effects.publish(subject, message_body, control.request_id))
+        return done
+
+    def _alert(
+        self,
+        reason: str,
+        message: str,
+        subject_id: str,
+        account: str,
+        now_ns: int,
+        *,
+        severity: common_pb2.Severity.ValueType | None = None,
+        details: Iterable[common_pb2.Refusal] = (),
+    ) -> Publish:
+        return effects.alert(
+            audit_pb2.Alert(
+                alert_id=derived_id("governance-alert", reason, subject_id),
+                severity=severity or reasons.of(reason).severity,
+                service=SERVICE,
+                reason=reason,
+                account=account,
+                message=message,
+                raised_at_ns=now_ns,
+                subject_id=subject_id,
+                details=details,
+            )
+        )
+
+
+def _severity(blocking: Iterable[authority_pb2.RiskCheck]) -> common_pb2.Severity.ValueType:
+    """CRITICAL when a critical check blocks, or one could not be computed: that is a fault, not a limit."""
+    for check in blocking:
+        unknown = check.verdict == authority_pb2.CHECK_VERDICT_INDETERMINATE
+        if unknown or reasons.of(check.reason).severity == common_pb2.SEVERITY_CRITICAL:
+            return common_pb2.SEVERITY_CRITICAL
+    return common_pb2.SEVERITY_WARNING
+
+
+def _refusal(reason: str, field: str, value: str, rule: str) -> common_pb2.Refusal:
+    message = f"{reasons.of(reason).meaning} {reasons.of(reason).what_to_do}"
+    return common_pb2.Refusal(reason=reason, field=field, value=value, rule=rule, message=message)
+
+
+def _refusal_of(check: authority_pb2.RiskCheck) -> common_pb2.Refusal:
+    rule = f"at most {check.limit}" if check.limit else reasons.of(check.reason).meaning
+    return common_pb2.Refusal(
+        reason=check.reason, field=check.reason.lower(), value=check.value, rule=rule, message=check.message
+    )
+
+
+def _scope_name(flag: authority_pb2.KillFlag) -> str:
+    return f"{authority_pb2.KillScope.Name(flag.scope).removeprefix('KILL_SCOPE_')} {flag.target}".strip()
+
+
+def _same_terms(known: authority_pb2.Mandate, asked: authority_pb2.Mandate) -> bool:
+    names = ("strategy", "account", "symbols", "max_order_notional", "max_total_notional", "max_order_count")
+    return all(getattr(known, name) == getattr(asked, name) for name in (*names, "expires_at_ns"))
+
+
+def _parsed(publish: Publish) -> audit_pb2.Bead:
+    return audit_pb2.Bead.FromString(publish.body)
+
+
+def _mandate_bead(mandate: authority_pb2.Mandate, step: str, actor: common_pb2.Actor, now_ns: int) -> Publish:
+    return effects.bead(
+        audit_pb2.Bead(
+            bead_id=derived_id("mandate", step, mandate.mandate_id),
+            account=mandate.account,
+            created_at_ns=now_ns,
+            actor=actor,
+            mandate=mandate,
+        )
+    )
+
+
+def _kill_bead(flag: authority_pb2.KillFlag, actor: common_pb2.Actor) -> Publish:
+    return effects.bead(
+        audit_pb2.Bead(
+            bead_id=kill.bead_id(flag),
+            account=flag.target if flag.scope == authority_pb2.KILL_SCOPE_ACCOUNT else subjects.NO_ACCOUNT,
+            created_at_ns=flag.rearmed_at_ns or flag.rearm_proposed_at_ns or flag.set_at_ns,
+            actor=actor,
+            kill=flag,
+        )
+    )
+
+
+def _operator_bead(
+    action: str,
+    target: str,
+    reason: str,
+    refusal: common_pb2.Refusal | None,
+    actor: common_pb2.Actor,
+    request: str,
+    now_ns: int,
+) -> Publish:
+    return effects.bead(
+        audit_pb2.Bead(
+            bead_id=derived_id("operator", actor.id, action, target, request),
+            account=subjects.NO_ACCOUNT,
+            created_at_ns=now_ns,
+            actor=actor,
+            operator=audit_pb2.OperatorAction(
+                action=action, target=target, reason=reason, granted=refusal is None, refusal=refusal
+            ),
+        )
+    )

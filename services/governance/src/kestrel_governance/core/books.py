@@ -1,0 +1,103 @@
+"""What the journal says an account holds, as governance needs it: exposure, capital, open trades."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from kestrel.common.v1 import common_pb2
+from kestrel.kernel.v1 import journal_pb2, state_pb2
+from kestrel_domain.numbers import Number
+from kestrel_governance.core import money
+
+_WORKING = (state_pb2.ORDER_LIFE_PENDING_NEW, state_pb2.ORDER_LIFE_OPEN)
+
+
+class NotComputable(Exception):
+    """A figure a check needs is missing. The check becomes INDETERMINATE, which blocks entries."""
+
+
+@dataclass(slots=True)
+class AccountBook:
+    """The newest account snapshot and the newest snapshot of each slot."""
+
+    account: state_pb2.AccountSnapshot | None = None
+    slots: dict[int, state_pb2.SlotSnapshot] = field(default_factory=dict)
+    state_digest: bytes = b""
+    as_of_ns: int = 0
+
+    def learn(self, entry: journal_pb2.JournalEntry) -> None:
+        if entry.HasField("account_after"):
+            self.account = entry.account_after
+        for slot in entry.slots:
+            self.slots[slot.slot_index] = slot
+        self.state_digest = entry.state_digest or self.state_digest
+        self.as_of_ns = max(self.as_of_ns, entry.input_time_ns)
+
+    def open_slots(self) -> list[state_pb2.SlotSnapshot]:
+        return [slot for _, slot in sorted(self.slots.items()) if slot_is_open(slot)]
+
+    def slot_of(self, trade_id: str) -> state_pb2.SlotSnapshot | None:
+        return next((slot for slot in self.slots.values() if slot.trade_id == trade_id), None)
+
+    def equity(self) -> Fraction:
+        """The account's equity; derived from wallet and unrealized profit when it is not stated (C03)."""
+        if self.account is None:
+            raise NotComputable("no snapshot of the account has been journaled yet")
+        if self.account.HasField("equity"):
+            return money.exact(Number.of(self.account.equity))
+        if self.account.HasField("wallet") and self.account.HasField("unrealized_pnl"):
+            wallet, unrealized = Number.of(self.account.wallet), Number.of(self.account.unrealized_pnl)
+            return money.exact(wallet) + money.exact(unrealized)
+        raise NotComputable("the account snapshot has neither equity nor wallet")
+
+    def available(self) -> Fraction:
+        if self.account is None or not self.account.HasField("available"):
+            raise NotComputable("the account snapshot does not say what is available")
+        return money.exact(Number.of(self.account.available))
+
+
+def slot_is_open(slot: state_pb2.SlotSnapshot) -> bool:
+    """It holds a position, or its entry may still become one."""
+    return bool(slot.qty.units) or entry_is_working(slot)
+
+
+def entry_is_working(slot: state_pb2.SlotSnapshot) -> bool:
+    return slot.entry.in_doubt or slot.entry.life in _WORKING
+
+
+def slot_exposure(slot: state_pb2.SlotSnapshot, notional_of_entry: Mapping[str, Fraction]) -> Fraction:
+    """|quantity| at its mark (or entry price), and what the working entry may still add at its reserved notional."""
+    return _held(slot) + working_exposure(slot, notional_of_entry)
+
+
+def working_exposure(slot: state_pb2.SlotSnapshot, notional_of_entry: Mapping[str, Fraction]) -> Fraction:
+    if not entry_is_working(slot):
+        return Fraction(0)
+    order_qty, cum_qty = _value(slot.entry.order_qty), _value(slot.entry.cum_qty)
+    leaves = max(order_qty - cum_qty, Fraction(0))
+    if not leaves:
+        return Fraction(0)
+    reserved = notional_of_entry.get(slot.trade_id)
+    if reserved is not None and order_qty:
+        return reserved * leaves / order_qty
+    return leaves * _price(slot, "entry") * slot.instrument.multiplier
+
+
+def _held(slot: state_pb2.SlotSnapshot) -> Fraction:
+    quantity = abs(_value(slot.qty))
+    return quantity * _price(slot, "position") * slot.instrument.multiplier if quantity else Fraction(0)
+
+
+def _price(slot: state_pb2.SlotSnapshot, of: str) -> Fraction:
+    if of == "entry" and slot.entry.HasField("price"):
+        return _value(slot.entry.price)
+    for name in ("mark", "entry_price"):
+        if slot.HasField(name):
+            return _value(getattr(slot, name))
+    raise NotComputable(f"no price is known for {slot.instrument.symbol} in slot {slot.slot_index}")
+
+
+def _value(message: common_pb2.Decimal) -> Fraction:
+    return money.exact(Number.of(message))

@@ -1,0 +1,40 @@
+"""Exact arithmetic for limits: rationals inside, amounts rounded against us where they become numbers again."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from kestrel.common.v1 import common_pb2
+from kestrel_domain.errors import InvalidRequest
+from kestrel_domain.numbers import Number
+
+AMOUNT_SCALE = 8
+"""Amounts of money are kept at this scale, as in libkernel."""
+
+
+def exact(number: Number) -> Fraction:
+    return Fraction(number.units, 10**number.scale)
+
+
+def read(message: common_pb2.Decimal, field: str) -> Number:
+    """A number from the wire; a scale no number has is an error that names the field."""
+    try:
+        return Number.of(message)
+    except InvalidRequest as error:
+        raise InvalidRequest.of(field, f"{message.units} at scale {message.scale}", error.rule) from error
+
+
+def amount(value: Fraction) -> Number:
+    """Rounded up: an amount that reserves capital is never smaller than what it stands for."""
+    scaled = value * 10**AMOUNT_SCALE
+    return Number(-(-scaled.numerator // scaled.denominator), AMOUNT_SCALE)
+
+
+def text(value: Fraction | Number | int | str) -> str:
+    """For people: at most eight decimals, no trailing zeros."""
+    if isinstance(value, str | int):
+        return str(value)
+    rational = exact(value) if isinstance(value, Number) else value
+    whole, remainder = divmod(round(abs(rational) * 10**AMOUNT_SCALE), 10**AMOUNT_SCALE)
+    digits = f"{whole}.{remainder:0{AMOUNT_SCALE}d}".rstrip("0").rstrip(".")
+    return f"-{digits}" if rational < 0 and digits != "0" else digits

@@ -1,0 +1,1 @@
+"""Connects the core to NATS, the flags bucket, the clock and gRPC."""
