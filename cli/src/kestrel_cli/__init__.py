@@ -1,1 +1,1 @@
-"""The kestrel command."""
+"""The `kestrel` command: start the platform, look at it, decide, intervene, prove."""

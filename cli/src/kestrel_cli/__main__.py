@@ -1,0 +1,18 @@
+"""``kestrel`` and ``python -m kestrel_cli``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command. gRPC's own log lines would only repeat, in its words, what we say in ours."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from kestrel_cli.app import app
+
+    app(prog_name="kestrel")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

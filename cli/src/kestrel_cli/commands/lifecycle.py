@@ -1,0 +1,298 @@
+"""Running the platform: up, down, status; the demo; benchmarks."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import subprocess
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from kestrel.admin.v1 import governance_pb2, status_pb2
+from kestrel_cli import clients, options, output
+from kestrel_cli.commands.authority import kill_flags_table
+from kestrel_cli.errors import CommandFailed, not_running
+from kestrel_cli.platform.config import VenueManners
+from kestrel_cli.platform.layout import DEFAULT_PORT_BASE, SERVICES, Endpoints, Layout, read_json
+from kestrel_cli.platform.lock import Holder, holder_of
+from kestrel_cli.platform.supervisor import PlatformState
+from kestrel_cli.platform.table import light
+from kestrel_domain.timestamps import SECOND_NS
+
+STOP_TIMEOUT_S = 40.0
+_STATUS_TIMEOUT_S = 3.0
+_FIGURES_SHOWN = 4
+_MEBIBYTE = 1024 * 1024
+
+
+class Mode(StrEnum):
+    """How well the paper venue behaves (T15)."""
+
+    REALISTIC = "realistic"
+    INSTANT = "instant"
+    ADVERSARIAL = "adversarial"
+
+
+class Venue(StrEnum):
+    """Where orders go."""
+
+    PAPER = "paper"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command()(demo)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
+
+
+def up(
+    data_dir: options.DataDir = options.DEFAULT_DATA_DIR,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Come back when it is ready; it goes on running.")
+    ] = False,
+    venue: Annotated[Venue, typer.Option("--venue", help="Where orders go.")] = Venue.PAPER,
+    mode: Annotated[Mode, typer.Option("--mode", help="How well the paper venue behaves.")] = Mode.REALISTIC,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The paper venue's chance.")] = 1,
+    port_base: Annotated[
+        int | None,
+        typer.Option(
+            "--port-base", min=1024, max=65_000, help=f"Ports from here on; {DEFAULT_PORT_BASE} or the next free."
+        ),
+    ] = None,
+) -> None:
+    """Start the whole platform on this machine: NATS, PostgreSQL, the paper venue and six services.
+
+    Ctrl-C stops it in good order; a second Ctrl-C at once.
+
+    [dim]Examples:[/]
+      kestrel up
+      kestrel up --detach --mode instant --seed 7
+      kestrel up --data-dir /tmp/other --port-base 8800
+    """
+    from kestrel_cli.platform import running
+
+    manners = VenueManners(mode=mode.value, seed=seed)
+    layout = Layout(data_dir.resolve())
+    if detach:
+        running.run_detached(layout, manners, port_base, data_dir)
+    else:
+        running.run_in_foreground(layout, manners, port_base, data_dir)
+
+
+def down(
+    force: Annotated[bool, typer.Option("--force", help="Kill it when it does not stop in time.")] = False,
+    data_dir: options.DataDir = options.DEFAULT_DATA_DIR,
+) -> None:
+    """Stop the platform in good order, from anywhere.
+
+    [dim]Example:[/]
+      kestrel down
+    """
+    layout = Layout(data_dir.resolve())
+    holder = holder_of(layout.lock)
+    if holder is None:
+        output.console().print(f"[dim]Kestrel does not run in {escape(str(data_dir))}; nothing to stop.[/]")
+        return
+    process = holder.process()
+    if process is None:
+        raise CommandFailed(
+            f"something holds {layout.lock}, and it is not the process written there (pid {holder.pid})",
+            next_step=f"find it: lsof {layout.lock}",
+        )
+    process.send_signal(signal.SIGTERM)
+    with output.console(stderr=True).status("stopping in reverse order"):
+        stopped = _wait_until_stopped(layout, STOP_TIMEOUT_S)
+    if not stopped and force:
+        process.kill()
+        stopped = _wait_until_stopped(layout, STOP_TIMEOUT_S)
+    if not stopped:
+        raise CommandFailed(
+            f"Kestrel (pid {holder.pid}) did not stop within {STOP_TIMEOUT_S:.0f} s",
+            next_step="look at its logs, or end it at once: kestrel down --force",
+        )
+    output.console().print("[green]✓[/] Kestrel is down")
+
+
+def status(
+    json: options.Json = False,
+    operator: options.Operator = options.DEFAULT_OPERATOR,
+    data_dir: options.DataDir = options.DEFAULT_DATA_DIR,
+) -> None:
+    """Every process: is it ready, since when, how much memory, how far behind; and what is killed.
+
+    [dim]Examples:[/]
+      kestrel status
+      kestrel status --json | jq '.services[] | select(.ready | not)'
+    """
+    layout = Layout(data_dir.resolve())
+    holder = holder_of(layout.lock)
+    endpoints = Endpoints.load(layout.endpoints)
+    if holder is None or endpoints is None:
+        raise not_running(data_dir)
+    state = PlatformState.from_json(read_json(layout.state))
+    with clients.connect(data_dir, operator) as platform:
+        services = {name: _ask_status(platform, name) for name in SERVICES}
+        flags = _ask_flags(platform)
+    if json:
+        output.print_json(_status_object(layout, holder, state, services, flags))
+        return
+    _show_status(layout, holder, state, services, flags)
+
+
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Your own daily bars, CSV or Parquet: date,symbol,open,high,low,close,volume."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The venue's chance: the same seed, the same venue.")] = 7,
+    days: Annotated[int, typer.Option("--days", min=1, max=2_000, help="The last so many trading days.")] = 90,
+    out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("var/demo"),
+) -> None:
+    """Watch decisions on real prices become approved, tokened, executed, reconciled and stored; ends by itself.
+
+    Leaves report.json and report.html. Exit code 0 only when nothing was lost or doubled and the chain is verified.
+
+    [dim]Examples:[/]
+      kestrel demo
+      kestrel demo --seed 11 --days 120
+      kestrel demo --data my-bars.csv --out var/mine
+    """
+    from kestrel_cli.demo.run import DemoOptions, run_demo
+
+    raise typer.Exit(run_demo(DemoOptions(data=data, seed=seed, days=days, out=out)))
+
+
+def bench(context: typer.Context) -> None:
+    """Benchmarks, one JSON file per area in var/bench/. Options go through to `python -m bench`.
+
+    [dim]Example:[/]
+      kestrel bench
+    """
+    if importlib.util.find_spec("bench") is None and not Path("bench").is_dir():
+        raise CommandFailed("there is no bench/ here", next_step="run it in the repository's own folder")
+    raise typer.Exit(subprocess.run([sys.executable, "-m", "bench", *context.args], check=False).returncode)
+
+
+def _wait_until_stopped(layout: Layout, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if holder_of(layout.lock) is None:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _ask_status(platform: clients.Platform, service: str) -> status_pb2.GetStatusResponse | None:
+    import grpc
+
+    try:
+        answer: status_pb2.GetStatusResponse = platform.status_stub(service).GetStatus(
+            status_pb2.GetStatusRequest(), timeout=_STATUS_TIMEOUT_S
+        )
+    except grpc.RpcError as error:
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            return None
+        raise
+    return answer
+
+
+def _ask_flags(platform: clients.Platform) -> Any:
+    """The kill flags; None when governance does not say, which for entries is as good as killed."""
+    import grpc
+
+    try:
+        answer = platform.stub("governance").ListKillFlags(
+            governance_pb2.ListKillFlagsRequest(), timeout=_STATUS_TIMEOUT_S
+        )
+    except grpc.RpcError:
+        return None
+    return answer.flags
+
+
+def _status_object(
+    layout: Layout, holder: Holder, state: PlatformState | None, services: dict[str, Any], flags: Any
+) -> dict[str, Any]:
+    return {
+        "data_dir": str(layout.root),
+        "pid": holder.pid,
+        "state": state.overall if state else "unknown",
+        "processes": [
+            {"name": p.name, "is": p.phase, "pid": p.pid, "port": p.port, "restarts": p.restarts, "note": p.note}
+            for p in (state.processes if state else ())
+        ],
+        "services": [
+            output.plain(answer) if answer else {"service": name, "ready": False, "reasons": ["does not answer"]}
+            for name, answer in services.items()
+        ],
+        "kill_flags": None if flags is None else [output.plain(flag) for flag in flags],
+    }
+
+
+def _show_status(
+    layout: Layout, holder: Holder, state: PlatformState | None, services: dict[str, Any], flags: Any
+) -> None:
+    screen = output.console()
+    environments = {answer.environment.upper() for answer in services.values() if answer}
+    screen.print(_banner(environments, state, holder, layout))
+    if flags is None:
+        screen.print("[bold red]■ kill flags cannot be read: entries are blocked[/]")
+    elif flags:
+        screen.print("[bold white on red] KILLED [/]")
+        screen.print(kill_flags_table(flags))
+    processes = {p.name: p for p in state.processes} if state else {}
+    rows = [_service_row(name, answer, processes.get(name)) for name, answer in services.items()]
+    rows += [_server_row(p) for p in processes.values() if p.name not in services]
+    columns = ("", "process", "up since", "memory", "lag", "restarts", "figures", "note")
+    screen.print(output.table("Processes", columns, rows, right=("memory", "lag", "restarts")))
+    screen.print(f"[dim]logs {escape(str(layout.logs))}  ·  endpoints {escape(str(layout.endpoints))}[/]")
+
+
+def _banner(environments: set[str], state: PlatformState | None, holder: Holder, layout: Layout) -> str:
+    if environments == {"LIVE"}:
+        money = "[bold white on red] LIVE [/] real money moves"
+    elif environments == {"PAPER"}:
+        money = "[bold black on green] PAPER [/] no real money moves"
+    else:
+        money = f"[bold black on yellow] {' / '.join(sorted(environments)) or 'UNKNOWN'} [/]"
+    overall = state.overall if state else "unknown"
+    return f"{money}  ·  {output.word(overall)}  ·  supervisor pid {holder.pid}  ·  {escape(str(layout.root))}"
+
+
+def _service_row(name: str, answer: status_pb2.GetStatusResponse | None, process: Any) -> tuple[str, ...]:
+    restarts = str(process.restarts) if process else ""
+    if answer is None:
+        return "[red]●[/]", name, "", "", "", restarts, "", "[red]does not answer[/]"
+    figures = dict(answer.figures)
+    lag = sum(value for key, value in figures.items() if key.endswith("lag"))
+    shown = sorted((k, v) for k, v in figures.items() if v and not k.endswith("lag"))[:_FIGURES_SHOWN]
+    return (
+        "[green]●[/]" if answer.ready else "[yellow]◐[/]",
+        name,
+        output.moment(answer.started_at_ns),
+        f"{answer.resident_bytes / _MEBIBYTE:.0f} MiB",
+        f"[yellow]{lag}[/]" if lag else "0",
+        restarts,
+        "[dim]" + escape("  ".join(f"{key} {value}" for key, value in shown)) + "[/]",
+        "" if answer.ready else "[yellow]" + escape("; ".join(answer.reasons)) + "[/]",
+    )
+
+
+def _server_row(process: Any) -> tuple[str, ...]:
+    import psutil
+
+    memory, since = "", ""
+    try:
+        running = psutil.Process(process.pid)
+        memory = f"{running.memory_info().rss / _MEBIBYTE:.0f} MiB"
+        since = output.moment(int(running.create_time() * SECOND_NS))
+    except psutil.Error:
+        pass
+    return light(process.phase), process.name, since, memory, "", str(process.restarts), "", escape(process.note)

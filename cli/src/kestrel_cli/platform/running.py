@@ -1,0 +1,174 @@
+"""``kestrel up``: hold the lock, run the supervisor, show what happens; in the foreground or on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.live import Live
+from rich.markup import escape
+
+from kestrel_cli import output
+from kestrel_cli.errors import CommandFailed
+from kestrel_cli.platform.config import VenueManners
+from kestrel_cli.platform.layout import Endpoints, Layout, choose_ports, read_json
+from kestrel_cli.platform.lock import PlatformLock, holder_of
+from kestrel_cli.platform.supervisor import READY_TIMEOUT_S, PlatformState, PlatformSupervisor
+from kestrel_cli.platform.table import process_table
+
+_DETACHED_TIMEOUT_S = READY_TIMEOUT_S + 30.0
+_POLL_S = 0.1
+
+
+def run_in_foreground(layout: Layout, manners: VenueManners, port_base: int | None, shown_dir: Path) -> None:
+    """Run until Ctrl-C or SIGTERM, showing a table while starting. Raises CommandFailed when it does not start."""
+    layout.create()
+    with PlatformLock(layout.lock) as lock:
+        if not lock.acquire():
+            say_who_runs(layout, shown_dir)
+            return
+        endpoints = choose_ports(port_base, previous=Endpoints.load(layout.endpoints))
+        live = Live(console=output.console(), refresh_per_second=8, transient=False)
+        terminal = sys.stdout.isatty()
+        told = _Teller(layout, endpoints, live if terminal else None)
+        supervisor = PlatformSupervisor(layout, endpoints, manners, observe=told)
+        with live if terminal else _Nothing():
+            good = asyncio.run(supervisor.run())
+        if not good:
+            raise failure(supervisor.state().problem, supervisor.log_tails(), layout)
+        output.console().print("[green]✓[/] everything is stopped")
+
+
+def run_detached(layout: Layout, manners: VenueManners, port_base: int | None, shown_dir: Path) -> None:
+    """Start a supervisor of its own session and come back when the platform is ready."""
+    if holder_of(layout.lock) is not None:
+        say_who_runs(layout, shown_dir)
+        return
+    layout.create()
+    layout.state.unlink(missing_ok=True)
+    command = [
+        sys.executable, "-m", "kestrel_cli", "up", "--data-dir", str(layout.root),
+        "--mode", manners.mode, "--seed", str(manners.seed),
+        *(["--port-base", str(port_base)] if port_base is not None else []),
+    ]  # fmt: skip
+    with layout.log("supervisor").open("ab") as log:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=os.getcwd()
+        )
+    state = _follow(layout, child)
+    if state is None or state.overall != "ready":
+        raise CommandFailed(
+            f"Kestrel did not start: {_last_words(layout)}",
+            next_step=f"look at {layout.logs}, then run `kestrel up` again",
+        )
+    endpoints = Endpoints.load(layout.endpoints)
+    assert endpoints is not None, "written before anything starts"
+    announce(layout, endpoints, state)
+    output.console().print("[dim]stop it: kestrel down[/]")
+
+
+def announce(layout: Layout, endpoints: Endpoints, state: PlatformState) -> None:
+    """Where everything is."""
+    screen = output.console()
+    screen.print(
+        f"\n[bold green]Kestrel is ready[/] after {state.ready_after_s or 0:.1f} s  ·  PAPER, no real money moves"
+    )
+    for name, value in (
+        ("data", layout.root),
+        ("configuration", layout.config),
+        ("credentials", layout.secrets / "operators"),
+        ("logs", layout.logs),
+        ("NATS", endpoints.nats_url),
+        ("PostgreSQL", f"{endpoints.address('postgres')}, database kestrel, password in {layout.secrets}"),
+    ):
+        screen.print(f"  [dim]{name:<14}[/]{escape(str(value))}")
+    screen.print("  [dim]next[/]          kestrel status  ·  kestrel inbox  ·  kestrel --help\n")
+
+
+def say_who_runs(layout: Layout, shown_dir: Path) -> None:
+    """A second ``up`` changes nothing; it says who runs and how to look at it."""
+    holder = holder_of(layout.lock)
+    state = PlatformState.from_json(read_json(layout.state))
+    since = f", since {output.moment(int(state.started_at_s * 1e9))}" if state else ""
+    where = "" if str(shown_dir) == "var/kestrel" else f" --data-dir {shown_dir}"
+    screen = output.console()
+    pid = holder.pid if holder else "?"
+    screen.print(
+        f"[cyan]●[/] Kestrel already runs in {escape(str(shown_dir))} (pid {pid}{since}); nothing was started."
+    )
+    screen.print(f"  [dim]→ look at it: kestrel status{where}   stop it: kestrel down{where}[/]", soft_wrap=True)
+
+
+def failure(problem: str, tails: dict[str, list[str]], layout: Layout) -> CommandFailed:
+    """What kept the platform from starting, with the last words of those that failed."""
+    lines = [problem or "Kestrel did not start"]
+    for name, tail in tails.items():
+        lines += [f"--- the end of {layout.log(name)}", *tail]
+    return CommandFailed(
+        "\n".join(lines), next_step=f"logs are in {layout.logs}; fix the cause and run `kestrel up` again"
+    )
+
+
+class _Teller:
+    """Shows the supervisor's state: a live table on a terminal, one line per change elsewhere."""
+
+    def __init__(self, layout: Layout, endpoints: Endpoints, live: Live | None) -> None:
+        self._layout = layout
+        self._endpoints = endpoints
+        self._live = live
+        self._announced = False
+        self._phases: dict[str, str] = {}
+
+    def __call__(self, state: PlatformState) -> None:
+        if self._live is not None:
+            self._live.update(process_table(state))
+        else:
+            self._print_changes(state)
+        if state.overall == "ready" and not self._announced:
+            self._announced = True
+            if self._live is not None:
+                self._live.refresh()
+            announce(self._layout, self._endpoints, state)
+
+    def _print_changes(self, state: PlatformState) -> None:
+        for process in state.processes:
+            if self._phases.get(process.name) != process.phase:
+                self._phases[process.name] = process.phase
+                note = f" ({process.note})" if process.note else ""
+                print(f"{time.strftime('%H:%M:%S')} {process.name:<14} {process.phase}{note}", flush=True)
+
+
+class _Nothing:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *details: object) -> None:
+        return None
+
+
+def _follow(layout: Layout, child: subprocess.Popen[bytes]) -> PlatformState | None:
+    """Show the starting platform's own state file until it is ready, has failed, or took too long."""
+    deadline = time.monotonic() + _DETACHED_TIMEOUT_S
+    state = None
+    screen = output.console()
+    with Live(console=screen, refresh_per_second=8) if screen.is_terminal else _Nothing() as live:
+        while time.monotonic() < deadline:
+            found = PlatformState.from_json(read_json(layout.state))
+            if found is not None and found.pid == child.pid:
+                state = found
+                if live is not None:
+                    live.update(process_table(state))
+            if child.poll() is not None or (state is not None and state.overall == "ready"):
+                break
+            time.sleep(_POLL_S)
+    return state if child.poll() is None else None
+
+
+def _last_words(layout: Layout) -> str:
+    lines = layout.log("supervisor").read_text(errors="replace").splitlines()
+    complaints = [line for line in lines if line.startswith("✗")]
+    return (complaints or lines or ["it said nothing"])[-1].removeprefix("✗ ")

@@ -1,0 +1,284 @@
+"""The platform as one thing: start everything side by side, keep it running, stop it in reverse order.
+
+    NATS ----streams provisioned----> paper venue, kernel, governance, venue gateway, reconciler, policy
+    PostgreSQL ----database made----> persistence
+
+Runs in the process that holds the platform's lock, in its main thread: children are tied to the life of the thread
+that made them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kestrel_cli.platform import probes, servers
+from kestrel_cli.platform.config import ACCOUNT, CURRENCY, WALLET, VenueManners, write_config
+from kestrel_cli.platform.layout import HOST, NATS, PAPER_VENUE, POSTGRES, Endpoints, Layout, write_whole
+from kestrel_cli.platform.processes import (
+    ManagedProcess,
+    Phase,
+    ProcessSpec,
+    record_children,
+    stop_leftovers,
+)
+from kestrel_domain.numbers import Number
+
+READY_TIMEOUT_S = 60.0
+_FAILURES_BEFORE_READY_MAX = 3
+_BOUND_LOGS_EVERY_S = 10.0
+_STOP_ORDER = (
+    ("policy",),
+    ("governance", "reconciler"),
+    ("venue-gateway", "kernel"),
+    ("persistence",),
+    (PAPER_VENUE,),
+    (POSTGRES, NATS),
+)
+_MODULES = {
+    "kernel": "kestrel_kernel",
+    "governance": "kestrel_governance",
+    "venue-gateway": "kestrel_venue_gateway",
+    "reconciler": "kestrel_reconciler",
+    "persistence": "kestrel_persistence",
+    "policy": "kestrel_policy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """One line of the table."""
+
+    name: str
+    phase: str
+    note: str
+    pid: int
+    port: int
+    restarts: int
+    ready_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformState:
+    """What the supervisor tells everybody, in ``state.json`` and on the screen."""
+
+    overall: str  # starting, ready, stopping, stopped, failed
+    pid: int
+    started_at_s: float
+    ready_after_s: float | None
+    processes: tuple[ProcessState, ...]
+    problem: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, object]) -> PlatformState | None:
+        """None when the file holds nothing of the kind."""
+        try:
+            processes = tuple(ProcessState(**p) for p in stored["processes"])  # type: ignore[attr-defined]
+            return cls(**{**stored, "processes": processes})  # type: ignore[arg-type]
+        except (KeyError, TypeError):
+            return None
+
+
+class PlatformSupervisor:
+    """Runs the platform until it is told to stop."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        endpoints: Endpoints,
+        manners: VenueManners,
+        *,
+        observe: Callable[[PlatformState], None] = lambda state: None,
+        handle_signals: bool = True,
+    ) -> None:
+        self._layout = layout
+        self._endpoints = endpoints
+        self._manners = manners
+        self._observe = observe
+        self._handle_signals = handle_signals
+        self._began = time.monotonic()
+        self._started_at_s = time.time()
+        self._ready_after_s: float | None = None
+        self._overall = "starting"
+        self._problem = ""
+        self._stop_asked = asyncio.Event()
+        self._stop_count = 0
+        self._processes = {spec.name: ManagedProcess(spec, self._changed) for spec in self._specs()}
+
+    def state(self) -> PlatformState:
+        return PlatformState(
+            overall=self._overall,
+            pid=os.getpid(),
+            started_at_s=self._started_at_s,
+            ready_after_s=self._ready_after_s,
+            processes=tuple(
+                ProcessState(
+                    name=p.name,
+                    phase=p.phase.value,
+                    note=p.note,
+                    pid=p.pid if p.phase not in (Phase.WAITING, Phase.STOPPED) else 0,
+                    port=self._endpoints.ports[p.name],
+                    restarts=p.restarts,
+                    ready_after_s=p.ready_after_s,
+                )
+                for p in self._processes.values()
+            ),
+            problem=self._problem,
+        )
+
+    async def run(self, ready: asyncio.Event | None = None) -> bool:
+        """Start, watch, stop. True when it became ready and was stopped in good order."""
+        self._prepare()
+        if self._handle_signals:
+            self._install_signals()
+        tasks = [asyncio.create_task(p.run(self._dependencies(p)), name=p.name) for p in self._processes.values()]
+        housekeeping = asyncio.create_task(self._bound_logs())
+        try:
+            if await self._become_ready():
+                if ready is not None:
+                    ready.set()
+                await self._stop_asked.wait()
+        finally:
+            if ready is not None:
+                ready.set()
+            housekeeping.cancel()
+            await self._stop_all()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, housekeeping, return_exceptions=True)
+            self._overall = "failed" if self._problem else "stopped"
+            self._changed()
+            self._layout.children.unlink(missing_ok=True)
+        return not self._problem
+
+    def ask_to_stop(self) -> None:
+        """Once: stop in good order. Twice: kill what is left."""
+        self._stop_count += 1
+        self._stop_asked.set()
+        if self._stop_count > 1:
+            for process in self._processes.values():
+                process.kill()
+
+    def log_tails(self) -> dict[str, list[str]]:
+        """The last lines of those that did not become ready."""
+        return {p.name: p.log_tail() for p in self._processes.values() if p.ready_after_s is None and p.restarts}
+
+    def _prepare(self) -> None:
+        from kestrel_chassis import identity
+
+        stop_leftovers(self._layout.children)
+        identity.create_laptop_secrets(self._layout.secrets)
+        write_config(self._layout, self._endpoints, self._manners)
+        self._endpoints.save(self._layout.endpoints)
+        self._changed()
+
+    def _install_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.ask_to_stop)
+
+    async def _become_ready(self) -> bool:
+        """Wait until everything is ready, or something gives up, or somebody asks to stop."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not self._stop_asked.is_set():
+            if all(p.phase is Phase.READY for p in self._processes.values()):
+                self._ready_after_s = time.monotonic() - self._began
+                self._overall = "ready"
+                self._changed()
+                return True
+            for process in self._processes.values():
+                if process.failures_before_ready >= _FAILURES_BEFORE_READY_MAX:
+                    return self._give_up(f"{process.name} does not start: {process.note}")
+            if time.monotonic() > deadline:
+                late = [f"{p.name} ({p.note or p.phase})" for p in self._processes.values() if p.phase != Phase.READY]
+                return self._give_up(f"not ready after {READY_TIMEOUT_S:.0f} s: " + ", ".join(late))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop_asked.wait(), 0.05)
+        return False
+
+    def _give_up(self, problem: str) -> bool:
+        self._problem = problem
+        return False
+
+    async def _stop_all(self) -> None:
+        self._overall = "stopping"
+        self._changed()
+        for group in _STOP_ORDER:
+            await asyncio.gather(*(self._processes[name].stop() for name in group))
+
+    async def _bound_logs(self) -> None:
+        while True:
+            await asyncio.sleep(_BOUND_LOGS_EVERY_S)
+            for process in self._processes.values():
+                process.bound_log()
+
+    def _changed(self) -> None:
+        if not hasattr(self, "_processes"):
+            return
+        state = self.state()
+        with contextlib.suppress(OSError):
+            write_whole(self._layout.state, state.to_json())
+            record_children(self._layout.children, list(self._processes.values()))
+        self._observe(state)
+
+    def _dependencies(self, process: ManagedProcess) -> list[ManagedProcess]:
+        return [self._processes[name] for name in process.spec.after]
+
+    def _specs(self) -> list[ProcessSpec]:
+        layout, endpoints = self._layout, self._endpoints
+        specs = [
+            ProcessSpec(
+                name=NATS,
+                command=lambda: servers.nats_command(layout, endpoints),
+                probe=lambda: probes.nats(endpoints),
+                complete=lambda: probes.provision_streams(layout),
+                log=layout.log(NATS),
+            ),
+            ProcessSpec(
+                name=POSTGRES,
+                command=lambda: servers.postgres_command(layout, endpoints),
+                prepare=lambda: asyncio.to_thread(servers.initialize_postgres, layout),
+                probe=lambda: probes.postgres(endpoints),
+                complete=lambda: probes.create_database(layout, endpoints),
+                log=layout.log(POSTGRES),
+                user=servers.postgres_system_user,
+                # "Fast" shutdown: running transactions are rolled back, nobody is waited for.
+                stop_signal=signal.SIGINT,
+                orphan_signal=signal.SIGQUIT,
+            ),
+            ProcessSpec(
+                name=PAPER_VENUE,
+                command=lambda: paper_venue_command(layout, endpoints, self._manners),
+                probe=lambda: probes.paper_venue(endpoints),
+                log=layout.log(PAPER_VENUE),
+            ),
+        ]
+        for name in ("kernel", "governance", "venue-gateway", "reconciler", "persistence", "policy"):
+            probe = probes.ServiceProbe(layout, endpoints, name)
+            specs.append(self._python_spec(name, (NATS, POSTGRES) if name == "persistence" else (NATS,), probe))
+        return specs
+
+    def _python_spec(self, name: str, after: tuple[str, ...], probe: Callable[[], probes.Probing]) -> ProcessSpec:
+        command = [sys.executable, "-m", _MODULES[name], "--config", str(self._layout.config)]
+        return ProcessSpec(name=name, command=lambda: command, probe=probe, log=self._layout.log(name), after=after)
+
+
+def paper_venue_command(layout: Layout, endpoints: Endpoints, manners: VenueManners) -> list[str]:
+    """The paper venue is a broker, not one of our services: it has its own options and none of our settings."""
+    return [
+        sys.executable, "-m", "kestrel_simulators.paper", "--data", str(layout.paper), "--host", HOST,
+        "--port", str(endpoints.ports[PAPER_VENUE]), "--mode", manners.mode, "--seed", str(manners.seed),
+        "--delay-scale", str(Number(manners.delay_scale_permille, 3)),
+        "--account", f"{ACCOUNT}={WALLET}:{CURRENCY}",
+    ]  # fmt: skip
