@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from google.protobuf.message import Message
+
 from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2

@@ -19,6 +19,7 @@ import struct
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
+
 from kestrel.kernel.v1 import journal_pb2
 from kestrel_persistence.core.record import Record
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
 from kestrel_domain.errors import InvalidRequest
 
 DOMAIN = "kestrel/checkpoint/v1"

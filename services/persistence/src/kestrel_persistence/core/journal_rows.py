@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from google.protobuf.message import DecodeError
+
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
 from kestrel.venue.v1 import venue_pb2
@@ -41,7 +42,7 @@ def _input(entry: journal_pb2.JournalEntry) -> inbox_pb2.InboxMessage | None:
 
 
 def _row(table: str, record: Record, entry: journal_pb2.JournalEntry, **values: Value) -> Row:
-    return row(table, record, trace_id=trace_id_of(entry.traceparent), **values)
+    return row(table, record, trace_id=trace_id_of(entry.traceparent) or record.trace_id, **values)
 
 
 def _entry(record: Record, entry: journal_pb2.JournalEntry, message: inbox_pb2.InboxMessage | None) -> Row:

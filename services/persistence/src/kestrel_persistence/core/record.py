@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
+
 from kestrel.common.v1 import common_pb2
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.numbers import Number
@@ -40,13 +41,13 @@ class Row:
     values: dict[str, Value] = field(hash=False)
 
 
-def row(table: str, record: Record, *, trace_id: str | None = None, **values: Value) -> Row:
+def row(table: str, record: Record, **values: Value) -> Row:
     """A row with its place: stream, sequence, time and trace."""
     place: dict[str, Value] = {
         "stream": record.stream,
         "sequence": record.sequence,
         "time_ns": record.time_ns,
-        "trace_id": trace_id or record.trace_id,
+        "trace_id": record.trace_id,
     }
     return Row(table, place | values)
 

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
+
 from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2

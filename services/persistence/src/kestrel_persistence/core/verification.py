@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from kestrel_persistence.core.chain import Head, Link, bead_link, journal_link
 from kestrel_persistence.core.checkpoint import Checkpoint, is_genuine
 from kestrel_persistence.core.merkle import Frontier

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+
 from kestrel_domain.errors import InvalidRequest, KestrelError, Unavailable
 from kestrel_persistence.core.chain import GENESIS, Head
 from kestrel_persistence.core.plan import plan

@@ -1,0 +1,69 @@
+"""Wires persistence together: one follower per stream, the checkpointer, the answers."""
+
+from __future__ import annotations
+
+import time
+
+from kestrel.admin.v1 import persistence_pb2_grpc
+from kestrel_chassis.identity import Role
+from kestrel_chassis.service import ServiceContext
+from kestrel_persistence.config import PersistenceSettings
+from kestrel_persistence.core.plan import streams
+from kestrel_persistence.shell.api import PersistenceApi
+from kestrel_persistence.shell.audit import Audit
+from kestrel_persistence.shell.checkpoints import Checkpointer, CheckpointFile, load_key
+from kestrel_persistence.shell.database import Database, Position
+from kestrel_persistence.shell.follower import Follower, Outage
+
+METHODS = ("ListBeads", "VerifyAudit", "GetTrace", "CountRows", "ListParked", "ListAlerts")
+
+
+async def build(context: ServiceContext) -> None:
+    """Called once by the chassis, with the bus connected and the streams compared."""
+    settings = context.settings
+    assert isinstance(settings, PersistenceSettings)
+    names = streams(settings.partitions)
+    database = Database(settings.dsn, connections_max=settings.database_connections)
+    key = load_key(settings.secrets_dir)
+    file = CheckpointFile(settings.data_dir / "checkpoints.jsonl")
+    checkpointer = Checkpointer(
+        database,
+        context.bus,
+        settings.service,
+        file,
+        key,
+        [name for name in names if name == "BEADS" or name.startswith("JOURNAL_")],
+        every_seconds=settings.checkpoint_seconds,
+        every_batches=settings.checkpoint_batches,
+        clock_ns=time.time_ns,
+    )
+
+    def stored(stream: str, position: Position) -> None:
+        checkpointer.grew(stream)
+
+    def waits_for(reason: str) -> None:
+        if reason:
+            context.status.not_ready("database", reason)
+        else:
+            context.status.ready("database")
+
+    outage = Outage(context.bus, settings.service, time.time_ns, waits_for)
+    for name in names:
+        follower = Follower(
+            name,
+            context.bus,
+            database,
+            context.parking,
+            outage,
+            batch=settings.batch_messages,
+            batch_bytes=settings.batch_bytes,
+            stored=stored,
+        )
+        context.supervisor.add(f"follow {name}", follower.run, restart=True)
+    context.supervisor.add("checkpoints", checkpointer.run, restart=True)
+    audit = Audit(database, context.bus, file, key.public_key(), names)
+    context.admin.add(
+        persistence_pb2_grpc.add_PersistenceServiceServicer_to_server,
+        PersistenceApi(database, audit),
+        roles=dict.fromkeys(METHODS, Role.VIEWER),
+    )

@@ -1,0 +1,203 @@
+"""Verification: every chain from the database and from the streams, and every row from the stored bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Generic, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from kestrel_chassis.bus import Bus
+from kestrel_domain import subjects
+from kestrel_domain.errors import InvalidRequest
+from kestrel_persistence.core.chain import Head
+from kestrel_persistence.core.checkpoint import Checkpoint
+from kestrel_persistence.core.plan import plan, tables_of_stream
+from kestrel_persistence.core.record import Record, tables_of
+from kestrel_persistence.core.rows import is_journal
+from kestrel_persistence.core.verification import ChainVerification, StoredEntry, Verdict
+from kestrel_persistence.shell.checkpoints import CheckpointFile
+from kestrel_persistence.shell.database import Database
+from kestrel_persistence.shell.follower import record_of
+
+READ_AT_ONCE = 500
+
+T = TypeVar("T")
+
+
+class Audit:
+    """Reads both stores and says whether they are whole, and agree."""
+
+    def __init__(
+        self, database: Database, bus: Bus, file: CheckpointFile, public: Ed25519PublicKey, streams: Sequence[str]
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._file = file
+        self._public = public
+        self._streams = streams
+
+    async def verify(self, *, patience_seconds: float = 5.0) -> list[Verdict]:
+        """A verdict per chain, then one per stream for its rows (``rows:INTENTS``).
+
+        What is in a stream and not stored yet is no fault: verification waits for it for a while, then looks at
+        what has been stored.
+        """
+        verdicts = []
+        ends = {stream: await self._settled(stream, patience_seconds) for stream in self._streams}
+        checkpoints, problem = await self._checkpoints()
+        if problem:
+            verdicts.append(Verdict("checkpoints", Head(), Head(), 0, problem))
+        for stream in self._streams:
+            if stream == subjects.BEADS or is_journal(stream):
+                verdicts.append(await self._chain(stream, ends[stream], checkpoints))
+        for stream in self._streams:
+            verdicts.append(await self._rows(stream, ends[stream]))
+        return verdicts
+
+    async def _settled(self, stream: str, patience_seconds: float) -> int:
+        """How far the stream has been stored; first gives persistence a moment to reach the present end."""
+        wanted = (await self._bus.stream_state(stream)).last_sequence
+        async with asyncio.timeout(patience_seconds + 60):
+            for _ in range(max(1, int(patience_seconds / 0.1))):
+                position = await self._database.position(stream)
+                if position.sequence >= wanted:
+                    break
+                await asyncio.sleep(0.1)
+        return position.sequence
+
+    async def _checkpoints(self) -> tuple[list[Checkpoint], str]:
+        """Those of the file and those of the database; they must be the same."""
+        async with self._database.connection() as connection:
+            lines = await connection.fetch("SELECT * FROM checkpoints ORDER BY chain, chain_length")
+        inside = {
+            Checkpoint(
+                line["chain"],
+                line["chain_length"],
+                line["chain_head"],
+                line["merkle_root"],
+                line["signed_at_ns"],
+                line["key_id"],
+                line["signature"],
+            )
+            for line in lines
+        }
+        try:
+            outside = set(self._file.read())
+        except InvalidRequest as error:
+            return list(inside), f"the checkpoint file is damaged: {error}"
+        problem = ""
+        for one in sorted(inside ^ outside, key=lambda c: (c.chain, c.length)):
+            here, there = ("database", "file") if one in inside else ("file", "database")
+            problem = f"the checkpoint of {one.chain} over {one.length} entries is in the {here} and not in the {there}"
+            break
+        return list(inside | outside), problem
+
+    async def _chain(self, stream: str, end: int, checkpoints: Iterable[Checkpoint]) -> Verdict:
+        """Walk both copies side by side, in constant memory."""
+        verification = ChainVerification(stream, checkpoints, self._public)
+        stored = _Ahead(self._entries(stream))
+        streamed = _Ahead(self._stream(stream, end))
+        left, right = await stored.take(), await streamed.take()
+        while left is not None or right is not None:
+            if right is None or (left is not None and left.record.sequence < right.sequence):
+                verification.take(left, None)
+                left = await stored.take()
+            elif left is None or right.sequence < left.record.sequence:
+                verification.take(None, right)
+                right = await streamed.take()
+            else:
+                verification.take(left, right)
+                left, right = await stored.take(), await streamed.take()
+        return verification.verdict()
+
+    async def _entries(self, stream: str) -> AsyncIterator[StoredEntry]:
+        journal = is_journal(stream)
+        query = (
+            "SELECT sequence, time_ns, '' AS subject, body, entry_hash FROM journal_entries"
+            if journal
+            else "SELECT sequence, time_ns, subject, body, chain_hash AS entry_hash, previous_hash, chain_sequence FROM beads"
+        ) + " WHERE stream = $1 AND sequence > $2 ORDER BY sequence LIMIT $3"
+        after = 0
+        while True:
+            async with self._database.connection() as connection:
+                lines = await connection.fetch(query, stream, after, READ_AT_ONCE)
+            for line in lines:
+                record = Record(stream, line["subject"], line["sequence"], line["time_ns"], line["body"])
+                if journal:
+                    yield StoredEntry(record, line["entry_hash"])
+                else:
+                    yield StoredEntry(record, line["entry_hash"], line["previous_hash"], line["chain_sequence"])
+                after = record.sequence
+            if len(lines) < READ_AT_ONCE:
+                return
+
+    async def _stream(self, stream: str, end: int) -> AsyncIterator[Record]:
+        if end:
+            async for message in self._bus.read(stream, start_sequence=1, stop_sequence=end):
+                yield record_of(message)
+
+    async def _rows(self, stream: str, end: int) -> Verdict:
+        """Compute every row again from the stream's bytes and compare it with what the tables hold."""
+        head, counted, first = Head(), 0, 0
+        batch: list[Record] = []
+        async for record in self._stream(stream, end):
+            batch.append(record)
+            if len(batch) >= READ_AT_ONCE:
+                first, counted = first or batch[0].sequence, counted + len(batch)
+                head, bad, problem = await self._compare(stream, batch, head)
+                if problem:
+                    return Verdict(f"rows:{stream}", Head(counted), Head(counted), bad, problem)
+                batch = []
+        if batch:
+            first, counted = first or batch[0].sequence, counted + len(batch)
+            head, bad, problem = await self._compare(stream, batch, head)
+            if problem:
+                return Verdict(f"rows:{stream}", Head(counted), Head(counted), bad, problem)
+        return Verdict(f"rows:{stream}", Head(counted), Head(counted))
+
+    async def _compare(self, stream: str, records: Sequence[Record], head: Head) -> tuple[Head, int, str]:
+        first, last = records[0].sequence, records[-1].sequence
+        async with self._database.connection() as connection, connection.transaction():
+            refused = {
+                line["sequence"]: InvalidRequest(line["message"], reason=line["reason"])
+                for line in await connection.fetch(
+                    "SELECT sequence, reason, message FROM unusable_messages"
+                    " WHERE stream = $1 AND sequence BETWEEN $2 AND $3",
+                    stream,
+                    first,
+                    last,
+                )
+            }
+            planned = plan(records, head, refused)
+            expected = tables_of(planned.rows)
+            for table in (*tables_of_stream(stream), "unusable_messages"):
+                await self._database.stage(connection, table, expected.get(table, []))
+                shape = self._database.tables[table]
+                columns = ", ".join(shape.columns)
+                scope = f"SELECT {columns} FROM {table} WHERE stream = $1 AND sequence BETWEEN $2 AND $3"  # noqa: S608
+                staged = f"SELECT {columns} FROM {shape.stage}"  # noqa: S608 - our names
+                differing = await connection.fetchrow(
+                    f"SELECT sequence, kind FROM ("
+                    f"(SELECT sequence, 'missing or changed' AS kind FROM ({staged} EXCEPT {scope}) AS a)"
+                    f" UNION ALL (SELECT sequence, 'changed or added' FROM ({scope} EXCEPT {staged}) AS b)"
+                    f") AS c ORDER BY sequence LIMIT 1",
+                    stream,
+                    first,
+                    last,
+                )
+                if differing is not None:
+                    problem = f"table {table}: a row is {differing['kind']}; the stored bytes say otherwise"
+                    return planned.head, differing["sequence"], problem
+        return planned.head, 0, ""
+
+
+class _Ahead(Generic[T]):
+    """One step of an asynchronous iterator at a time; None at the end."""
+
+    def __init__(self, source: AsyncIterator[T]) -> None:
+        self._source = source
+
+    async def take(self) -> T | None:
+        return await anext(self._source, None)

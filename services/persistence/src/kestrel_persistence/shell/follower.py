@@ -1,0 +1,193 @@
+"""Follows one stream into the database.
+
+The position lives in the database, in the transaction that stores the rows; the consumer only wakes us. So a database
+that was restored from an older copy, or built anew, is filled from the stream by itself, and what the consumer
+may have skipped is read from the stream before anything behind it is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from kestrel.audit.v1 import audit_pb2
+from kestrel.common.v1 import common_pb2
+from kestrel_chassis import telemetry
+from kestrel_chassis.bus import Bus, StoredMessage
+from kestrel_chassis.consume import PullLoop
+from kestrel_chassis.parking import ParkingLane
+from kestrel_domain import effects, subjects
+from kestrel_domain.errors import InvariantBroken, KestrelError, OutcomeUnknown, Unavailable
+from kestrel_domain.identifiers import derived_id
+from kestrel_persistence.core.record import Record
+from kestrel_persistence.shell.database import Database, Position
+
+log = telemetry.logger()
+
+NEVER_PARKED = (subjects.PARKED, subjects.ALERTS)
+"""Parking writes to these, so what is unusable in them is recorded in the database and logged, and not parked again."""
+
+
+class Outage:
+    """What all followers know of the database: since when it has been away, and that somebody was told."""
+
+    def __init__(self, bus: Bus, service: str, clock_ns: Callable[[], int], changed: Callable[[str], None]) -> None:
+        self._bus = bus
+        self._service = service
+        self._clock_ns = clock_ns
+        self._changed = changed
+        self._since_ns = 0
+        self._telling: asyncio.Task[None] | None = None
+
+    def begun(self, error: KestrelError) -> None:
+        """Alert once for each outage, however many followers meet it."""
+        telemetry.count("database.failures", 1)
+        if self._since_ns:
+            return
+        self._since_ns = self._clock_ns()
+        log.warning("database.lost", reason=error.reason, message=str(error))
+        self._changed(str(error))
+        alert = audit_pb2.Alert(
+            alert_id=derived_id("database-outage", self._service, self._since_ns),
+            severity=common_pb2.SEVERITY_CRITICAL,
+            service=self._service,
+            reason="DATABASE_UNAVAILABLE",
+            message=f"{error}. Nothing is lost: the streams keep what is not stored yet.",
+            raised_at_ns=self._since_ns,
+        )
+        self._telling = asyncio.create_task(self._tell(alert))
+
+    async def _tell(self, alert: audit_pb2.Alert) -> None:
+        await self._bus.publish_until_stored(effects.alert(alert))
+
+    def ended(self) -> None:
+        if self._since_ns:
+            seconds = (self._clock_ns() - self._since_ns) / 1e9
+            self._since_ns = 0
+            log.info("database.found", outage_seconds=round(seconds, 3))
+            self._changed("")
+
+
+class Follower:
+    """One stream, one task. ``stored`` is called after each commit with the stream and its new position."""
+
+    def __init__(
+        self,
+        stream: str,
+        bus: Bus,
+        database: Database,
+        parking: ParkingLane,
+        outage: Outage,
+        *,
+        batch: int,
+        batch_bytes: int,
+        stored: Callable[[str, Position], None],
+    ) -> None:
+        self.stream = stream
+        self.position = Position()
+        self._bus = bus
+        self._database = database
+        self._parking = parking
+        self._outage = outage
+        self._batch = batch
+        self._batch_bytes = batch_bytes
+        self._stored = stored
+        self._messages: dict[int, StoredMessage] = {}
+        self._loop: PullLoop | None = None
+
+    async def run(self) -> None:
+        """Catch up from the stream, then follow it until cancelled."""
+        self.position = await self._insist(lambda: self._database.position(self.stream))
+        await self._check_identity()
+        await self._catch_up()
+        self._loop = PullLoop(
+            self._bus,
+            self.stream,
+            durable=f"persistence-{self.stream}",
+            subjects=None,
+            ack="all",
+            batch=self._batch,
+        )
+        async for messages in self._loop.batches():
+            await self._take(messages)
+            await self._loop.ack_all(messages[-1])
+            telemetry.gauge(f"lag.{self.stream}", self._loop.lag)
+
+    async def stop(self) -> None:
+        if self._loop is not None:
+            await self._loop.stop()
+
+    async def _check_identity(self) -> None:
+        """A stream that is shorter than what we stored of it is another stream; mixing two would corrupt the record."""
+        state = await self._bus.stream_state(self.stream)
+        if state.last_sequence < self.position.sequence:
+            raise InvariantBroken(
+                f"stream {self.stream} ends at {state.last_sequence}, but the database holds it up to "
+                f"{self.position.sequence}: this database belongs to other streams. Point `dsn` to its own database.",
+                reason="STREAM_REPLACED",
+            )
+
+    async def _catch_up(self, *, stop_sequence: int | None = None) -> None:
+        start = self.position.sequence + 1
+        messages = self._bus.read(self.stream, start_sequence=start, stop_sequence=stop_sequence)
+        async for chunk in self._chunks(messages):
+            await self._store(chunk)
+
+    async def _chunks(self, messages: AsyncIterator[StoredMessage]) -> AsyncIterator[list[StoredMessage]]:
+        chunk: list[StoredMessage] = []
+        size = 0
+        async for message in messages:
+            chunk.append(message)
+            size += len(message.data)
+            if len(chunk) >= self._batch or size >= self._batch_bytes:
+                yield chunk
+                chunk, size = [], 0
+        if chunk:
+            yield chunk
+
+    async def _take(self, messages: Sequence[StoredMessage]) -> None:
+        """Store what the consumer brought; what it skipped is read from the stream first."""
+        fresh = [message for message in messages if message.sequence > self.position.sequence]
+        expected = self.position.sequence + 1
+        for message in fresh:
+            if message.sequence != expected:
+                await self._catch_up(stop_sequence=messages[-1].sequence)
+                return
+            expected += 1
+        if fresh:
+            await self._store(fresh)
+
+    async def _store(self, messages: Sequence[StoredMessage]) -> None:
+        records = [record_of(message) for message in messages]
+        self._messages = {message.sequence: message for message in messages}
+        self.position = await self._insist(lambda: self._database.store(self.stream, records, self._park))
+        self._messages = {}
+        telemetry.count("messages.stored", len(messages))
+        self._stored(self.stream, self.position)
+
+    async def _park(self, record: Record, error: KestrelError) -> None:
+        telemetry.count("messages.unusable", 1)
+        log.warning("message.unusable", stream=record.stream, sequence=record.sequence, reason=error.reason)
+        if record.stream not in NEVER_PARKED:
+            await self._parking.park(self._messages[record.sequence], error)
+
+    async def _insist(self, act: Callable[[], Awaitable[Position]]) -> Position:
+        """Try until the database answers; the pause grows to 5 s and is jittered."""
+        pause = 0.1
+        while True:
+            try:
+                result = await act()
+            except (Unavailable, OutcomeUnknown) as error:
+                self._outage.begun(error)
+                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, guards nothing
+                pause = min(pause * 2, 5.0)
+            else:
+                self._outage.ended()
+                return result
+
+
+def record_of(message: StoredMessage) -> Record:
+    return Record(
+        message.stream, message.subject, message.sequence, message.time_ns, message.data, message.traceparent or ""
+    )
