@@ -139,7 +139,7 @@ def _check_kill_flags(command: journal_pb2.VenueCommand, read: FlagsRead) -> com
         return refusal("KILL_STATE_UNKNOWN", "flags", "", "KillFlags", "the kill flags make no sense, so they count")
     for flag in flags:
         if _is_in_force(flag, read.now_ns) and _covers(flag, command):
-            scope = authority_pb2.KillScope.Name(flag.scope).removeprefix("KILL_SCOPE_").lower()
+            scope = _name(authority_pb2.KillScope.Name, flag.scope).removeprefix("KILL_SCOPE_").lower()
             return refusal(
                 "KILL_ACTIVE",
                 "kill_flag",

@@ -281,13 +281,12 @@ def submit_exit(gate: Gate, commission: Commission) -> Procedure:
         mark = yield from _mark_exit(commission)
     else:
         mark = yield from _read_mark(command.client_order_id, commission.identity)
-    if mark is SpendResult.OURS:
-        yield from _resolve_exit(command, ask_first=True)
-    elif no is not None or mark is SpendResult.TAKEN:
+    if mark is not SpendResult.OURS and (no is not None or mark is SpendResult.TAKEN):
         yield from _refuse_exit(commission, no or _exit_replay(command))
-    else:
-        yield Record(_order_report(command, venue_pb2.ORDER_FACT_SUBMITTING))
-        yield from _resolve_exit(command, ask_first=False)
+        return
+    # Also on a second run: the first may have died before it came to this.
+    yield Record(_order_report(command, venue_pb2.ORDER_FACT_SUBMITTING))
+    yield from _resolve_exit(command, ask_first=mark is SpendResult.OURS)
 
 
 def _refuse_exit(commission: Commission, no: common_pb2.Refusal) -> Procedure:

@@ -1,0 +1,49 @@
+"""What the gateway needs of a venue. One implementation per venue, each in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from kestrel.kernel.v1 import journal_pb2
+from kestrel.venue.v1 import venue_pb2
+from kestrel_venue_gateway.core.reports import VenueEvent
+from kestrel_venue_gateway.core.submission import AskResult, SendResult
+from kestrel_venue_gateway.core.truth import Portfolio
+
+
+class Venue(Protocol):
+    """One login at one venue, for one account.
+
+    Requests never raise for what a venue or a network may do: their results say how certain they are. Every request
+    has a bound in time.
+    """
+
+    @property
+    def name(self) -> str:
+        """The venue's name in subjects and commands."""
+
+    async def send(self, command: journal_pb2.VenueCommand) -> SendResult:
+        """Send an order once. NOT_SENT only when it certainly never left; every other silence is UNKNOWN."""
+
+    async def cancel(self, command: journal_pb2.VenueCommand) -> SendResult:
+        """Ask to cancel. REJECTED: the venue does not know the order."""
+
+    async def ask(self, client_order_id: str, *, fence: bool) -> AskResult:
+        """What became of an id. ABSENT with ``fence`` is a proof: it never was, and it never will be."""
+
+    async def portfolio(self) -> Portfolio:
+        """Positions, working orders and balance at one moment. Raises ``Unavailable``."""
+
+    def events(self, after_sequence: int) -> AsyncIterator[VenueEvent]:
+        """Everything the venue says about the account after a sequence, for ever, in order.
+
+        Raises ``Unavailable`` when the connection ends, ``RemoteProtocolError`` when the venue's memory and ours are
+        not of the same venue.
+        """
+
+    def bars(self, after_sequence: int) -> AsyncIterator[venue_pb2.Bar]:
+        """Bars after a sequence, for ever, each with its ``venue_sequence``. Raises as ``events`` does."""
+
+    async def close(self) -> None:
+        """Let go of the connection."""
