@@ -139,7 +139,6 @@ class Account:
     arrivals: dict[str, int] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     fills: list[venue_pb2.Fill] = field(default_factory=list)
-    last_fill_sequence: int = 0
 
     @property
     def last_sequence(self) -> int:
@@ -151,7 +150,6 @@ class Account:
         self.events.append(Event(sequence, now_ns, fact))
         if isinstance(fact, venue_pb2.Fill):
             self.fills.append(fact)
-            self.last_fill_sequence = sequence
 
     def balance(self, sequence: int) -> venue_pb2.Balance:
         """The money as of an event sequence. Available is what positions, at cost, leave of the wallet."""
@@ -161,5 +159,5 @@ class Account:
             available=common_pb2.Decimal(units=max(0, self.wallet_units - committed), scale=AMOUNT_SCALE),
             currency=self.currency,
             venue_sequence=sequence,
-            execution_watermark=self.last_fill_sequence,
+            execution_watermark=len(self.fills),
         )

@@ -1,0 +1,1 @@
+"""Pure: bars and journal entries and the time in, signals, intents and exits out."""

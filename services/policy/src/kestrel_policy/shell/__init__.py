@@ -1,0 +1,1 @@
+"""Connects the core to the bus and to operators."""
