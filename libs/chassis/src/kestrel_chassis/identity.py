@@ -1,195 +1,183 @@
-"""Who is calling: operators' credentials, roles, and the secrets of a laptop.
+"""Who an operator is: a credential (PASETO v4.public) signed by the operator key, with an id, roles and an end.
 
-A credential is a PASETO v4.public token signed by the operator key: an operator's id, roles and expiry. Every admin
-call carries one; a service checks it with the public half. Nothing about the caller is ever taken from a request body.
+Also ``create_laptop_secrets``: everything a laptop needs to run the platform as it runs elsewhere.
 """
 
 from __future__ import annotations
 
+import enum
+import ipaddress
 import json
 import os
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 
-import pyseto
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from pyseto import Key
-
-from kestrel_domain.errors import InvalidRequest, Refused
+from kestrel_domain.errors import Refused
 from kestrel_domain.identifiers import checked_id
-from kestrel_domain.tokens import SigningKey, VerifyingKey
 
-_ASSERTION = b"kestrel/operator-credential/v1"
-_LIFETIME_DAYS = 365
-
-
-class Role(StrEnum):
-    """What an operator may do. An operator holds a set of them; ADMIN holds all."""
-
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    APPROVER = "approver"
-    RISK_OFFICER = "risk_officer"
-    ADMIN = "admin"
+_ASSERTION = b"kestrel/operator/v1"
+_LAPTOP_LIFETIME_DAYS = 365
 
 
-LAPTOP_OPERATORS: dict[str, frozenset[Role]] = {
-    "trader": frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER}),
-    "risk": frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.RISK_OFFICER}),
-    "admin": frozenset({Role.ADMIN}),
-}
-"""Who a laptop knows. Two people re-arm: ``risk`` and ``admin``; on a laptop both may be you, on a desk they are not."""
+class Role(enum.IntEnum):
+    """What somebody may do. An operator has a *set* of roles; the order is for people to read."""
+
+    VIEWER = 1
+    OPERATOR = 2
+    APPROVER = 3
+    RISK_OFFICER = 4
+    ADMIN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An authenticated caller."""
+    """A person with a credential."""
 
     id: str
     roles: frozenset[Role]
-
-    def may(self, role: Role) -> bool:
-        return role in self.roles or Role.ADMIN in self.roles
+    expires_at_ns: int
 
 
-def issue_credential(key: SigningKey, operator_id: str, roles: Iterable[Role], *, expires_at_ns: int) -> str:
-    claims = {
-        "operator": checked_id("operator", operator_id),
-        "roles": sorted(str(role) for role in roles),
-        "expires_at_ns": expires_at_ns,
+def issue(operator_private_pem: bytes, operator: Operator) -> str:
+    """A credential for this operator."""
+    import pyseto
+
+    payload = {
+        "id": checked_id("operator", operator.id),
+        "roles": sorted(role.name.lower() for role in operator.roles),
+        "expires_at_ns": operator.expires_at_ns,
     }
-    return pyseto.encode(
-        Key.new(version=4, purpose="public", key=key.pem), json.dumps(claims).encode(), implicit_assertion=_ASSERTION
-    ).decode()
+    key = pyseto.Key.new(version=4, purpose="public", key=operator_private_pem)
+    return pyseto.encode(key, json.dumps(payload).encode(), implicit_assertion=_ASSERTION).decode()
 
 
-def read_credential(key: VerifyingKey, credential: str, *, now_ns: int) -> Operator:
-    """The operator behind a credential. Raises ``Refused`` CREDENTIAL_INVALID or CREDENTIAL_EXPIRED."""
+def verify(operator_public_pem: bytes, credential: str, *, now_ns: int) -> Operator:
+    """The operator of a genuine credential that has not ended.
+
+    Raises ``Refused`` with reason CREDENTIAL_MISSING, CREDENTIAL_INVALID or CREDENTIAL_EXPIRED.
+    """
+    import pyseto
+
+    if not credential:
+        raise Refused("this call needs an operator's credential", reason="CREDENTIAL_MISSING", field="authorization")
     try:
-        decoded = pyseto.decode(
-            Key.new(version=4, purpose="public", key=key.pem), credential, implicit_assertion=_ASSERTION
+        key = pyseto.Key.new(version=4, purpose="public", key=operator_public_pem)
+        decoded = pyseto.decode(key, credential, implicit_assertion=_ASSERTION)
+        payload = decoded.payload if isinstance(decoded.payload, dict) else json.loads(decoded.payload)
+        operator = Operator(
+            checked_id("operator", payload["id"]),
+            frozenset(Role[name.upper()] for name in payload["roles"]),
+            int(payload["expires_at_ns"]),
         )
-        claims = json.loads(decoded.payload)
-        operator = Operator(str(claims["operator"]), frozenset(Role(role) for role in claims["roles"]))
-        expires_at_ns = int(claims["expires_at_ns"])
     except (pyseto.PysetoError, ValueError, KeyError, TypeError) as error:
         raise Refused(
-            "the credential is not one of ours", reason="CREDENTIAL_INVALID", field="authorization"
+            "the credential is not one of ours",
+            reason="CREDENTIAL_INVALID",
+            field="authorization",
+            rule="PASETO v4.public by the operator key",
         ) from error
-    if expires_at_ns <= now_ns:
+    if operator.expires_at_ns <= now_ns:
         raise Refused(
-            f"the credential of {operator.id} has expired", reason="CREDENTIAL_EXPIRED", field="authorization"
+            f"the credential of {operator.id!r} has expired",
+            reason="CREDENTIAL_EXPIRED",
+            field="authorization",
+            value=operator.id,
         )
     return operator
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """Where the secrets of an installation lie. Every file is readable by its owner only."""
-
-    folder: Path
-
-    @property
-    def ca(self) -> Path:
-        return self.folder / "ca.pem"
-
-    @property
-    def server_certificate(self) -> Path:
-        return self.folder / "server.pem"
-
-    @property
-    def server_key(self) -> Path:
-        return self.folder / "server.key"
-
-    def token_signing_key(self) -> SigningKey:
-        """Governance's; nobody else's deployment holds the file."""
-        return SigningKey(_read(self.folder / "token-private.pem"))
-
-    def token_verifying_key(self) -> VerifyingKey:
-        return VerifyingKey(_read(self.folder / "token-public.pem"))
-
-    def operator_verifying_key(self) -> VerifyingKey:
-        return VerifyingKey(_read(self.folder / "operator-public.pem"))
-
-    def credential(self, operator_id: str) -> str:
-        path = self.folder / "operators" / f"{checked_id('operator', operator_id)}.credential"
-        return _read(path).decode().strip()
-
-    def operators(self) -> list[str]:
-        return sorted(path.stem for path in (self.folder / "operators").glob("*.credential"))
+# ---------------------------------------------------------------------- secrets of a laptop
 
 
-def create_laptop_secrets(folder: Path) -> Secrets:
-    """Make what is missing: a certificate authority, a certificate for this machine, keys and three operators."""
-    secrets = Secrets(folder)
-    (folder / "operators").mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    if not secrets.server_key.exists():
-        _create_certificates(secrets)
+def create_laptop_secrets(folder: Path) -> None:
+    """Make what is missing: CA, server certificate for localhost, token keys, operator keys, three credentials.
+
+    Files are readable by their owner alone. What exists is kept, so it may be called at every start.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / "operators").mkdir(exist_ok=True, mode=0o700)
+    if not all((folder / name).exists() for name in ("ca.pem", "server.pem", "server.key")):
+        _make_certificates(folder)
     for name in ("token", "operator"):
         if not (folder / f"{name}-private.pem").exists():
-            key = SigningKey.generate()
-            _write(folder / f"{name}-public.pem", key.verifying_key().pem)
-            _write(folder / f"{name}-private.pem", key.pem)
-    operator_key = SigningKey(_read(folder / "operator-private.pem"))
-    expires_at_ns = time.time_ns() + _LIFETIME_DAYS * 86_400 * 1_000_000_000
-    for operator_id, roles in LAPTOP_OPERATORS.items():
+            _make_key_pair(folder, name)
+    private = (folder / "operator-private.pem").read_bytes()
+    for operator_id, roles in _LAPTOP_OPERATORS.items():
         path = folder / "operators" / f"{operator_id}.credential"
         if not path.exists():
-            _write(path, issue_credential(operator_key, operator_id, roles, expires_at_ns=expires_at_ns).encode())
-    return secrets
+            end_ns = time.time_ns() + _LAPTOP_LIFETIME_DAYS * 86_400 * 1_000_000_000
+            _write(path, issue(private, Operator(operator_id, roles, end_ns)).encode())
 
 
-def _create_certificates(secrets: Secrets) -> None:
-    now = datetime.now(UTC)
-    ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Kestrel laptop authority")])
-    server_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-
-    def builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(ca_name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=_LIFETIME_DAYS))
-        )
-
-    authority = builder(ca_name, ca_key).add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
-    server = builder(server_name, server_key).add_extension(names, critical=False)
-    pem = serialization.Encoding.PEM
-    _write(secrets.ca, authority.sign(ca_key, hashes.SHA256()).public_bytes(pem))
-    _write(secrets.server_certificate, server.sign(ca_key, hashes.SHA256()).public_bytes(pem))
-    _write(
-        secrets.server_key,
-        server_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-    )
+_LAPTOP_OPERATORS = {
+    "trader": frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER}),
+    "risk": frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.RISK_OFFICER}),
+    "admin": frozenset(Role),
+}
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidRequest.of("secrets_dir", path, f"must be a readable file ({error.strerror})") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, and for the owner only."""
-    temporary = path.with_suffix(path.suffix + ".new")
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, and never readable by others, not even for a moment."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        file.write(content)
     temporary.replace(path)
+
+
+def _make_key_pair(folder: Path, name: str) -> None:
+    from kestrel_domain.tokens import SigningKey
+
+    key = SigningKey.generate()
+    _write(folder / f"{name}-public.pem", key.verifying_key().pem)
+    _write(folder / f"{name}-private.pem", key.pem)
+
+
+def _make_certificates(folder: Path) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    def named(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+        return key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    now = datetime.now(UTC)
+    begin, end = now - timedelta(hours=1), now + timedelta(days=_LAPTOP_LIFETIME_DAYS)
+    ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca = (
+        x509.CertificateBuilder(named("Kestrel laptop CA"), named("Kestrel laptop CA"), ca_key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    names = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        x509.IPAddress(ipaddress.ip_address("::1")),
+    ]
+    server = (
+        x509.CertificateBuilder(named("Kestrel laptop CA"), named("localhost"), server_key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    _write(folder / "ca.key", pem(ca_key))
+    _write(folder / "server.key", pem(server_key))
+    _write(folder / "server.pem", server.public_bytes(serialization.Encoding.PEM))
+    _write(folder / "ca.pem", ca.public_bytes(serialization.Encoding.PEM))

@@ -1,0 +1,466 @@
+"""The bus: one connection to NATS, streams, buckets and plain requests.
+
+What it promises, whatever the client library does underneath:
+- nothing is kept for later while the connection is down (a late order is worse than none);
+- a publish ends as stored, certainly not stored, or unknown, and says which;
+- the same message id is stored once, and a duplicate is reported as such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from kestrel_chassis import telemetry
+from kestrel_chassis.bucket import Bucket
+from kestrel_chassis.messages import (
+    EXPECTED_LAST_SEQUENCE_HEADER,
+    MESSAGE_ID_HEADER,
+    TRACEPARENT_HEADER,
+    ConsumerLost,
+    KeyExists,
+    LimitReached,
+    PubAck,
+    StoredMessage,
+    StreamState,
+    WrongSequence,
+    error_of,
+    parse_headers,
+    parse_time_ns,
+)
+from kestrel_chassis.publisher import Publisher
+from kestrel_domain.effects import Publish
+from kestrel_domain.errors import KestrelError, OutcomeUnknown, Refused, Unavailable
+
+if TYPE_CHECKING:
+    from kestrel_chassis.settings import ServiceSettings
+
+__all__ = [
+    "Bucket",
+    "Bus",
+    "ConsumerLost",
+    "KeyExists",
+    "LimitReached",
+    "OutcomeUnknown",
+    "PubAck",
+    "StoredMessage",
+    "StreamState",
+    "Unavailable",
+    "WrongSequence",
+]
+
+PIPELINE_WINDOW = 256
+"""How many publishes of one call may be unanswered at once."""
+
+_BACKOFF_MIN_S = 0.05
+_BACKOFF_MAX_S = 1.0
+_CLOSE_TIMEOUT_S = 5.0
+_NO_MESSAGE = "JETSTREAM_10037"
+
+
+class _Stoppable(Protocol):
+    busy: bool
+
+    async def stop(self) -> None: ...
+
+    def reconnected(self) -> None: ...
+
+
+class Bus:
+    """One service's connection."""
+
+    def __init__(self, client: Client, settings: ServiceSettings) -> None:
+        self.client = client
+        self.settings = settings
+        self.pulls: set[_Stoppable] = set()
+        self.on_connection: list[Callable[[bool], None]] = []
+        self._publisher = Publisher(client)
+        self._closing = False
+
+    # ------------------------------------------------------------------ connection
+
+    @classmethod
+    async def connect(cls, settings: ServiceSettings) -> Bus:
+        """Connect, trying for as long as it takes; cancel to give up. The connection then heals by itself."""
+        client = Client()
+        bus = cls(client, settings)
+        wait_s = _BACKOFF_MIN_S
+        while True:
+            try:
+                await bus._connect_once()
+                return bus
+            except (OSError, TimeoutError, nats.errors.Error) as error:
+                telemetry.count("bus.connect_failures")
+                telemetry.logger().warning("bus.connect_failed", url=settings.safe_nats_url, error=repr(error))
+                with contextlib.suppress(Exception):
+                    await client.close()
+                client = Client()
+                bus = cls(client, settings)
+                await asyncio.sleep(_with_jitter(wait_s))
+                wait_s = min(2.0, wait_s * 2)
+
+    async def _connect_once(self) -> None:
+        settings = self.settings
+        await self.client.connect(
+            servers=[url.strip() for url in settings.nats_url.split(",")],
+            name=f"{settings.service}@{settings.instance}",
+            inbox_prefix=f"_INBOX_{settings.service.replace('-', '_')}",
+            pending_size=0,
+            connect_timeout=2,
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; a fraction is accepted
+            ping_interval=3,
+            max_outstanding_pings=2,
+            drain_timeout=int(_CLOSE_TIMEOUT_S),
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+            lame_duck_mode_cb=self._on_lame_duck,
+            user=settings.nats_user or None,
+            password=settings.nats_password or None,
+        )
+        await self._publisher.start()
+        self._tell(True)
+
+    async def close(self) -> None:
+        """Stop pulls, let publishes under way end, drain, close. Bounded by some seconds; may be called twice."""
+        if self._closing:
+            return
+        self._closing = True
+        await self.stop_pulls()
+        deadline_s = time.monotonic() + _CLOSE_TIMEOUT_S
+        while self._publisher.pending_count and self.connected and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.02)  # a few turns, once in a life
+        self._publisher.close()
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self.client.drain()
+        except (nats.errors.Error, TimeoutError, OSError):
+            with contextlib.suppress(Exception):
+                await self.client.close()
+
+    async def stop_pulls(self) -> None:
+        """Every pull loop ends after the batch in hand."""
+        for pull in list(self.pulls):
+            await pull.stop()
+
+    @property
+    def connected(self) -> bool:
+        return bool(self.client.is_connected)
+
+    async def check(self, timeout: float = 3.0) -> None:  # noqa: ASYNC109
+        """One JetStream round trip. Raises ``Unavailable``."""
+        await self.api("INFO", timeout=timeout)
+
+    # ------------------------------------------------------------------ publishing
+
+    async def publish(
+        self,
+        effect: Publish,
+        *,
+        expected_last_sequence: int | None = None,
+        timeout: float = 5.0,  # noqa: ASYNC109
+    ) -> PubAck:
+        """Store one message. While no stream answers it tries again, within ``timeout`` seconds, under the same id.
+
+        Raises ``Unavailable`` (certainly not stored), ``OutcomeUnknown`` (sent and not answered: may be stored),
+        ``WrongSequence``, ``LimitReached``.
+        """
+        return await self.publish_raw(
+            effect.subject, effect.body, _headers(effect, expected_last_sequence), timeout_s=timeout
+        )
+
+    async def publish_all(self, effects: Sequence[Publish], *, timeout: float = 5.0) -> list[PubAck]:  # noqa: ASYNC109
+        """Store several, pipelined, sent in order. When all have ended, raises the first failure if there was one."""
+        acks: list[PubAck] = []
+        for start in range(0, len(effects), PIPELINE_WINDOW):
+            futures: list[asyncio.Future[PubAck]] = []
+            error: BaseException | None = None
+            for effect in effects[start : start + PIPELINE_WINDOW]:
+                try:
+                    futures.append(await self.send(effect, timeout=timeout))
+                except KestrelError as failure:
+                    error = failure
+                    break
+            results = await asyncio.gather(*futures, return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    telemetry.count("publishes.failed")
+                    raise result
+                acks.append(result)
+            if error is not None:
+                raise error
+            telemetry.count("publishes.stored", len(results))
+        return acks
+
+    async def publish_until_stored(self, effect: Publish) -> PubAck:
+        """Repeat under the same id until it is stored. For ids that follow from their cause; cancel to give up."""
+        return (await self.publish_all_until_stored([effect]))[0]
+
+    async def publish_all_until_stored(self, effects: Sequence[Publish]) -> list[PubAck]:
+        """The same for several, pipelined, in order. What was stored before a failure is reported as duplicate."""
+        wait_s = _BACKOFF_MIN_S
+        while True:
+            try:
+                return await self.publish_all(effects)
+            except (Unavailable, OutcomeUnknown) as error:
+                telemetry.count("publishes.repeated")
+                telemetry.logger().warning(
+                    "publish.repeated", subject=effects[0].subject, reason=error.reason, error=str(error)
+                )
+            await asyncio.sleep(_with_jitter(wait_s))
+            wait_s = min(_BACKOFF_MAX_S, wait_s * 2)
+
+    async def send(
+        self,
+        effect: Publish,
+        *,
+        expected_last_sequence: int | None = None,
+        timeout: float = 5.0,  # noqa: ASYNC109
+    ) -> asyncio.Future[PubAck]:
+        """The pipelined form: sent when this returns, stored when the future says so. One attempt."""
+        return await self._publisher.send(
+            effect.subject, effect.body, _headers(effect, expected_last_sequence), timeout
+        )
+
+    async def publish_raw(self, subject: str, body: bytes, headers: dict[str, str], *, timeout_s: float) -> PubAck:
+        """``publish`` with headers of one's own."""
+        deadline_s = time.monotonic() + timeout_s
+        wait_s = _BACKOFF_MIN_S
+        while True:
+            try:
+                ack = await (
+                    await self._publisher.send(subject, body, headers, max(0.05, deadline_s - time.monotonic()))
+                )
+                telemetry.count("publishes.stored")
+                return ack
+            except LimitReached:
+                telemetry.count("publishes.failed")
+                raise
+            except Unavailable:
+                if time.monotonic() + wait_s >= deadline_s:
+                    telemetry.count("publishes.failed")
+                    raise
+            await asyncio.sleep(_with_jitter(wait_s))
+            wait_s = min(_BACKOFF_MAX_S, wait_s * 2)
+
+    async def settle(self, message: StoredMessage, verdict: bytes) -> None:
+        """Send an acknowledgement of some kind. Lost ones are counted: the message then comes again."""
+        if not message.reply:
+            return
+        try:
+            await self.client.publish(message.reply, verdict)
+        except nats.errors.Error:
+            telemetry.count("acks.lost")
+
+    # ------------------------------------------------------------------ reading
+
+    async def last_message(
+        self,
+        stream: str,
+        subject: str | None = None,
+        *,
+        timeout: float = 5.0,  # noqa: ASYNC109
+    ) -> StoredMessage | None:
+        """The newest message, of a subject (wildcards allowed) or of the whole stream; None if there is none."""
+        return await self._read_one(stream, {"last_by_subj": subject or ">"}, timeout)
+
+    async def get_message(
+        self,
+        stream: str,
+        sequence: int,
+        *,
+        timeout: float = 5.0,  # noqa: ASYNC109
+    ) -> StoredMessage | None:
+        """The message at a sequence, read from the leader; None if there is none."""
+        return await self._read_one(stream, {"seq": sequence}, timeout)
+
+    async def read(
+        self, stream: str, *, start_sequence: int = 1, subject: str | None = None, stop_sequence: int | None = None
+    ) -> AsyncIterator[StoredMessage]:
+        """Replay in order, fast, from ``start_sequence`` to the last message there is now (or ``stop_sequence``)."""
+        from kestrel_chassis.consume import PullLoop
+
+        last = (await self.stream_state(stream)).last_sequence
+        last = last if stop_sequence is None else min(last, stop_sequence)
+        if start_sequence > last:
+            return
+        loop = PullLoop(
+            self,
+            stream,
+            subjects=[subject] if subject else None,
+            start_sequence=start_sequence,
+            ack="none",
+            batch=1024,
+        )
+        try:
+            await loop.start()
+            if loop.lag == 0:
+                return
+            async for batch in loop.batches():
+                for message in batch:
+                    if message.sequence <= last:
+                        yield message
+                    if message.sequence >= last or message.pending == 0:
+                        return
+        finally:
+            await loop.stop()
+
+    async def stream_state(self, stream: str) -> StreamState:
+        state = (await self.api(f"STREAM.INFO.{stream}"))["state"]
+        return StreamState(int(state["first_seq"]), int(state["last_seq"]), int(state["messages"]))
+
+    def bucket(self, name: str) -> Bucket:
+        return Bucket(self, name)
+
+    async def api(
+        self,
+        call: str,
+        request: dict[str, Any] | None = None,
+        *,
+        timeout: float = 5.0,  # noqa: ASYNC109
+    ) -> dict[str, Any]:
+        """One request to JetStream's API (``STREAM.INFO.INBOX``), tried again while no leader answers.
+
+        Raises ``Unavailable`` or what ``messages.error_of`` says; an unanswered *read* did not happen, so it is
+        ``Unavailable`` too.
+        """
+        payload = json.dumps(request).encode() if request else b""
+        deadline_s = time.monotonic() + timeout
+        wait_s = _BACKOFF_MIN_S
+        while True:
+            try:
+                reply = await self.client.request(
+                    f"$JS.API.{call}", payload, timeout=max(0.05, deadline_s - time.monotonic())
+                )
+                answer: dict[str, Any] = json.loads(reply.data)
+                if "error" not in answer:
+                    return answer
+                error = answer["error"]
+                raise error_of(
+                    int(error.get("code", 0)), int(error.get("err_code", 0)), error.get("description", ""), where=call
+                )
+            except (nats.errors.Error, TimeoutError, ValueError) as failure:
+                if isinstance(failure, nats.errors.TimeoutError) or time.monotonic() + wait_s >= deadline_s:
+                    raise Unavailable(f"{call}: no answer ({type(failure).__name__})", reason="NO_ANSWER") from failure
+            except LimitReached:
+                raise
+            except Unavailable:
+                if time.monotonic() + wait_s >= deadline_s:
+                    raise
+            await asyncio.sleep(_with_jitter(wait_s))
+            wait_s = min(_BACKOFF_MAX_S, wait_s * 2)
+
+    async def _read_one(self, stream: str, query: dict[str, Any], timeout_s: float) -> StoredMessage | None:
+        try:
+            answer = await self.api(f"STREAM.MSG.GET.{stream}", query, timeout=timeout_s)
+        except Refused as error:
+            if error.reason == _NO_MESSAGE:
+                return None
+            raise
+        message = answer["message"]
+        return StoredMessage(
+            stream=stream,
+            subject=message["subject"],
+            sequence=int(message["seq"]),
+            time_ns=parse_time_ns(message["time"]),
+            data=base64.b64decode(message.get("data", "")),
+            headers=parse_headers(base64.b64decode(message["hdrs"])) if message.get("hdrs") else {},
+        )
+
+    # ------------------------------------------------------------------ plain NATS
+
+    async def request_core(self, subject: str, data: bytes, *, timeout: float = 5.0) -> bytes:  # noqa: ASYNC109
+        """Ask whoever listens. Raises ``Unavailable`` (nobody), ``OutcomeUnknown`` (no answer in time)."""
+        try:
+            return bytes((await self.client.request(subject, data, timeout=timeout)).data)
+        except nats.errors.TimeoutError as error:
+            raise OutcomeUnknown(f"{subject}: no answer within {timeout} s") from error
+        except nats.errors.Error as error:
+            raise Unavailable(f"{subject}: nobody listens ({type(error).__name__})") from error
+
+    async def publish_core(self, subject: str, data: bytes) -> None:
+        """Say it to whoever listens now. Raises ``Unavailable``."""
+        try:
+            await self.client.publish(subject, data)
+        except nats.errors.Error as error:
+            raise Unavailable(f"{subject}: not connected ({type(error).__name__})") from error
+
+    async def subscribe_core(
+        self, subject: str, callback: Callable[[str, bytes], Awaitable[bytes | None]], *, queue: str = ""
+    ) -> None:
+        """Listen; what the callback returns is the answer to a request. Its errors are logged and counted."""
+
+        async def handle(message: Msg) -> None:
+            try:
+                answer = await callback(message.subject, message.data)
+                if answer is not None and message.reply:
+                    await self.client.publish(message.reply, answer)
+            except Exception as error:
+                telemetry.count("core.failures")
+                telemetry.logger().error("core.failed", subject=message.subject, error=repr(error))
+
+        await self.client.subscribe(subject, queue=queue, cb=handle)
+
+    # ------------------------------------------------------------------ callbacks
+
+    async def _on_error(self, error: Exception) -> None:
+        telemetry.count("bus.errors")
+        telemetry.logger().error("bus.failed", error=repr(error))
+
+    async def _on_disconnected(self) -> None:
+        # What the library still has in its own buffer would be sent after the reconnect: an order from the past.
+        self.client._pending.clear()
+        self.client._pending_data_size = 0
+        self._publisher.connection_lost()
+        if not self._closing:
+            telemetry.count("bus.disconnects")
+            telemetry.logger().warning("bus.disconnected")
+        self._tell(False)
+
+    async def _on_reconnected(self) -> None:
+        telemetry.count("bus.reconnects")
+        telemetry.logger().info("bus.reconnected")
+        for pull in list(self.pulls):
+            pull.reconnected()
+        self._tell(True)
+
+    async def _on_closed(self) -> None:
+        if not self._closing:
+            telemetry.count("bus.closed")
+            telemetry.logger().error("bus.closed")
+        self._tell(False)
+
+    async def _on_lame_duck(self) -> None:
+        telemetry.logger().warning("bus.server_leaving")
+
+    def _tell(self, connected: bool) -> None:
+        for listener in self.on_connection:
+            listener(connected)
+
+
+def _headers(effect: Publish, expected_last_sequence: int | None) -> dict[str, str]:
+    assert effect.message_id, f"{effect.subject}: a stored message needs an id"
+    headers = {MESSAGE_ID_HEADER: effect.message_id}
+    traceparent = effect.traceparent or telemetry.current_traceparent()
+    if traceparent:
+        headers[TRACEPARENT_HEADER] = traceparent
+    if expected_last_sequence is not None:
+        headers[EXPECTED_LAST_SEQUENCE_HEADER] = str(expected_last_sequence)
+    return headers
+
+
+def _with_jitter(wait_s: float) -> float:
+    return wait_s * (0.5 + random.random())  # noqa: S311  # spreads load, guards nothing
