@@ -1,0 +1,1 @@
+"""Pure: journal entries, truths and time in; findings, breaks and things to publish out."""
