@@ -38,7 +38,7 @@ class Platform:
 
     def stub(self, service: str) -> Any:
         """The admin API of one service."""
-        return _stub_class(service)(self.channel(service))
+        return stub_class(service)(self.channel(service))
 
     def status_stub(self, service: str) -> Any:
         from kestrel.admin.v1 import status_pb2_grpc
@@ -122,13 +122,14 @@ def explain(error: grpc.RpcError, layout: Layout) -> CommandFailed:
 
 def refusal_of(error: grpc.RpcError) -> common_pb2.Refusal | None:
     """The refusal a service sent along in the trailing metadata."""
-    for key, value in error.trailing_metadata() or ():
+    metadata: Any = error.trailing_metadata() or ()
+    for key, value in metadata:
         if key == _REFUSAL_METADATA:
             return common_pb2.Refusal.FromString(value)
     return None
 
 
-def _stub_class(service: str) -> Any:
+def stub_class(service: str) -> Any:
     from kestrel.admin.v1 import (
         governance_pb2_grpc,
         kernel_pb2_grpc,

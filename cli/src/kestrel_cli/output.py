@@ -67,7 +67,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _plain_field(message: Message, field: FieldDescriptor) -> Any:
+def _plain_field(message: Message, field: Any) -> Any:
     value = getattr(message, field.name)
     if _is_map(field):
         return {str(key): str(item) if isinstance(item, int) else plain(item) for key, item in value.items()}
@@ -78,7 +78,7 @@ def _plain_field(message: Message, field: FieldDescriptor) -> Any:
     return _plain_single(value, field)
 
 
-def _plain_single(value: Any, field: FieldDescriptor) -> Any:
+def _plain_single(value: Any, field: Any) -> Any:
     if field.enum_type is not None:
         return enum_name(field.enum_type, value)
     if field.cpp_type in (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64):
@@ -86,7 +86,7 @@ def _plain_single(value: Any, field: FieldDescriptor) -> Any:
     return plain(value)
 
 
-def _is_map(field: FieldDescriptor) -> bool:
+def _is_map(field: Any) -> bool:
     kind = field.message_type
     return bool(field.is_repeated and kind is not None and kind.GetOptions().map_entry)
 

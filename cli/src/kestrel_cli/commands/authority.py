@@ -204,8 +204,8 @@ def grant(
         return
     stored = answer.mandate
     output.console().print(
-        f"[green]✓[/] mandate [bold]{escape(stored.mandate_id)}[/]: {escape(stored.strategy)} on {escape(stored.account)},"
-        f" granted by {escape(stored.granted_by.id)}, ends {output.moment(stored.expires_at_ns)}"
+        f"[green]✓[/] mandate [bold]{escape(stored.mandate_id)}[/]: {escape(stored.strategy)} on"
+        f" {escape(stored.account)}, by {escape(stored.granted_by.id)}, ends {output.moment(stored.expires_at_ns)}"
     )
 
 

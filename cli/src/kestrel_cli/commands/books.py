@@ -122,8 +122,8 @@ def account(
         return
     rows = [_account_row(each) for each in answer.accounts]
     columns = (
-        "account", "equity", "capital", "from", "realized", "unrealized", "fees", "exposure", "working", "slots", "ledger",
-        "delta", "entries",
+        "account", "equity", "capital", "from", "realized", "unrealized", "fees", "exposure", "working", "slots",
+        "ledger", "delta", "entries",
     )  # fmt: skip
     right = ("equity", "capital", "realized", "unrealized", "fees", "exposure", "working", "delta")
     output.show(rows, output.table("Accounts", columns, rows, right=right), empty="The kernel knows no account yet.")
@@ -138,8 +138,8 @@ def account(
         )
         for p in answer.partitions
     ]
-    columns = ("partition", "", "epoch", "journal", "inbox", "lag")
-    output.console().print(output.table("Partitions", columns, partitions, right=("epoch", "journal", "inbox", "lag")))
+    named = ("partition", "", "epoch", "journal", "inbox", "lag")
+    output.console().print(output.table("Partitions", named, partitions, right=("epoch", "journal", "inbox", "lag")))
 
 
 def exit_trade(

@@ -1,4 +1,4 @@
-"""Was anything lost, was anything doubled? Three independent books compared: the venue's, the journal's, the database's.
+"""Was anything lost, was anything doubled? Three independent books compared.
 
 Pure. The venue's book is what the broker says it saw; the journal's is what we decided and booked; the database's is
 what was kept. An order or a fill has to be in all three, once.

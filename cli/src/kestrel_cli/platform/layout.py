@@ -129,7 +129,7 @@ def choose_ports(base: int | None, *, previous: Endpoints | None = None) -> Endp
             name, port = next(iter(taken.items()))
             raise CommandFailed(
                 f"port {port} (for {name}) is taken by another program{owner_of(port)}",
-                next_step=f"stop that program, or choose another range: kestrel up --port-base {base + _PORT_BASE_STEP}",
+                next_step=f"stop that program, or choose other ports: kestrel up --port-base {base + _PORT_BASE_STEP}",
             )
         return Endpoints(wanted)
     if previous is not None and not taken_ports(previous.ports):

@@ -65,7 +65,7 @@ class ServiceProbe:
             return "; ".join(status.reasons) or "not serving yet"
         except grpc.aio.AioRpcError as error:
             with contextlib.suppress(Exception):
-                await channel.close()
+                await channel.close(grace=None)
             self._channel = None
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise ProbeUnanswered("no answer yet") from error
@@ -78,20 +78,6 @@ class ServiceProbe:
             credential = self._layout.credential(PROBING_OPERATOR).read_text().strip()
             self._channel = admin.channel(self._address, self._layout.secrets / "ca.pem", credential)
         return self._channel
-
-
-async def provision_streams(layout: Layout) -> None:
-    """Make the streams and buckets, or see that they are as the code says."""
-    from kestrel_chassis import streams
-    from kestrel_chassis.bus import Bus
-    from kestrel_chassis.settings import ServiceSettings
-
-    settings = ServiceSettings.from_file(layout.config, service="cli")
-    bus = await Bus.connect(settings)
-    try:
-        await streams.provision(bus)
-    finally:
-        await bus.close()
 
 
 async def create_database(layout: Layout, endpoints: Endpoints) -> None:

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from kestrel_cli import output
 from kestrel_cli.errors import CommandFailed
-from kestrel_cli.platform.config import VenueManners
+from kestrel_cli.platform.config import PlatformOptions, VenueManners
 from kestrel_cli.platform.layout import Endpoints, Layout, choose_ports, read_json
 from kestrel_cli.platform.lock import PlatformLock, holder_of
 from kestrel_cli.platform.supervisor import READY_TIMEOUT_S, PlatformState, PlatformSupervisor
@@ -35,7 +35,7 @@ def run_in_foreground(layout: Layout, manners: VenueManners, port_base: int | No
         live = Live(console=output.console(), refresh_per_second=8, transient=False)
         terminal = sys.stdout.isatty()
         told = _Teller(layout, endpoints, live if terminal else None)
-        supervisor = PlatformSupervisor(layout, endpoints, manners, observe=told)
+        supervisor = PlatformSupervisor(layout, endpoints, PlatformOptions(manners), observe=told)
         with live if terminal else _Nothing():
             good = asyncio.run(supervisor.run())
         if not good:

@@ -20,8 +20,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kestrel_cli.platform import probes, servers
-from kestrel_cli.platform.config import ACCOUNT, CURRENCY, WALLET, VenueManners, write_config
+from kestrel_cli.platform import buses, probes, servers
+from kestrel_cli.platform.config import (
+    ACCOUNT,
+    CURRENCY,
+    WALLET,
+    PlatformOptions,
+    VenueManners,
+    write_config,
+)
 from kestrel_cli.platform.layout import HOST, NATS, PAPER_VENUE, POSTGRES, Endpoints, Layout, write_whole
 from kestrel_cli.platform.processes import (
     ManagedProcess,
@@ -97,14 +104,14 @@ class PlatformSupervisor:
         self,
         layout: Layout,
         endpoints: Endpoints,
-        manners: VenueManners,
+        options: PlatformOptions,
         *,
         observe: Callable[[PlatformState], None] = lambda state: None,
         handle_signals: bool = True,
     ) -> None:
         self._layout = layout
         self._endpoints = endpoints
-        self._manners = manners
+        self._options = options
         self._observe = observe
         self._handle_signals = handle_signals
         self._began = time.monotonic()
@@ -177,9 +184,10 @@ class PlatformSupervisor:
     def _prepare(self) -> None:
         from kestrel_chassis import identity
 
+        buses.quiet_libraries()
         stop_leftovers(self._layout.children)
         identity.create_laptop_secrets(self._layout.secrets)
-        write_config(self._layout, self._endpoints, self._manners)
+        write_config(self._layout, self._endpoints, self._options)
         self._endpoints.save(self._layout.endpoints)
         self._changed()
 
@@ -242,7 +250,7 @@ class PlatformSupervisor:
                 name=NATS,
                 command=lambda: servers.nats_command(layout, endpoints),
                 probe=lambda: probes.nats(endpoints),
-                complete=lambda: probes.provision_streams(layout),
+                complete=lambda: buses.provision_streams(layout),
                 log=layout.log(NATS),
             ),
             ProcessSpec(
@@ -259,7 +267,7 @@ class PlatformSupervisor:
             ),
             ProcessSpec(
                 name=PAPER_VENUE,
-                command=lambda: paper_venue_command(layout, endpoints, self._manners),
+                command=lambda: paper_venue_command(layout, endpoints, self._options.manners),
                 probe=lambda: probes.paper_venue(endpoints),
                 log=layout.log(PAPER_VENUE),
             ),

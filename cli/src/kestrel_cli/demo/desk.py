@@ -1,0 +1,125 @@
+"""The people of the demo: each acts with a credential of his own, through the same calls a human uses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from kestrel.admin.v1 import governance_pb2, kernel_pb2, persistence_pb2, policy_pb2, reconciler_pb2
+from kestrel.paper.v1 import paper_pb2, paper_pb2_grpc
+from kestrel_cli.clients import read_credential, refusal_of, stub_class
+from kestrel_cli.commands.lookup import request_id
+from kestrel_cli.platform.config import ACCOUNT
+from kestrel_cli.platform.layout import PAPER_VENUE, Endpoints, Layout
+
+CALL_TIMEOUT_S = 10.0
+TRADER, RISK, ADMIN = "trader", "risk", "admin"
+
+
+class Desk:
+    """gRPC stubs by service and operator, made when first used."""
+
+    def __init__(self, layout: Layout, endpoints: Endpoints) -> None:
+        self._layout = layout
+        self._endpoints = endpoints
+        self._channels: dict[tuple[str, str], grpc.aio.Channel] = {}
+        self._paper = grpc.aio.insecure_channel(endpoints.address(PAPER_VENUE))
+        self.market = paper_pb2_grpc.PaperVenueControlServiceStub(self._paper)
+
+    def stub(self, service: str, operator: str = TRADER) -> Any:
+        key = (service, operator)
+        if key not in self._channels:
+            from kestrel_chassis import admin
+
+            credential = read_credential(self._layout, operator)
+            self._channels[key] = admin.channel(
+                self._endpoints.address(service), self._layout.secrets / "ca.pem", credential
+            )
+        return stub_class(service)(self._channels[key])
+
+    async def close(self) -> None:
+        await asyncio.gather(*(c.close(grace=None) for c in (*self._channels.values(), self._paper)))
+
+    async def pending(self) -> list[governance_pb2.PendingIntent]:
+        answer = await self.stub("governance").ListPending(governance_pb2.ListPendingRequest(), timeout=CALL_TIMEOUT_S)
+        return list(answer.pending)
+
+    async def approve(self, intent_id: str, evidence: bytes, operator: str, reason: str) -> Any:
+        answer = await self.stub("governance", operator).Approve(
+            governance_pb2.ApproveRequest(
+                request_id=request_id(), intent_id=intent_id, evidence_sha256=evidence, reason=reason
+            ),
+            timeout=CALL_TIMEOUT_S,
+        )
+        return answer.decision
+
+    async def pass_on(self, intent_id: str, operator: str, reason: str) -> Any:
+        answer = await self.stub("governance", operator).Pass(
+            governance_pb2.PassRequest(request_id=request_id(), intent_id=intent_id, reason=reason),
+            timeout=CALL_TIMEOUT_S,
+        )
+        return answer.decision
+
+    async def submit_signal(self, signal: Any, operator: str = TRADER) -> policy_pb2.SubmitSignalResponse:
+        answer: policy_pb2.SubmitSignalResponse = await self.stub("policy", operator).SubmitSignal(
+            policy_pb2.SubmitSignalRequest(request_id=request_id(), account=ACCOUNT, signal=signal),
+            timeout=CALL_TIMEOUT_S,
+        )
+        return answer
+
+    async def open_slots(self) -> list[Any]:
+        answer = await self.stub("kernel").ListSlots(
+            kernel_pb2.ListSlotsRequest(account=ACCOUNT, all=False), timeout=CALL_TIMEOUT_S
+        )
+        return [slot for each in answer.accounts for slot in each.slots]
+
+    async def exit(self, trade_id: str, reason: str, operator: str = TRADER) -> None:
+        await self.stub("kernel", operator).RequestExit(
+            kernel_pb2.RequestExitRequest(request_id=request_id(), account=ACCOUNT, trade_id=trade_id, reason=reason),
+            timeout=CALL_TIMEOUT_S,
+        )
+
+    async def cancel(self, client_order_id: str, reason: str, operator: str = TRADER) -> None:
+        await self.stub("kernel", operator).CancelOrder(
+            kernel_pb2.CancelOrderRequest(
+                request_id=request_id(), account=ACCOUNT, client_order_id=client_order_id, reason=reason
+            ),
+            timeout=CALL_TIMEOUT_S,
+        )
+
+    async def lag(self) -> int:
+        """Inputs stored and not yet journaled, over all partitions."""
+        answer = await self.stub("kernel").ListAccounts(kernel_pb2.ListAccountsRequest(), timeout=CALL_TIMEOUT_S)
+        return sum(partition.lag for partition in answer.partitions)
+
+    async def open_breaks(self) -> list[Any]:
+        answer = await self.stub("reconciler").ListBreaks(
+            reconciler_pb2.ListBreaksRequest(account=ACCOUNT), timeout=CALL_TIMEOUT_S
+        )
+        return [each for each in answer.breaks if not each.HasField("resolution")]
+
+    async def compare_now(self) -> Any:
+        answer = await self.stub("reconciler").RunNow(
+            reconciler_pb2.RunNowRequest(request_id=request_id(), account=ACCOUNT), timeout=CALL_TIMEOUT_S
+        )
+        return answer.run
+
+    async def ledger(self) -> paper_pb2.GetLedgerResponse:
+        answer: paper_pb2.GetLedgerResponse = await self.market.GetLedger(
+            paper_pb2.GetLedgerRequest(account=ACCOUNT), timeout=CALL_TIMEOUT_S
+        )
+        return answer
+
+    async def verify(self) -> persistence_pb2.VerifyAuditResponse:
+        answer: persistence_pb2.VerifyAuditResponse = await self.stub("persistence").VerifyAudit(
+            persistence_pb2.VerifyAuditRequest(), timeout=6 * CALL_TIMEOUT_S
+        )
+        return answer
+
+
+def said(error: grpc.aio.AioRpcError) -> str:
+    """Why a call was refused: the reason's name and its sentence."""
+    refusal = refusal_of(error)
+    return f"{refusal.reason}: {refusal.message}" if refusal is not None else f"{error.code().name}: {error.details()}"
