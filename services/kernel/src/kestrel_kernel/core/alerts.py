@@ -1,0 +1,90 @@
+"""Which journal entries a person should know about.
+
+Alerts are a function of the stored entry and its sequence, so publishing them again after a crash names the same
+alerts, and nothing has to be remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kestrel.audit.v1 import audit_pb2
+from kestrel.common.v1 import common_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
+from kestrel_domain import effects
+from kestrel_domain.identifiers import derived_id
+
+SERVICE = "kernel"
+
+
+def of_entry(entry: journal_pb2.JournalEntry, journal_sequence: int) -> list[effects.Publish]:
+    """Every alert that follows from one journaled entry, in a stable order."""
+    alerts = []
+    for index, alert in enumerate(_alerts(entry)):
+        alert.alert_id = derived_id("alert", SERVICE, entry.partition, journal_sequence, index)
+        alert.service = SERVICE
+        alert.account = "" if entry.HasField("epoch_started") else entry.account
+        alert.raised_at_ns = entry.recorded_at_ns
+        alerts.append(effects.alert(alert, traceparent=entry.traceparent))
+    return alerts
+
+
+def _alerts(entry: journal_pb2.JournalEntry) -> Iterator[audit_pb2.Alert]:
+    if entry.HasField("epoch_started"):
+        yield _epoch_started(entry)
+    for transition in entry.transitions:
+        if transition.from_lifecycle == transition.to_lifecycle:
+            continue
+        if transition.to_lifecycle == state_pb2.LIFECYCLE_STALLED:
+            yield _order_stalled(transition)
+        if transition.to_lifecycle == state_pb2.LIFECYCLE_REJECTED:
+            yield _order_rejected(entry, transition)
+    for anomaly in entry.anomalies:
+        if anomaly.severity >= common_pb2.SEVERITY_WARNING:
+            yield _anomaly(anomaly)
+
+
+def _epoch_started(entry: journal_pb2.JournalEntry) -> audit_pb2.Alert:
+    return audit_pb2.Alert(
+        severity=common_pb2.SEVERITY_INFO,
+        reason="EPOCH_STARTED",
+        message=f"{entry.epoch_started.owner} now writes partition {entry.partition}, epoch {entry.epoch}",
+        subject_id=f"journal-{entry.partition}-epoch-{entry.epoch}",
+    )
+
+
+def _order_stalled(transition: journal_pb2.Transition) -> audit_pb2.Alert:
+    """T09: no automatic resend; a person cancels, or a late fill answers."""
+    return audit_pb2.Alert(
+        severity=common_pb2.SEVERITY_CRITICAL,
+        reason="ORDER_STALLED",
+        message=f"the entry of trade {transition.trade_id} was submitted and the venue has not answered; "
+        "it keeps its slot and its capital until a person cancels it or the venue answers",
+        subject_id=transition.trade_id,
+    )
+
+
+def _order_rejected(entry: journal_pb2.JournalEntry, transition: journal_pb2.Transition) -> audit_pb2.Alert:
+    """T10: no resend."""
+    return audit_pb2.Alert(
+        severity=common_pb2.SEVERITY_WARNING,
+        reason="ORDER_REJECTED",
+        message=f"the entry of trade {transition.trade_id} was rejected; it is not sent again",
+        subject_id=transition.trade_id,
+        details=_reasons_of_input(entry),
+    )
+
+
+def _reasons_of_input(entry: journal_pb2.JournalEntry) -> list[common_pb2.Refusal]:
+    """What the venue, or the gateway, gave as the reason."""
+    report = inbox_pb2.InboxMessage.FromString(entry.input).venue.order
+    return [report.reason] if report.HasField("reason") else []
+
+
+def _anomaly(anomaly: journal_pb2.Anomaly) -> audit_pb2.Alert:
+    return audit_pb2.Alert(
+        severity=anomaly.severity,
+        reason=anomaly.code,
+        message=anomaly.message or anomaly.code.replace("_", " ").lower(),
+        subject_id=anomaly.execution_id or anomaly.client_order_id or anomaly.trade_id,
+    )

@@ -1,0 +1,416 @@
+"""One partition: the accounts it owns, and the journal that is their only truth.
+
+    inbox message --> Partition.apply --> Step (the journal entry, as message and as the bytes to store)
+
+The state is a fold of the journal: the same messages in the same order give the same entries, byte for byte, in any
+process. Nothing here reads a clock; ``now`` is the time the input was stored, and it never goes back.
+
+Always true: the entry made last is number ``journal_sequence`` and hashes to ``journal_hash``; its input, and every
+one before it, is at or below ``inbox_sequence``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import kestrel_libkernel as lk
+from kestrel.common.v1 import common_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
+from kestrel_domain import effects, subjects
+from kestrel_domain.errors import InvalidRequest, InvariantBroken, KestrelError
+from kestrel_domain.identifiers import checked_id, partition_of
+from kestrel_kernel.core import scaling, translate, views
+
+PARKED = "PARKED"
+"""Outcome code of an input that could not be parsed or placed. It is recorded, so that the position moves past it."""
+
+_FACTS_THAT_MUST_LAND = ("order", "fill", "bust", "settlement", "balance", "funding")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One journal entry: its place, its content, and the exact bytes to store."""
+
+    journal_sequence: int
+    entry: journal_pb2.JournalEntry
+    data: bytes
+
+    def publish(self) -> effects.Publish:
+        """How it is stored. The id follows from the cause: an input has one entry, an epoch has one beginning."""
+        entry = self.entry
+        epoch_started = entry.HasField("epoch_started")
+        message_id = (
+            f"e-{entry.partition}-{entry.epoch}" if epoch_started else f"j-{entry.partition}-{entry.input_sequence}"
+        )
+        subject = subjects.journal(entry.partition, entry.account)
+        return effects.Publish(subject, self.data, message_id, entry.traceparent)
+
+
+@dataclass(slots=True)
+class _Account:
+    configuration: state_pb2.AccountConfiguration
+    kernel: lk.Kernel
+    trades: dict[str, translate.Trade]
+    view: lk.AccountView
+
+
+class Partition:
+    """The state of one partition. Not for use by several threads at once."""
+
+    def __init__(self, partition: int, partition_count: int) -> None:
+        self.partition = partition
+        self.partition_count = partition_count
+        self.epoch = 0
+        self.journal_sequence = 0
+        self.journal_hash = b""
+        self.inbox_sequence = 0
+        self._accounts: dict[str, _Account] = {}
+
+    def close(self) -> None:
+        """Free the kernels' memory."""
+        for account in self._accounts.values():
+            account.kernel.close()
+        self._accounts.clear()
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def start_epoch(
+        self,
+        epoch: int,
+        owner: str,
+        configurations: Iterable[state_pb2.AccountConfiguration],
+        *,
+        recorded_at_ns: int = 0,
+    ) -> Step:
+        """A new owner begins to write.
+
+        The entry carries how every account is set up: those in the settings, and those that only the journal still
+        knows. Raises ``InvalidRequest`` when the settings change an account that the journal has already, and
+        ``InvariantBroken`` when the journal has seen this epoch or a later one.
+        """
+        if epoch <= self.epoch:
+            raise InvariantBroken(
+                f"partition {self.partition}: epoch {epoch} begins after epoch {self.epoch}", reason="EPOCH_REVERSED"
+            )
+        known = {name: account.configuration for name, account in self._accounts.items()}
+        for configuration in configurations:
+            _same_configuration(known.get(configuration.account), configuration)
+            known[configuration.account] = configuration
+        entry = journal_pb2.JournalEntry(
+            partition=self.partition,
+            account=subjects.NO_ACCOUNT,
+            epoch=epoch,
+            epoch_started=journal_pb2.EpochStarted(
+                epoch=epoch,
+                owner=owner,
+                libkernel_version=lk.VERSION,
+                abi_version=lk.ABI_VERSION,
+                accounts=[known[name] for name in sorted(known)],
+            ),
+            recorded_at_ns=recorded_at_ns,
+        )
+        self.begin_epoch(entry)
+        return self._journaled(entry)
+
+    def begin_epoch(self, entry: journal_pb2.JournalEntry) -> None:
+        """Take over what an ``EpochStarted`` entry says: the epoch, and accounts that are new."""
+        self.epoch = entry.epoch
+        for configuration in entry.epoch_started.accounts:
+            if configuration.account not in self._accounts:
+                if partition_of(configuration.account, self.partition_count) != self.partition:
+                    raise InvariantBroken(
+                        f"account {configuration.account} belongs to another partition than {self.partition} "
+                        f"of {self.partition_count}: the number of partitions may not change",
+                        reason="PARTITION_COUNT_CHANGED",
+                    )
+                kernel = lk.Kernel(scaling.kernel_config(configuration))
+                self._accounts[configuration.account] = _Account(configuration, kernel, {}, kernel.account())
+
+    def apply(
+        self, subject: str, sequence: int, time_ns: int, data: bytes, traceparent: str = "", *, recorded_at_ns: int = 0
+    ) -> Step:
+        """Apply one inbox message and journal it, whatever it is.
+
+        ``sequence`` and ``time_ns`` are the message's place and time in INBOX; ``recorded_at_ns`` only stamps the
+        entry. A message that cannot be parsed or placed changes no account; its entry's outcome is ``PARKED``.
+        """
+        if sequence <= self.inbox_sequence:
+            raise InvariantBroken(
+                f"input {sequence} was applied before: the journal stands at {self.inbox_sequence}",
+                reason="INPUT_REPEATED",
+            )
+        entry = journal_pb2.JournalEntry(
+            partition=self.partition,
+            account=subjects.NO_ACCOUNT,
+            epoch=self.epoch,
+            input_sequence=sequence,
+            input_time_ns=time_ns,
+            input=data,
+            recorded_at_ns=recorded_at_ns,
+            traceparent=traceparent,
+        )
+        message = None
+        try:
+            account_name, entry.door = self._placed(subject)
+            account = self._accounts[account_name]
+            entry.account = account_name
+            message = translate.parse(data)
+            self._applied(account, message, entry)
+        except InvalidRequest as error:
+            self._park(entry, message, error)
+        self.inbox_sequence = sequence
+        return self._journaled(entry)
+
+    def skip(self, entry: journal_pb2.JournalEntry) -> None:
+        """Replay of a parked input: nothing happened then, so nothing happens now, whatever the rules say today."""
+        self.inbox_sequence = entry.input_sequence
+
+    def confirm(self, data: bytes) -> None:
+        """The entry after the last one is stored as these bytes."""
+        self.journal_sequence += 1
+        self.journal_hash = hashlib.sha256(data).digest()
+
+    # --- what is so --------------------------------------------------------------------------------------------------
+
+    def next_deadline_ns(self) -> tuple[int, str] | None:
+        """When, and for which account, a tick is wanted first."""
+        deadlines = [
+            (account.view.next_deadline_ns, name)
+            for name, account in self._accounts.items()
+            if account.view.next_deadline_ns is not None
+        ]
+        return min(deadlines, default=None)
+
+    def account_names(self) -> list[str]:
+        return sorted(self._accounts)
+
+    def account(self, name: str) -> state_pb2.AccountSnapshot:
+        account = self._accounts[name]
+        return views.account_snapshot(account.view, account.configuration)
+
+    def slots(self, name: str) -> list[state_pb2.SlotSnapshot]:
+        return [views.slot_snapshot(slot) for slot in self._accounts[name].kernel.slots()]
+
+    def digest(self, name: str) -> bytes:
+        return self._accounts[name].kernel.digest()
+
+    # --- save and restore --------------------------------------------------------------------------------------------
+
+    def save(self, *, saved_at_ns: int = 0) -> state_pb2.PartitionSnapshot:
+        """The whole state. It belongs to one journal sequence and hash, and is worth nothing without them."""
+        return state_pb2.PartitionSnapshot(
+            partition=self.partition,
+            journal_sequence=self.journal_sequence,
+            journal_hash=self.journal_hash,
+            inbox_sequence=self.inbox_sequence,
+            epoch=self.epoch,
+            accounts=[_saved_account(self._accounts[name]) for name in self.account_names()],
+            saved_at_ns=saved_at_ns,
+        )
+
+    @classmethod
+    def restored(cls, snapshot: state_pb2.PartitionSnapshot, partition_count: int) -> Partition:
+        """The partition as it was saved. Raises ``InvalidRequest`` when anything in the snapshot does not hold."""
+        partition = cls(snapshot.partition, partition_count)
+        partition.epoch = snapshot.epoch
+        partition.journal_sequence = snapshot.journal_sequence
+        partition.journal_hash = snapshot.journal_hash
+        partition.inbox_sequence = snapshot.inbox_sequence
+        for saved in snapshot.accounts:
+            partition._accounts[saved.account] = _restored_account(saved)
+        return partition
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _placed(self, subject: str) -> tuple[str, str]:
+        partition, account, door = subjects.inbox_parts(subject)
+        checked_id("account", account)
+        if partition != self.partition:
+            raise InvalidRequest.of("subject", subject, f"this is partition {self.partition}", reason="WRONG_PARTITION")
+        if account not in self._accounts:
+            raise InvalidRequest.of("account", account, "not an account of this kernel", reason="UNKNOWN_ACCOUNT")
+        return account, door
+
+    def _applied(self, account: _Account, message: inbox_pb2.InboxMessage, entry: journal_pb2.JournalEntry) -> None:
+        now_ns = max(entry.input_time_ns, account.view.now_ns)
+        stamp = translate.Stamp(now_ns, entry.input_sequence, self.journal_sequence + 1)
+        translated = translate.translate(message, entry.door, account.configuration, stamp)
+        try:
+            result = account.kernel.apply(translated.value)
+        except lk.InvalidInput as error:
+            raise InvalidRequest(str(error), field="message", rule="must be expressible in libkernel") from error
+        account.view = account.kernel.account()
+        if translated.trade is not None and result.outcome.accepted:
+            self._remember(account, replace(translated.trade, traceparent=entry.traceparent))
+        self._record(account, translated, result, entry)
+
+    def _remember(self, account: _Account, trade: translate.Trade) -> None:
+        """Keep the new trade, and forget those that no slot shows any more."""
+        account.trades[trade.trade_id] = trade
+        shown = {slot.trade_id for slot in account.kernel.slots()}
+        for trade_id in [each for each in account.trades if each not in shown]:
+            del account.trades[trade_id]
+
+    def _record(
+        self,
+        account: _Account,
+        translated: translate.Translated,
+        result: lk.Result,
+        entry: journal_pb2.JournalEntry,
+    ) -> None:
+        """Write down the answer and everything that followed."""
+        slots = _Slots(account.kernel)
+        entry.outcome.CopyFrom(views.outcome(result.outcome))
+        entry.commands.extend(self._command(account, translated, command, slots) for command in result.commands)
+        entry.transitions.extend(map(views.transition, result.transitions))
+        entry.fills.extend(views.booked_fill(fill, slots[fill.slot_index].instrument.symbol) for fill in result.fills)
+        entry.settlements.extend(map(views.settled_fill, result.settlements))
+        entry.anomalies.extend(map(views.anomaly, result.anomalies))
+        if result.outcome.accepted:
+            entry.anomalies.extend(translated.notes)
+        entry.slots.extend(views.slot_snapshot(slots[index]) for index in result.changed_slots)
+        entry.account_after.CopyFrom(views.account_snapshot(account.view, account.configuration))
+        entry.state_digest = account.kernel.digest()
+        trade = account.trades.get(result.outcome.trade_id)
+        if trade is not None and trade.traceparent:
+            entry.traceparent = trade.traceparent
+
+    def _command(
+        self, account: _Account, translated: translate.Translated, command: lk.Command, slots: _Slots
+    ) -> journal_pb2.VenueCommand:
+        message = views.command(command, slots[command.slot_index], account.configuration, translated.reason[:256])
+        trade = account.trades.get(command.trade_id)
+        if command.kind == lk.CommandKind.SUBMIT_ENTRY:
+            message.token = translated.token
+            message.intent = trade.intent if trade else b""
+        if command.kind == lk.CommandKind.SUBMIT_EXIT:
+            message.exit_warrant = trade.exit_warrant if trade else ""
+        return message
+
+    def _park(
+        self, entry: journal_pb2.JournalEntry, message: inbox_pb2.InboxMessage | None, error: InvalidRequest
+    ) -> None:
+        trade_id = translate.trade_id_of(message) if message else ""
+        entry.outcome.CopyFrom(
+            journal_pb2.Outcome(
+                accepted=False,
+                code=PARKED,
+                severity=common_pb2.SEVERITY_WARNING,
+                refusal=error.refusal(),
+                trade_id=trade_id,
+            )
+        )
+        if len(entry.input) > translate.INPUT_BYTES_MAX:
+            entry.input = b""
+
+    def _journaled(self, entry: journal_pb2.JournalEntry) -> Step:
+        entry.previous_hash = self.journal_hash
+        data = entry.SerializeToString(deterministic=True)
+        self.confirm(data)
+        return Step(self.journal_sequence, entry, data)
+
+
+def reason_to_park(entry: journal_pb2.JournalEntry) -> KestrelError | None:
+    """Why an entry's input also belongs into the parking lane: it could not be parsed, placed or applied (P11).
+
+    A request that a rule refuses is a normal outcome and is not parked. A fact from the venue that found no place is.
+    """
+    outcome = entry.outcome
+    if entry.HasField("epoch_started") or outcome.accepted:
+        return None
+    lost_fact = (
+        entry.door == "venue"
+        and outcome.code in ("INVALID_EVENT", "OVERFLOW", "UNRESOLVED_SLOT", "UNKNOWN_EXECUTION")
+        and inbox_pb2.InboxMessage.FromString(entry.input).venue.WhichOneof("body") in _FACTS_THAT_MUST_LAND
+    )
+    if outcome.code != PARKED and not lost_fact:
+        return None
+    refusal = outcome.refusal
+    return InvalidRequest(
+        refusal.message, reason=refusal.reason, field=refusal.field, value=refusal.value, rule=refusal.rule
+    )
+
+
+class _Slots:
+    """Views of slots after an input, each asked for once."""
+
+    def __init__(self, kernel: lk.Kernel) -> None:
+        self._kernel = kernel
+        self._views: dict[int, lk.SlotView] = {}
+
+    def __getitem__(self, index: int) -> lk.SlotView:
+        if index not in self._views:
+            self._views[index] = self._kernel.slot(index)
+        return self._views[index]
+
+
+def _same_configuration(
+    journaled: state_pb2.AccountConfiguration | None, configured: state_pb2.AccountConfiguration
+) -> None:
+    if journaled is None:
+        scaling.kernel_config(configured)
+        return
+    for field in configured.DESCRIPTOR.fields:
+        before, after = getattr(journaled, field.name), getattr(configured, field.name)
+        if before != after:
+            raise InvalidRequest.of(
+                f"accounts.{configured.account}.{field.name}",
+                str(after).replace("\n", " ").strip(),
+                f"the journal was written with {str(before).replace(chr(10), ' ').strip()!r}; "
+                "an account keeps what it began with",
+                reason="CONFIGURATION_CHANGED",
+            )
+
+
+def _saved_account(account: _Account) -> state_pb2.SavedAccount:
+    return state_pb2.SavedAccount(
+        account=account.configuration.account,
+        libkernel=account.kernel.save(),
+        state_digest=account.kernel.digest(),
+        trades=[
+            state_pb2.SavedTrade(
+                trade_id=trade.trade_id,
+                exit_warrant=trade.exit_warrant,
+                intent=trade.intent,
+                traceparent=trade.traceparent,
+            )
+            for trade in account.trades.values()
+        ],
+        configuration=account.configuration,
+    )
+
+
+def _restored_account(saved: state_pb2.SavedAccount) -> _Account:
+    try:
+        kernel = lk.Kernel(scaling.kernel_config(saved.configuration))
+        kernel.restore(saved.libkernel)
+    except (lk.InvalidInput, lk.RestoreRefused) as error:
+        raise InvalidRequest.of("snapshot", saved.account, str(error), reason="SNAPSHOT_DAMAGED") from error
+    if kernel.digest() != saved.state_digest:
+        raise InvalidRequest.of("snapshot", saved.account, "its digest is not its state's", reason="SNAPSHOT_DAMAGED")
+    trades = {
+        trade.trade_id: translate.Trade(trade.trade_id, trade.exit_warrant, trade.intent, trade.traceparent)
+        for trade in saved.trades
+    }
+    return _Account(saved.configuration, kernel, trades, kernel.account())
+
+
+def encode_snapshot(snapshot: state_pb2.PartitionSnapshot) -> bytes:
+    """A snapshot as bytes, with a checksum over all of it in front."""
+    data = snapshot.SerializeToString(deterministic=True)
+    return hashlib.sha256(data).digest() + data
+
+
+def decode_snapshot(data: bytes) -> state_pb2.PartitionSnapshot:
+    """Raises ``InvalidRequest`` when the bytes are not what was saved."""
+    checksum, content = data[:32], data[32:]
+    if hashlib.sha256(content).digest() != checksum:
+        raise InvalidRequest.of("snapshot", f"{len(data)} bytes", "its checksum must agree", reason="SNAPSHOT_DAMAGED")
+    return state_pb2.PartitionSnapshot.FromString(content)
+
+
+def newest(snapshots: Sequence[state_pb2.PartitionSnapshot]) -> list[state_pb2.PartitionSnapshot]:
+    """Newest first."""
+    return sorted(snapshots, key=lambda each: each.journal_sequence, reverse=True)

@@ -1,0 +1,35 @@
+"""Wiring: one owner per partition, one queue for alerts, the admin service."""
+
+from __future__ import annotations
+
+from kestrel.admin.v1 import kernel_pb2_grpc
+from kestrel_chassis.service import ServiceContext
+from kestrel_chassis.snapshots import SnapshotStore
+from kestrel_kernel.config import KernelSettings
+from kestrel_kernel.shell.admin import ROLES, KernelAdmin
+from kestrel_kernel.shell.alert_queue import AlertQueue
+from kestrel_kernel.shell.owner import PartitionOwner
+from kestrel_kernel.shell.served import ServedPartition
+from kestrel_kernel.shell.snapshots import PartitionSnapshots
+
+
+async def build(context: ServiceContext) -> None:
+    """Add everything this service runs to the context."""
+    settings = context.settings
+    assert isinstance(settings, KernelSettings)
+    alert_queue = AlertQueue(context.bus)
+    context.supervisor.add("alerts", alert_queue.run, restart=True)
+    store = SnapshotStore(context.bus)
+    served = [ServedPartition(partition) for partition in range(settings.partitions)]
+    for partition in range(settings.partitions):
+        owner = PartitionOwner(
+            settings,
+            context.bus,
+            context.parking,
+            PartitionSnapshots(store, partition),
+            alert_queue,
+            served[partition],
+            partition,
+        )
+        context.supervisor.add(f"partition-{partition}", owner.run, restart=True)
+    context.admin.add(kernel_pb2_grpc.add_KernelServiceServicer_to_server, KernelAdmin(context.bus, served), ROLES)

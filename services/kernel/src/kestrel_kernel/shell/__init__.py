@@ -1,0 +1,1 @@
+"""The kernel service's thin part: lease, bus, snapshots, gRPC."""

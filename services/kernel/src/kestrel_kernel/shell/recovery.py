@@ -1,0 +1,83 @@
+"""From nothing to the present: the newest valid snapshot, then the journal, every entry checked."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+
+from kestrel.kernel.v1 import journal_pb2, state_pb2
+from kestrel_chassis import telemetry
+from kestrel_chassis.bus import Bus
+from kestrel_domain import effects, subjects
+from kestrel_domain.errors import InvalidRequest, InvariantBroken
+from kestrel_kernel.core import alerts, replay
+from kestrel_kernel.core.partition import Partition
+
+log = telemetry.logger()
+
+REPUBLISHED_ENTRIES = 256
+"""The newest entries, whose alerts may not have left the process that wrote them. At least one commit group."""
+
+_ENTRIES_PER_TURN = 256
+
+
+async def recover(
+    bus: Bus, partition: int, partition_count: int, snapshots: Sequence[state_pb2.PartitionSnapshot]
+) -> tuple[Partition, list[effects.Publish]]:
+    """The partition as the journal has it now, and the alerts of its newest entries.
+
+    Raises ``InvariantBroken`` when the journal does not hold, or does not belong to its own snapshots.
+    """
+    state = _newest_restorable(partition, partition_count, snapshots)
+    stream = await bus.stream_state(subjects.journal_stream(partition))
+    if state.journal_sequence > stream.last_sequence:
+        raise InvariantBroken(
+            f"partition {partition}: a snapshot stands at entry {state.journal_sequence} and the journal ends at "
+            f"{stream.last_sequence}: the journal lost entries, or is another one",
+            reason="JOURNAL_LOST_ENTRIES",
+        )
+    restored_sequence = state.journal_sequence
+    start = max(1, min(restored_sequence, stream.last_sequence - REPUBLISHED_ENTRIES + 1))
+    pending: list[effects.Publish] = []
+    count = 0
+    async for message in bus.read(subjects.journal_stream(partition), start_sequence=start):
+        if message.sequence == restored_sequence:
+            _require_same_entry(state, message.data)
+        if message.sequence > restored_sequence:
+            entry = replay.fold(state, message.sequence, message.data)
+        else:
+            entry = journal_pb2.JournalEntry.FromString(message.data)
+        if message.sequence > stream.last_sequence - REPUBLISHED_ENTRIES:
+            pending += alerts.of_entry(entry, message.sequence)
+        count += 1
+        if count % _ENTRIES_PER_TURN == 0:
+            await asyncio.sleep(0)  # the lease is renewed by the same loop
+    log.info(
+        "journal.replayed",
+        partition=partition,
+        from_sequence=restored_sequence,
+        journal_sequence=state.journal_sequence,
+        inbox_sequence=state.inbox_sequence,
+    )
+    return state, pending
+
+
+def _newest_restorable(
+    partition: int, partition_count: int, snapshots: Sequence[state_pb2.PartitionSnapshot]
+) -> Partition:
+    for snapshot in snapshots:
+        try:
+            return Partition.restored(snapshot, partition_count)
+        except InvalidRequest as error:
+            log.warning("snapshot.refused", partition=partition, reason=error.reason, message=str(error))
+    return Partition(partition, partition_count)
+
+
+def _require_same_entry(state: Partition, data: bytes) -> None:
+    if hashlib.sha256(data).digest() != state.journal_hash:
+        raise InvariantBroken(
+            f"partition {state.partition}: the snapshot belongs to another journal: entry {state.journal_sequence} "
+            "has another hash",
+            reason="SNAPSHOT_OF_ANOTHER_JOURNAL",
+        )
