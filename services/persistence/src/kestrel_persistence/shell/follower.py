@@ -25,6 +25,10 @@ from kestrel_persistence.shell.database import Database, Position
 
 log = telemetry.logger()
 
+PULL_BATCH = 512
+"""Part of the durable consumer's configuration, so not a setting: the server keeps what it was made with."""
+PAUSE_S = 0.5
+
 NEVER_PARKED = (subjects.PARKED, subjects.ALERTS)
 """Parking writes to these, so what is unusable in them is recorded in the database and logged, and not parked again."""
 
@@ -107,7 +111,7 @@ class Follower:
             durable=f"persistence-{self.stream}",
             subjects=None,
             ack="all",
-            batch=self._batch,
+            batch=PULL_BATCH,
         )
         async for messages in self._loop.batches():
             await self._take(messages)
@@ -129,10 +133,19 @@ class Follower:
             )
 
     async def _catch_up(self, *, stop_sequence: int | None = None) -> None:
-        start = self.position.sequence + 1
-        messages = self._bus.read(self.stream, start_sequence=start, stop_sequence=stop_sequence)
-        async for chunk in self._chunks(messages):
-            await self._store(chunk)
+        """Store what the stream holds from the position on. What the reading skipped is read once more."""
+        while True:
+            start = self.position.sequence + 1
+            try:
+                messages = self._bus.read(self.stream, start_sequence=start, stop_sequence=stop_sequence)
+                async for chunk in self._chunks(messages):
+                    await self._check_whole(chunk)
+                    await self._store(chunk)
+                return
+            except Unavailable as error:
+                telemetry.count("reads.repeated", 1)
+                log.warning("stream.read_again", stream=self.stream, reason=error.reason, error=str(error))
+                await asyncio.sleep(PAUSE_S)
 
     async def _chunks(self, messages: AsyncIterator[StoredMessage]) -> AsyncIterator[list[StoredMessage]]:
         chunk: list[StoredMessage] = []
@@ -146,17 +159,28 @@ class Follower:
         if chunk:
             yield chunk
 
-    async def _take(self, messages: Sequence[StoredMessage]) -> None:
-        """Store what the consumer brought; what it skipped is read from the stream first."""
-        fresh = [message for message in messages if message.sequence > self.position.sequence]
+    async def _check_whole(self, messages: Sequence[StoredMessage]) -> None:
+        """Raises Unavailable when the reading skipped a message that the stream still holds.
+
+        A gap is right where the stream dropped old messages by age or number; it is wrong where a delivery was lost.
+        """
         expected = self.position.sequence + 1
-        for message in fresh:
+        for message in messages:
             if message.sequence != expected:
-                await self._catch_up(stop_sequence=messages[-1].sequence)
-                return
-            expected += 1
-        if fresh:
-            await self._store(fresh)
+                for edge in {expected, message.sequence - 1}:
+                    if await self._bus.get_message(self.stream, edge) is not None:
+                        raise Unavailable(f"message {edge} of {self.stream} was skipped", reason="DELIVERY_LOST")
+            expected = message.sequence + 1
+
+    async def _take(self, messages: Sequence[StoredMessage]) -> None:
+        """Store what the consumer brought; when it skipped something, all of it is read from the stream instead."""
+        fresh = [message for message in messages if message.sequence > self.position.sequence]
+        expected = range(self.position.sequence + 1, self.position.sequence + 1 + len(fresh))
+        if [message.sequence for message in fresh] != list(expected):
+            await self._catch_up(stop_sequence=max(message.sequence for message in fresh))
+            return
+        for start in range(0, len(fresh), self._batch):
+            await self._store(fresh[start : start + self._batch])
 
     async def _store(self, messages: Sequence[StoredMessage]) -> None:
         records = [record_of(message) for message in messages]
