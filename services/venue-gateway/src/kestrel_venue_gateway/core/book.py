@@ -96,6 +96,10 @@ class AccountBook:
             if command.venue == self.venue
         ]
 
+    def pass_over(self, sequence: int) -> None:
+        """An entry of another account of the partition: nothing to learn but that it was there."""
+        self.journal_sequence = max(self.journal_sequence, sequence)
+
     @property
     def unsettled(self) -> list[Commission]:
         """Commands without an answer in the journal, oldest first: what a new session has to take up."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from kestrel.kernel.v1 import journal_pb2
@@ -35,14 +35,14 @@ class Venue(Protocol):
     async def portfolio(self) -> Portfolio:
         """Positions, working orders and balance at one moment. Raises ``Unavailable``."""
 
-    def events(self, after_sequence: int) -> AsyncIterator[VenueEvent]:
+    def events(self, after_sequence: int) -> AsyncGenerator[VenueEvent, None]:
         """Everything the venue says about the account after a sequence, for ever, in order.
 
         Raises ``Unavailable`` when the connection ends, ``RemoteProtocolError`` when the venue's memory and ours are
         not of the same venue.
         """
 
-    def bars(self, after_sequence: int) -> AsyncIterator[venue_pb2.Bar]:
+    def bars(self, after_sequence: int) -> AsyncGenerator[venue_pb2.Bar, None]:
         """Bars after a sequence, for ever, each with its ``venue_sequence``. Raises as ``events`` does."""
 
     async def close(self) -> None:

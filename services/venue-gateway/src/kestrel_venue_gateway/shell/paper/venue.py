@@ -8,7 +8,7 @@ broken connection or a missed deadline is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import cast
 
 import grpc
@@ -89,7 +89,7 @@ class PaperVenue:
             balance=response.balance if response.HasField("balance") else None,
         )
 
-    async def events(self, after_sequence: int) -> AsyncIterator[VenueEvent]:
+    async def events(self, after_sequence: int) -> AsyncGenerator[VenueEvent, None]:
         request = paper_pb2.StreamEventsRequest(account=self._account, after_sequence=after_sequence)
         try:
             async for response in self._stub.StreamEvents(request):
@@ -98,7 +98,7 @@ class PaperVenue:
             raise _failure(error) from error
         raise Unavailable("the paper venue ended its event stream", reason="VENUE_DISCONNECTED")
 
-    async def bars(self, after_sequence: int) -> AsyncIterator[venue_pb2.Bar]:
+    async def bars(self, after_sequence: int) -> AsyncGenerator[venue_pb2.Bar, None]:
         try:
             async for response in self._stub.StreamBars(paper_pb2.StreamBarsRequest(after_sequence=after_sequence)):
                 bar = venue_pb2.Bar()

@@ -1,0 +1,73 @@
+"""Reads the journal of a partition without a gap.
+
+A consumer may lose what it delivered into a connection that was just breaking, and deliver it again after what came
+later. A command must not be overtaken or lost that way; the journal is contiguous, so a gap shows, and it is filled by
+reading before anything behind it is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from kestrel_chassis import telemetry
+from kestrel_chassis.bus import Bus
+from kestrel_chassis.consume import PullLoop
+from kestrel_chassis.messages import ConsumerLost, StoredMessage
+from kestrel_domain.errors import Unavailable
+
+_REDELIVERY_WAIT_S = 3.0
+_BATCH = 128
+
+
+async def read_to_end(bus: Bus, stream: str, after_sequence: int) -> AsyncGenerator[StoredMessage, None]:
+    """Everything after a sequence that is there now. Raises ``Unavailable`` when a message is missing in between."""
+    last = (await bus.stream_state(stream)).last_sequence
+    async for message in _read_contiguous(bus, stream, after_sequence, last):
+        yield message
+
+
+async def follow(bus: Bus, stream: str, after_sequence: int) -> AsyncGenerator[StoredMessage, None]:
+    """Everything after a sequence, each once, in order, for ever."""
+    while True:
+        loop = PullLoop(
+            bus,
+            stream,
+            subjects=None,
+            start_sequence=after_sequence + 1,
+            ack="explicit",
+            batch=_BATCH,
+            ack_wait_s=_REDELIVERY_WAIT_S,
+        )
+        try:
+            async for batch in loop.batches():
+                for message in batch:
+                    async for missed in _read_contiguous(bus, stream, after_sequence, message.sequence - 1):
+                        telemetry.count("journal.gaps_filled")
+                        yield missed
+                        after_sequence = missed.sequence
+                    if message.sequence > after_sequence:
+                        yield message
+                        after_sequence = message.sequence
+                    await loop.ack(message)
+            return  # stopped: the service is going down
+        except ConsumerLost:
+            # Our consumer lives in the server's memory, and a restarted server has forgotten it. The position is ours.
+            telemetry.count("journal.consumers_remade")
+        finally:
+            await loop.stop()
+
+
+async def _read_contiguous(
+    bus: Bus, stream: str, after_sequence: int, last: int
+) -> AsyncGenerator[StoredMessage, None]:
+    if last <= after_sequence:
+        return
+    async for message in bus.read(stream, start_sequence=after_sequence + 1, stop_sequence=last):
+        if message.sequence != after_sequence + 1:
+            break
+        yield message
+        after_sequence = message.sequence
+    if after_sequence != last:
+        raise Unavailable(
+            f"{stream}: read up to {after_sequence} of {last}", reason="JOURNAL_GAP", field="sequence", value=last
+        )

@@ -1,0 +1,372 @@
+"""One login at one venue: the lease, the account's book, and the tasks that move commands out and facts in.
+
+    acquire lease -> fold the journal -> find where the venue's stream was left -> take up unsettled commands
+        -> [ follow journal | follow venue events | publish truth ]  until the lease is lost or the service stops
+
+Whatever breaks, the session begins again from the lease: its whole state follows from the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from google.protobuf.message import DecodeError
+
+from kestrel.audit.v1 import audit_pb2
+from kestrel.common.v1 import common_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2
+from kestrel.venue.v1 import venue_pb2
+from kestrel_chassis import telemetry
+from kestrel_chassis.bus import Bus
+from kestrel_chassis.lease import Lease
+from kestrel_chassis.messages import StoredMessage
+from kestrel_domain import effects, subjects
+from kestrel_domain.errors import InvalidRequest, InvariantBroken, KestrelError, RemoteProtocolError, Unavailable
+from kestrel_domain.identifiers import derived_id, partition_of
+from kestrel_domain.timestamps import SECOND_NS
+from kestrel_domain.tokens import VerifyingKey
+from kestrel_venue_gateway.config import VenueGatewaySettings
+from kestrel_venue_gateway.core import reports
+from kestrel_venue_gateway.core.admission import Gate
+from kestrel_venue_gateway.core.book import AccountBook
+from kestrel_venue_gateway.core.reports import Attribution, VenueEvent
+from kestrel_venue_gateway.core.submission import Commission
+from kestrel_venue_gateway.core.truth import broker_truth, failed_truth
+from kestrel_venue_gateway.shell import journal
+from kestrel_venue_gateway.shell.ledger import Ledger
+from kestrel_venue_gateway.shell.pacing import Pauses, aclosing, in_batches
+from kestrel_venue_gateway.shell.submissions import Figures, Submissions
+from kestrel_venue_gateway.shell.venue import Venue
+
+_EVENT_BATCH = 256
+_CATCH_UP_TIMEOUT_S = 3.0
+_SETTLE_TIMEOUT_S = 3.0
+_STEADY_S = 60.0
+
+
+class ParkingLane(Protocol):
+    """The chassis' lane for messages that cannot be used."""
+
+    async def park(self, message: StoredMessage, error: KestrelError) -> None: ...
+
+
+class AccountSession:
+    """Runs one login, for ever."""
+
+    def __init__(
+        self,
+        settings: VenueGatewaySettings,
+        bus: Bus,
+        venue: Venue,
+        key: VerifyingKey,
+        parking: ParkingLane,
+        account: str,
+    ) -> None:
+        self.account = account
+        self.venue = venue
+        self.connected = False
+        self.connected_at_ns = 0
+        self.active = False
+        self._settings = settings
+        self._bus = bus
+        self._parking = parking
+        self._partition = partition_of(account, settings.partitions)
+        self._stream = subjects.journal_stream(self._partition)
+        self._lease: Lease | None = None
+        self._gate = Gate(
+            account=account,
+            venue=venue.name,
+            environment=settings.environment_value,
+            key=key,
+            anchor_age_ns_max=int(settings.anchor_age_s_max * SECOND_NS),
+            clock_skew_ns_max=int(settings.clock_skew_s_max * SECOND_NS),
+        )
+        self._ledger = Ledger(bus, account, venue.name, self._partition, settings.flags_timeout_s)
+        self._submissions = self._new_submissions()
+        self._book = AccountBook(account, venue.name, self._partition)
+        self._truth_requests: list[str] = []
+        self._truth_wanted = asyncio.Event()
+        self._quiet_at_s: float | None = None
+        self._stopping = False
+
+    # --- for the admin service and the market feed -------------------------------------------------------------
+
+    @property
+    def figures(self) -> Figures:
+        return self._submissions.figures
+
+    @property
+    def report_count(self) -> int:
+        return self._ledger.report_count
+
+    async def mark(self, bars: Sequence[venue_pb2.Bar]) -> None:
+        """Value open positions at new prices. Only the session that holds the login speaks for the account."""
+        if not self.active:
+            return
+        open_symbols = self._book.open_symbols
+        for bar in bars:
+            if bar.instrument.symbol in open_symbols:
+                await self._ledger.record(reports.mark_report(self.account, bar))
+
+    def ask_for_truth(self, request_id: str) -> None:
+        """Publish truth now, as the answer to a request."""
+        self._truth_requests.append(request_id)
+        self._truth_wanted.set()
+
+    # --- the life of a session ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Hold the login and serve it; after any failure, from the start again with growing pauses."""
+        pauses = self._pauses()
+        while not self._stopping:
+            begun_at_s = time.monotonic()
+            lease = Lease(self._bus, f"gateway-{self.venue.name}-{self.account}", self._settings.instance)
+            self._lease = lease
+            try:
+                await lease.acquire()
+                await self._serve(lease)
+            except* (KestrelError, TimeoutError, OSError) as group:
+                self._report_break(group)
+            finally:
+                self.active = False
+                self._note_connected(False)
+                await lease.release()
+            if time.monotonic() - begun_at_s > _STEADY_S:
+                pauses.reset()
+            await pauses.wait()
+
+    async def stop(self) -> None:
+        """Let what is under way finish, within a bound; what is left is taken up by the next session."""
+        self._stopping = True
+        await self._submissions.settle(_SETTLE_TIMEOUT_S)
+
+    async def _serve(self, lease: Lease) -> None:
+        await self._fold_history()
+        self._submissions = self._new_submissions()
+        telemetry.logger().info(
+            "session.opened",
+            account=self.account,
+            venue=self.venue.name,
+            journal_sequence=self._book.journal_sequence,
+            venue_watermark=self._ledger.watermark,
+            unsettled_count=len(self._book.unsettled),
+        )
+        self.active = True
+        async with asyncio.TaskGroup() as group:
+            for commission in self._book.unsettled:
+                self._submissions.begin(commission, group)
+            group.create_task(self._follow_journal(group))
+            group.create_task(self._follow_events())
+            group.create_task(self._publish_truths())
+            group.create_task(_watch(lease))
+
+    async def _fold_history(self) -> None:
+        """Book and cursor, from what is stored: the journal, and what INBOX holds that the kernel has not read yet."""
+        self._book = AccountBook(self.account, self.venue.name, self._partition)
+        async with aclosing(journal.read_to_end(self._bus, self._stream, 0)) as messages:
+            async for message in messages:
+                await self._learn(message)
+        newest = await self._bus.last_message(subjects.INBOX, self._ledger.inbox_subject)
+        stored = 0
+        if newest is not None:
+            stored = inbox_pb2.InboxMessage.FromString(newest.data).venue.venue_watermark
+        self._ledger.watermark = max(self._book.venue_watermark, stored)
+
+    # --- commands out ------------------------------------------------------------------------------------------
+
+    async def _follow_journal(self, group: asyncio.TaskGroup) -> None:
+        async with aclosing(journal.follow(self._bus, self._stream, self._book.journal_sequence)) as messages:
+            async for message in messages:
+                for commission in await self._learn(message):
+                    self._submissions.begin(commission, group)
+
+    async def _learn(self, message: StoredMessage) -> list[Commission]:
+        """Fold one journal message. One that makes no sense is parked, and those behind it do not wait."""
+        if message.subject != subjects.journal(self._partition, self.account):
+            self._book.pass_over(message.sequence)
+            return []
+        try:
+            entry = journal_pb2.JournalEntry.FromString(message.data)
+            entry.traceparent = entry.traceparent or message.traceparent
+            return self._book.apply(message.sequence, entry)
+        except (DecodeError, InvalidRequest) as error:
+            self._book.pass_over(message.sequence)
+            unreadable = error if isinstance(error, KestrelError) else InvalidRequest.of("entry", error, "JournalEntry")
+            await self._parking.park(message, unreadable)
+            return []
+
+    # --- facts in ----------------------------------------------------------------------------------------------
+
+    async def _follow_events(self) -> None:
+        """The venue's event stream, from where it was left, through every break of the connection."""
+        pauses = self._pauses()
+        while True:
+            try:
+                async with aclosing(in_batches(self.venue.events(self._ledger.watermark), _EVENT_BATCH)) as batches:
+                    async for batch in batches:
+                        self._note_connected(True)
+                        pauses.reset()
+                        await self._store_events(batch)
+            except Unavailable as error:
+                telemetry.logger().warning("venue.disconnected", account=self.account, error=str(error))
+            except RemoteProtocolError as error:
+                telemetry.logger().error("venue.broke_protocol", account=self.account, error=str(error))
+                await self._ledger.alert(self._protocol_alert(error))
+            self._note_connected(False)
+            telemetry.count("venue.reconnects")
+            await pauses.wait()
+
+    async def _store_events(self, events: list[VenueEvent]) -> None:
+        received_at_ns = time.time_ns()
+        for_kernel: list[tuple[venue_pb2.VenueReport, str]] = []
+        for event in events:
+            heard = reports.hear(
+                event, account=self.account, venue=self.venue.name, our_symbols=self._book.symbols_ordered
+            )
+            if heard.attribution is not Attribution.OURS:
+                telemetry.count(f"events.{heard.attribution.value}")
+            if heard.dropped:
+                telemetry.count(f"events.dropped.{heard.dropped}")
+            if heard.malformed is not None:
+                await self._ledger.park(event.fact.SerializeToString(), f"event-{event.sequence}", heard.malformed)
+            if heard.report is not None:
+                heard.report.received_at_ns = received_at_ns
+                for_kernel.append((heard.report, self._trace(heard.report)))
+            if heard.alert is not None:
+                await self._ledger.alert(heard.alert)
+        await self._ledger.record_events(for_kernel, events[-1].sequence)
+        self._quiet_at_s = asyncio.get_running_loop().time() + self._settings.truth_quiet_s
+        self._truth_wanted.set()
+
+    def _trace(self, report: venue_pb2.VenueReport) -> str:
+        """The order's trace goes on with what the venue says about it."""
+        traceparent = self._book.traceparent(reports.client_order_id_of(report))
+        if not traceparent:
+            return ""
+        attributes: dict[str, Any] = {
+            "trading.account.id": self.account,
+            "trading.venue.id": self.venue.name,
+            "trading.order.client_id": reports.client_order_id_of(report),
+            "trading.report.id": report.report_id,
+            "trading.report.kind": report.WhichOneof("body") or "",
+        }
+        with telemetry.span("venue.report", traceparent=traceparent, **attributes) as span:
+            return span.traceparent
+
+    # --- truth -------------------------------------------------------------------------------------------------
+
+    async def _publish_truths(self) -> None:
+        """On request, when the venue has gone quiet after events, and every so often."""
+        loop = asyncio.get_running_loop()
+        periodic_at_s = loop.time()
+        while True:
+            due_at_s = periodic_at_s if self._quiet_at_s is None else min(periodic_at_s, self._quiet_at_s)
+            if not self._truth_requests and due_at_s > loop.time():
+                try:
+                    async with asyncio.timeout_at(due_at_s):
+                        await self._truth_wanted.wait()
+                except TimeoutError:
+                    pass
+                self._truth_wanted.clear()
+                continue
+            requests, self._truth_requests = self._truth_requests or [""], []
+            self._quiet_at_s = None
+            periodic_at_s = loop.time() + self._settings.truth_interval_s
+            for request_id in requests:
+                await self._publish_truth(request_id)
+
+    async def _publish_truth(self, request_id: str) -> None:
+        truth = await self._ask_truth(request_id)
+        message_id = derived_id("truth", truth.venue, truth.account, truth.as_of_ns, request_id)
+        effect = effects.publish(subjects.truth(truth.venue, truth.account), truth, message_id)
+        try:
+            await self._bus.publish(effect)
+        except KestrelError as error:
+            # A truth that could not be stored is old by now; the next one will be newer.
+            telemetry.count("truths.lost")
+            telemetry.logger().warning("truth.lost", account=self.account, error=str(error))
+            return
+        telemetry.count("truths.published")
+
+    async def _ask_truth(self, request_id: str) -> venue_pb2.BrokerTruth:
+        try:
+            portfolio = await self.venue.portfolio()
+        except (Unavailable, RemoteProtocolError) as error:
+            return failed_truth(
+                self.venue.name,
+                self.account,
+                error.refusal(),
+                now_ns=time.time_ns(),
+                stored_sequence=self._ledger.watermark,
+                request_id=request_id,
+            )
+        self._note_connected(True)
+        await self._catch_up(portfolio.event_sequence)
+        return broker_truth(
+            self.venue.name,
+            self.account,
+            portfolio,
+            stored_sequence=self._ledger.watermark,
+            request_id=request_id,
+        )
+
+    async def _catch_up(self, event_sequence: int) -> None:
+        """Wait, within a bound, until the facts inside a portfolio are all in INBOX."""
+        try:
+            async with asyncio.timeout(_CATCH_UP_TIMEOUT_S):
+                while self._ledger.watermark < event_sequence:
+                    await self._ledger.watermark_moved.wait()
+        except TimeoutError:
+            telemetry.count("truths.ahead_of_reports")
+
+    # --- small things ------------------------------------------------------------------------------------------
+
+    def _new_submissions(self) -> Submissions:
+        return Submissions(self._gate, self._ledger, self.venue, self._pauses(), self._holds_login)
+
+    def _holds_login(self) -> bool:
+        return self._lease is not None and self._lease.held
+
+    def _report_break(self, group: BaseExceptionGroup[Exception]) -> None:
+        """Say why the session broke. A broken invariant is not survived."""
+        if group.subgroup(InvariantBroken) is not None:
+            raise group
+        reasons = sorted({getattr(error, "reason", type(error).__name__) for error in _leaves(group)})
+        telemetry.count("sessions.broken")
+        telemetry.logger().error("session.broken", account=self.account, venue=self.venue.name, reasons=reasons)
+
+    def _pauses(self) -> Pauses:
+        return Pauses(self._settings.pause_s_min, self._settings.pause_s_max)
+
+    def _note_connected(self, connected: bool) -> None:
+        if connected and not self.connected:
+            self.connected_at_ns = time.time_ns()
+        self.connected = connected
+        telemetry.gauge(f"session.connected.{self.venue.name}.{self.account}", int(connected))
+
+    def _protocol_alert(self, error: RemoteProtocolError) -> audit_pb2.Alert:
+        return audit_pb2.Alert(
+            alert_id=derived_id("alert", error.reason, self.venue.name, self.account, self._ledger.watermark),
+            severity=common_pb2.SEVERITY_CRITICAL,
+            service=reports.SERVICE,
+            reason="VENUE_PROTOCOL",
+            account=self.account,
+            message=f"{self.venue.name} contradicts itself or us: {error}",
+            subject_id=self.venue.name,
+            details=[error.refusal()],
+        )
+
+
+async def _watch(lease: Lease) -> None:
+    await lease.lost.wait()
+    raise Unavailable("the lease of this login is lost", reason="LEASE_LOST")
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves

@@ -1,0 +1,192 @@
+"""The account's book: what follows from the journal, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kestrel.common.v1 import common_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
+from kestrel.venue.v1 import venue_pb2
+from kestrel_domain.numbers import Number
+from kestrel_venue_gateway.core.book import AccountBook
+
+TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+
+
+class Journal:
+    """Writes entries as the kernel does, into a book."""
+
+    def __init__(self) -> None:
+        self.book = AccountBook("PAPER-1", "paper", 0)
+        self.sequence = 0
+
+    def write(self, account: str = "PAPER-1", **fields: Any) -> Any:
+        self.sequence += 1
+        entry = journal_pb2.JournalEntry(account=account, **fields)
+        return self.book.apply(self.sequence, entry)
+
+    def command(self, *commands: journal_pb2.VenueCommand) -> Any:
+        return self.write(door="exit", commands=commands, traceparent=TRACE)
+
+    def report(self, client_order_id: str, fact: Any, watermark: int = 0, venue: str = "paper") -> None:
+        order = venue_pb2.OrderReport(fact=fact, client_order_id=client_order_id)
+        report = venue_pb2.VenueReport(venue=venue, account="PAPER-1", order=order, venue_watermark=watermark)
+        self.write(door="venue", input=inbox_pb2.InboxMessage(venue=report).SerializeToString())
+
+    def fill(self, client_order_id: str, quantity: str, *, is_exit: bool = False) -> None:
+        qty = Number.parse(quantity).message()
+        report = venue_pb2.VenueReport(
+            venue="paper", fill=venue_pb2.Fill(client_order_id=client_order_id, last_qty=qty)
+        )
+        booked = journal_pb2.BookedFill(client_order_id=client_order_id, last_qty=qty, is_exit=is_exit)
+        self.write(door="venue", input=inbox_pb2.InboxMessage(venue=report).SerializeToString(), fills=[booked])
+
+    def slot(self, trade_id: str, quantity: str, stage: Any = state_pb2.SLOT_STAGE_POSITION_OPEN) -> None:
+        instrument = common_pb2.Instrument(symbol="AAPL")
+        qty = Number.parse(quantity).message()
+        self.write(slots=[state_pb2.SlotSnapshot(trade_id=trade_id, qty=qty, stage=stage, instrument=instrument)])
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+def test_command_is_known_by_stream_sequence_and_place_and_carries_its_trace(desk: Any, journal: Journal) -> None:
+    journal.write()
+    first, second = journal.command(desk.cancel("ks1"), desk.entry())
+    assert (first.identity, second.identity) == ("JOURNAL_0:2:0", "JOURNAL_0:2:1")
+    assert second.traceparent == TRACE
+    assert journal.book.traceparent(desk.entry().client_order_id) == TRACE
+
+
+def test_commands_of_another_venue_are_somebody_elses(desk: Any, journal: Journal) -> None:
+    command = desk.entry()
+    command.venue = "other"
+    assert journal.command(command) == []
+
+
+def test_redelivered_entry_is_ignored(desk: Any, journal: Journal) -> None:
+    assert len(journal.command(desk.entry())) == 1
+    assert journal.book.apply(1, journal_pb2.JournalEntry(account="PAPER-1", commands=[desk.entry()])) == []
+
+
+@pytest.mark.parametrize(
+    ("fact", "settles"),
+    [
+        (venue_pb2.ORDER_FACT_SUBMITTING, False),
+        (venue_pb2.ORDER_FACT_IN_DOUBT, False),
+        (venue_pb2.ORDER_FACT_CANCEL_REJECTED, False),
+        (venue_pb2.ORDER_FACT_ACKNOWLEDGED, True),
+        (venue_pb2.ORDER_FACT_REJECTED, True),
+        (venue_pb2.ORDER_FACT_DENIED, True),
+        (venue_pb2.ORDER_FACT_CANCELED, True),
+        (venue_pb2.ORDER_FACT_EXPIRED, True),
+    ],
+)
+def test_submission_is_settled_by_an_answer_and_by_nothing_less(
+    desk: Any, journal: Journal, fact: Any, settles: bool
+) -> None:
+    command = desk.entry()
+    journal.command(command)
+    journal.report(command.client_order_id, fact)
+    assert (journal.book.unsettled == []) == settles
+
+
+def test_fill_that_outran_its_acknowledgement_settles_the_submission(desk: Any, journal: Journal) -> None:
+    command = desk.entry()
+    journal.command(command)
+    journal.fill(command.client_order_id, "1")
+    assert journal.book.unsettled == []
+
+
+def test_cancel_is_settled_by_the_orders_end_its_last_fill_or_a_refusal(desk: Any, journal: Journal) -> None:
+    for number, end in enumerate(("canceled", "filled", "refused")):
+        command = desk.entry(desk.intent(f"intent-{number}"))
+        journal.command(command)
+        journal.report(command.client_order_id, venue_pb2.ORDER_FACT_ACKNOWLEDGED)
+        journal.command(desk.cancel(command.client_order_id, f"intent-{number}"))
+        assert len(journal.book.unsettled) == 1
+        if end == "canceled":
+            journal.report(command.client_order_id, venue_pb2.ORDER_FACT_CANCELED)
+        elif end == "filled":
+            journal.fill(command.client_order_id, "10")
+        else:
+            journal.report(command.client_order_id, venue_pb2.ORDER_FACT_CANCEL_REJECTED)
+        assert journal.book.unsettled == []
+
+
+def test_cancel_does_not_settle_the_submission_it_is_about(desk: Any, journal: Journal) -> None:
+    command = desk.entry()
+    journal.command(command, desk.cancel(command.client_order_id))
+    assert len(journal.book.unsettled) == 2
+
+
+def test_exits_at_work_count_whole_and_ended_ones_count_what_they_filled(desk: Any, journal: Journal) -> None:
+    def committed(quantity: str, sequence: int) -> tuple[str, str]:
+        command = desk.exit(quantity=quantity, input_sequence=sequence)
+        (commission,) = journal.command(command)
+        return str(commission.committed_qty), command.client_order_id
+
+    nothing, first = committed("4", 1)
+    whole, second = committed("3", 2)
+    journal.fill(first, "1", is_exit=True)
+    journal.report(first, venue_pb2.ORDER_FACT_CANCELED)
+    part_and_whole, _ = committed("2", 3)
+    journal.report(second, venue_pb2.ORDER_FACT_REJECTED)
+    part, _ = committed("1", 4)
+    assert (nothing, whole, part_and_whole, part) == ("0", "4", "4", "3")
+
+
+def test_entries_and_other_trades_use_nothing_of_a_warrant(desk: Any, journal: Journal) -> None:
+    journal.command(desk.entry(), desk.exit(trade_id="intent-2"))
+    (commission,) = journal.command(desk.exit())
+    assert str(commission.committed_qty) == "0"
+
+
+def test_command_that_repeats_an_order_id_is_marked(desk: Any, journal: Journal) -> None:
+    (first,) = journal.command(desk.entry())
+    (second,) = journal.command(desk.entry())
+    assert (first.repeats_an_id, second.repeats_an_id) == (False, True)
+
+
+def test_open_symbols_follow_the_slots(journal: Journal) -> None:
+    journal.slot("intent-1", "10")
+    assert journal.book.open_symbols == {"AAPL"}
+    journal.slot("intent-1", "0", state_pb2.SLOT_STAGE_POSITION_CLOSED)
+    assert journal.book.open_symbols == set()
+
+
+def test_place_in_the_venues_stream_is_the_highest_that_was_journaled_for_this_venue(journal: Journal) -> None:
+    journal.report("ks1", venue_pb2.ORDER_FACT_ACKNOWLEDGED, watermark=7)
+    journal.report("ks2", venue_pb2.ORDER_FACT_ACKNOWLEDGED, watermark=5)
+    journal.report("ks3", venue_pb2.ORDER_FACT_ACKNOWLEDGED, watermark=99, venue="other")
+    assert journal.book.venue_watermark == 7
+
+
+def test_finished_trades_are_forgotten_in_the_end_and_symbols_are_not(
+    desk: Any, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kestrel_venue_gateway.core.book._FINISHED_TRADES_KEPT", 1)
+    ids = []
+    for number in range(3):
+        command = desk.entry(desk.intent(f"intent-{number}"))
+        ids.append(command.client_order_id)
+        journal.command(command)
+        journal.report(command.client_order_id, venue_pb2.ORDER_FACT_REJECTED)
+        journal.slot(f"intent-{number}", "0", state_pb2.SLOT_STAGE_TERMINAL_WRITTEN)
+    assert [bool(journal.book.traceparent(order_id)) for order_id in ids] == [False, False, True]
+    assert journal.book.symbols_ordered == {"AAPL"}
+
+
+def test_two_folds_of_one_journal_agree(desk: Any) -> None:
+    books = []
+    for _ in range(2):
+        journal = Journal()
+        journal.command(desk.exit(quantity="4"))
+        journal.fill(desk.exit().client_order_id, "1", is_exit=True)
+        journal.report("ks1", venue_pb2.ORDER_FACT_ACKNOWLEDGED, watermark=3)
+        books.append(journal.book)
+    assert books[0] == books[1]

@@ -1,0 +1,179 @@
+"""What a venue says becomes at most one report, under an id that follows from the fact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kestrel.common.v1 import common_pb2
+from kestrel.venue.v1 import venue_pb2
+from kestrel_domain.numbers import Number
+from kestrel_venue_gateway.core import reports
+from kestrel_venue_gateway.core.reports import Attribution, Heard, VenueEvent
+
+OURS = "ks" + "a" * 26
+
+
+def fill(**changes: Any) -> venue_pb2.Fill:
+    values: dict[str, Any] = {
+        "execution_id": "x1",
+        "client_order_id": OURS,
+        "symbol": "AAPL",
+        "side": common_pb2.SIDE_BUY,
+        "last_qty": Number.parse("10").message(),
+        "last_price": Number.parse("101.5000").message(),
+    }
+    return venue_pb2.Fill(**{**values, **changes})
+
+
+def hear(fact: reports.Fact, sequence: int = 5, symbols: tuple[str, ...] = ("AAPL",)) -> Heard:
+    event = VenueEvent(sequence, 1_000, fact)
+    return reports.hear(event, account="PAPER-1", venue="paper", our_symbols=symbols)
+
+
+def test_fill_keeps_its_true_price_and_the_venues_time_K08() -> None:
+    report = hear(fill()).report
+    assert report is not None
+    assert Number.of(report.fill.last_price) == Number.parse("101.5")
+    assert report.venue_time_ns == 1_000
+
+
+@pytest.mark.parametrize("price", [None, Number.zero(4).message()])
+def test_fill_without_a_price_reaches_the_kernel_without_one_K08(price: common_pb2.Decimal | None) -> None:
+    report = hear(fill(last_price=price)).report
+    assert report is not None
+    assert not report.fill.HasField("last_price")
+
+
+def test_fill_at_a_negative_price_keeps_it() -> None:
+    report = hear(fill(last_price=Number.parse("-37.63").message())).report
+    assert report is not None
+    assert Number.of(report.fill.last_price) == Number.parse("-37.63")
+
+
+def test_same_execution_heard_twice_has_one_id() -> None:
+    first, again = hear(fill(), 5).report, hear(fill(), 9).report
+    assert first is not None
+    assert again is not None
+    assert first.report_id == again.report_id
+
+
+def test_other_execution_account_or_venue_has_another_id() -> None:
+    event = VenueEvent(5, 1_000, fill())
+    ids = {
+        reports.hear(event, account=account, venue=venue, our_symbols=()).report.report_id  # type: ignore[union-attr]
+        for account in ("PAPER-1", "PAPER-2")
+        for venue in ("paper", "other")
+    }
+    assert len(ids | {hear(fill(execution_id="x2")).report.report_id}) == 5  # type: ignore[union-attr]
+
+
+def test_fill_without_an_execution_id_is_known_by_its_place_in_the_venues_stream() -> None:
+    first, second = hear(fill(execution_id=""), 5).report, hear(fill(execution_id=""), 6).report
+    assert first is not None
+    assert second is not None
+    assert first.report_id != second.report_id
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        venue_pb2.ORDER_FACT_ACKNOWLEDGED,
+        venue_pb2.ORDER_FACT_REJECTED,
+        venue_pb2.ORDER_FACT_CANCELED,
+        venue_pb2.ORDER_FACT_EXPIRED,
+    ],
+)
+def test_answer_and_event_about_one_order_have_one_id(fact: Any) -> None:
+    order = venue_pb2.OrderReport(fact=fact, client_order_id=OURS, symbol="AAPL")
+    heard = hear(order).report
+    assert heard is not None
+    assert heard.report_id == reports.order_report("PAPER-1", "paper", order, cause="JOURNAL_0:3:0").report_id
+
+
+def test_each_refused_cancel_is_a_fact_of_its_own() -> None:
+    order = venue_pb2.OrderReport(fact=venue_pb2.ORDER_FACT_CANCEL_REJECTED, client_order_id=OURS)
+    assert hear(order, 5).report.report_id != hear(order, 6).report.report_id  # type: ignore[union-attr]
+
+
+def test_rejection_raises_an_alert_T10() -> None:
+    order = venue_pb2.OrderReport(fact=venue_pb2.ORDER_FACT_REJECTED, client_order_id=OURS, symbol="AAPL")
+    heard = hear(order)
+    assert heard.alert is not None
+    assert heard.alert.reason == "ORDER_REJECTED"
+
+
+def test_balance_without_a_wallet_is_dropped_K16() -> None:
+    assert hear(venue_pb2.Balance(currency="USD")).dropped == "balance_without_wallet"
+    heard = hear(venue_pb2.Balance(wallet=Number.zero(8).message(), currency="USD"))
+    assert (heard.report, heard.dropped) == (None, "balance_without_wallet")
+
+
+def test_balance_with_a_wallet_is_reported() -> None:
+    report = hear(venue_pb2.Balance(wallet=Number.parse("1000000.00").message(), currency="USD")).report
+    assert report is not None
+    assert Number.of(report.balance.wallet) == Number.parse("1000000")
+
+
+def test_fill_of_somebody_else_is_counted_and_alerted_and_kept_from_the_kernel_X11() -> None:
+    heard = hear(fill(client_order_id="web-123"))
+    assert (heard.report, heard.dropped, heard.attribution) == (None, "foreign", Attribution.FOREIGN)
+    assert heard.alert is not None
+    assert (heard.alert.reason, heard.alert.subject_id) == ("FOREIGN_ACTIVITY", "web-123")
+
+
+@pytest.mark.parametrize(
+    ("symbols", "attribution"), [(("AAPL",), Attribution.OURS), (("MSFT",), Attribution.UNATTRIBUTABLE)]
+)
+def test_fill_without_a_client_id_goes_by_the_symbols_we_ordered_and_is_processed_either_way_X11(
+    symbols: tuple[str, ...], attribution: Attribution
+) -> None:
+    heard = hear(fill(client_order_id=""), symbols=symbols)
+    assert heard.attribution is attribution
+    assert heard.report is not None
+
+
+@pytest.mark.parametrize(
+    ("fact", "field"),
+    [
+        (fill(last_qty=Number.zero().message()), "fill.last_qty"),
+        (fill(last_qty=Number.parse("-1").message()), "fill.last_qty"),
+        (fill(last_qty=common_pb2.Decimal(units=1, scale=40)), "scale"),
+        (fill(side=common_pb2.SIDE_UNSPECIFIED), "fill.side"),
+        (venue_pb2.OrderReport(client_order_id=OURS), "order.fact"),
+        (venue_pb2.OrderReport(fact=77, client_order_id=OURS), "order.fact"),  # type: ignore[arg-type]
+        (venue_pb2.OrderReport(fact=venue_pb2.ORDER_FACT_CANCELED, symbol="AAPL"), "order.client_order_id"),
+    ],
+)
+def test_event_that_makes_no_sense_is_refused_by_field_for_parking_P11(fact: reports.Fact, field: str) -> None:
+    heard = hear(fact)
+    assert heard.report is None
+    assert heard.malformed is not None
+    assert heard.malformed.field == field
+
+
+def test_bust_settlement_and_funding_are_reported() -> None:
+    bust = venue_pb2.FillBust(execution_id="x1", client_order_id=OURS, corrected=fill(last_price=None))
+    settlement = venue_pb2.Settlement(execution_id="x1", client_order_id=OURS, symbol="AAPL")
+    funding = venue_pb2.Funding(symbol="AAPL", amount=Number.parse("-1.25").message())
+    kinds = [hear(fact).report.WhichOneof("body") for fact in (bust, settlement, funding)]  # type: ignore[union-attr]
+    assert kinds == ["bust", "settlement", "funding"]
+
+
+def test_mark_is_the_close_of_a_bar_and_one_per_bar() -> None:
+    bar = venue_pb2.Bar(
+        venue="paper",
+        instrument=common_pb2.Instrument(symbol="AAPL"),
+        close=Number.parse("99.5").message(),
+        venue_sequence=3,
+        start_ns=10,
+        interval_ns=5,
+    )
+    report = reports.mark_report("PAPER-1", bar)
+    assert (report.mark.symbol, Number.of(report.mark.price), report.venue_time_ns) == (
+        "AAPL",
+        Number.parse("99.5"),
+        15,
+    )
+    assert report.report_id == reports.mark_report("PAPER-1", bar).report_id
