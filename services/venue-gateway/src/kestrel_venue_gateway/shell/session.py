@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
@@ -70,6 +70,7 @@ class AccountSession:
         self.connected = False
         self.connected_at_ns = 0
         self.active = False
+        self.on_change: Callable[[], None] = lambda: None
         self._settings = settings
         self._bus = bus
         self._parking = parking
@@ -128,10 +129,10 @@ class AccountSession:
             try:
                 await lease.acquire()
                 await self._serve(lease)
-            except* (KestrelError, TimeoutError, OSError) as group:
-                self._report_break(group)
+            except (KestrelError, TimeoutError, OSError, BaseExceptionGroup) as error:
+                self._report_break(error)
             finally:
-                self.active = False
+                self._set_active(False)
                 self._note_connected(False)
                 await lease.release()
             if time.monotonic() - begun_at_s > _STEADY_S:
@@ -154,7 +155,7 @@ class AccountSession:
             venue_watermark=self._ledger.watermark,
             unsettled_count=len(self._book.unsettled),
         )
-        self.active = True
+        self._set_active(True)
         async with asyncio.TaskGroup() as group:
             for commission in self._book.unsettled:
                 self._submissions.begin(commission, group)
@@ -330,13 +331,19 @@ class AccountSession:
     def _holds_login(self) -> bool:
         return self._lease is not None and self._lease.held
 
-    def _report_break(self, group: BaseExceptionGroup[Exception]) -> None:
-        """Say why the session broke. A broken invariant is not survived."""
-        if group.subgroup(InvariantBroken) is not None:
-            raise group
-        reasons = sorted({getattr(error, "reason", type(error).__name__) for error in _leaves(group)})
+    def _report_break(self, error: BaseException) -> None:
+        """Say why the session broke. What is not one of the expected errors is not survived here."""
+        leaves = _leaves(error)
+        for leaf in leaves:
+            if isinstance(leaf, InvariantBroken) or not isinstance(leaf, KestrelError | TimeoutError | OSError):
+                raise leaf
+        reasons = sorted({getattr(leaf, "reason", type(leaf).__name__) for leaf in leaves})
         telemetry.count("sessions.broken")
         telemetry.logger().error("session.broken", account=self.account, venue=self.venue.name, reasons=reasons)
+
+    def _set_active(self, active: bool) -> None:
+        self.active = active
+        self.on_change()
 
     def _pauses(self) -> Pauses:
         return Pauses(self._settings.pause_s_min, self._settings.pause_s_max)
@@ -345,6 +352,7 @@ class AccountSession:
         if connected and not self.connected:
             self.connected_at_ns = time.time_ns()
         self.connected = connected
+        self.on_change()
         telemetry.gauge(f"session.connected.{self.venue.name}.{self.account}", int(connected))
 
     def _protocol_alert(self, error: RemoteProtocolError) -> audit_pb2.Alert:
@@ -365,8 +373,8 @@ async def _watch(lease: Lease) -> None:
     raise Unavailable("the lease of this login is lost", reason="LEASE_LOST")
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors inside a group, or the error itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
