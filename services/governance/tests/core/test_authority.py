@@ -262,6 +262,14 @@ def test_a_denial_says_everything_that_is_wrong_and_rings(desk: Desk, look: Look
     assert alert.subject == "alert.warning.governance"
 
 
+def test_an_order_too_large_for_any_number_is_denied_and_not_parked(desk: Desk, look: Look) -> None:
+    huge = desk.intent(order_qty=common_pb2.Decimal(units=9 * 10**18), instrument__multiplier=10**9)
+    effects = desk.offer(desk.authority(), huge)
+    [bead] = look.beads(effects, "decision")
+    assert bead.decision.verdict == authority_pb2.VERDICT_DENIED
+    assert not bead.decision.HasField("notional")
+
+
 # -- mandates ---------------------------------------------------------------------------------------------------------
 
 

@@ -448,14 +448,22 @@ class Authority:
             strategy=intent.strategy,
             symbol=intent.instrument.symbol,
         )
-        if self._is_sound(record, now_ns):
+        if self._is_countable(record, now_ns):
             decision.notional.CopyFrom(self._notional(record).message())
             if checks:
                 decision.evidence_sha256 = self._evidence_sha256(record, checks)
         return decision
 
-    def _is_sound(self, record: IntentRecord, now_ns: int) -> bool:
-        return not structure.findings(record.intent, self.limits, now_ns=now_ns)
+    def _is_countable(self, record: IntentRecord, now_ns: int) -> bool:
+        """Well formed, and its notional fits the wire: a denial of anything else is recorded without one."""
+        if structure.findings(record.intent, self.limits, now_ns=now_ns):
+            return False
+        try:
+            self._notional(record)
+            lost = evidence.risk_at_stop(record.intent)
+            return lost is None or bool(money.amount(lost) is not None)
+        except InvalidRequest:
+            return False
 
     def _notional(self, record: IntentRecord) -> Number:
         return money.amount(evidence.notional(record.intent, self.limits.price_collar_ratio_max))

@@ -35,6 +35,22 @@ def parse(stored: bytes | None) -> Flags | None:
     return flags
 
 
+def unreadable(now_ns: int) -> Flags:
+    """What stands in for flags that cannot be read: everything is killed until two people say otherwise."""
+    actor = common_pb2.Actor(id="governance", kind="service")
+    return Flags(
+        flags=[
+            Flag(
+                scope=authority_pb2.KILL_SCOPE_GLOBAL,
+                level=authority_pb2.KILL_LEVEL_BLOCK_ENTRIES,
+                reason="the stored kill flags could not be read",
+                set_by=actor,
+                set_at_ns=now_ns,
+            )
+        ]
+    )
+
+
 def is_active(flag: Flag, now_ns: int) -> bool:
     return flag.expires_at_ns == 0 or flag.expires_at_ns > now_ns
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from kestrel.authority.v1 import authority_pb2
@@ -42,18 +43,15 @@ class FlagStore:
         for _ in range(_ATTEMPTS):
             found = await self._bucket.get(KILL_FLAGS_KEY)
             stored = kill.parse(found[0] if found else None)
-            # Flags nobody can read are replaced, by a person who raises one, never by one who lowers one: `change`
-            # then sees none to lower.
-            changed = change(stored if stored is not None else authority_pb2.KillFlags())
+            # Unreadable flags count as killed, so what replaces them begins with a global flag: two people lower it.
+            changed = change(stored if stored is not None else kill.unreadable(time.time_ns()))
             if stored is not None and changed == stored and found is not None:
                 return stored
             try:
                 if found is None:
                     await self._bucket.create(KILL_FLAGS_KEY, changed.SerializeToString(deterministic=True))
                 else:
-                    await self._bucket.update(
-                        KILL_FLAGS_KEY, changed.SerializeToString(deterministic=True), found[1]
-                    )
+                    await self._bucket.update(KILL_FLAGS_KEY, changed.SerializeToString(deterministic=True), found[1])
                 return changed
             except (WrongSequence, KeyExists):
                 continue  # somebody else was quicker: look at what they left

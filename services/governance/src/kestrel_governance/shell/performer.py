@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 
@@ -12,6 +13,8 @@ from kestrel_domain.errors import OutcomeUnknown, Unavailable
 from kestrel_governance.core import kill
 from kestrel_governance.core.authority import Effect, RaiseFlag
 from kestrel_governance.shell.flags import FlagStore
+
+_PAUSE_S = 0.2
 
 
 class Superseded(Exception):
@@ -50,10 +53,4 @@ class Performer:
                 return
             except (Unavailable, OutcomeUnknown) as error:
                 telemetry.logger().warning("flag.raise_repeated", reason=error.reason, error=str(error))
-                await _pause()
-
-
-async def _pause() -> None:
-    import asyncio
-
-    await asyncio.sleep(0.2)
+                await asyncio.sleep(_PAUSE_S)

@@ -70,7 +70,7 @@ class Tenure:
             raise Unavailable("the kill flags cannot be read; nothing is decided before they can")
         async with self.deciding():
             await self._performer.perform(self.authority.recover(now_ns=time.time_ns(), flags=flags))
-        telemetry.logger().info("tenure.begun", **{key: value for key, value in positions.next_sequence.items()})
+        telemetry.logger().info("tenure.begun", positions=positions.next_sequence)
         return positions
 
     async def run(self, positions: Positions) -> None:
@@ -112,7 +112,7 @@ class Tenure:
         async with self.deciding():
             now_ns = time.time_ns()
             intention = self.authority.rearm_intention(scope, target, reason, actor, now_ns)
-            current = await self.flags.read() or authority_pb2.KillFlags()
+            current = await self.flags.read() or kill.unreadable(now_ns)
             kill.rearmed(current, scope, target, actor, now_ns)  # refuses before anything is written
             await self._performer.perform([intention])
             completed, touched = False, [authority_pb2.KillFlag()]
@@ -135,9 +135,8 @@ class Tenure:
 
     async def _intents(self, start_sequence: int) -> None:
         async for message in self._messages(subjects.INTENTS, start_sequence):
-            with telemetry.span(
-                "intent.decide", traceparent=message.traceparent, **{"trading.account.id": account_of(message.subject)}
-            ) as span:
+            with telemetry.span("intent.decide", message.traceparent) as span:
+                span.set("trading.account.id", account_of(message.subject))
                 try:
                     await self._decide(message, span.traceparent)
                 except InvalidRequest as error:
