@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 
 from kestrel.admin.v1 import persistence_pb2_grpc
 from kestrel_chassis.identity import Role
 from kestrel_chassis.service import ServiceContext
+from kestrel_domain.errors import KestrelError
 from kestrel_persistence.config import PersistenceSettings
 from kestrel_persistence.core.plan import streams
 from kestrel_persistence.shell.api import PersistenceApi
@@ -15,13 +18,13 @@ from kestrel_persistence.shell.checkpoints import Checkpointer, CheckpointFile, 
 from kestrel_persistence.shell.database import Database, Position
 from kestrel_persistence.shell.follower import Follower, Outage
 
+CLOSE_TIMEOUT_S = 5.0
 METHODS = ("ListBeads", "VerifyAudit", "GetTrace", "CountRows", "ListParked", "ListAlerts")
 
 
-async def build(context: ServiceContext) -> None:
+async def build(context: ServiceContext[PersistenceSettings]) -> None:
     """Called once by the chassis, with the bus connected and the streams compared."""
     settings = context.settings
-    assert isinstance(settings, PersistenceSettings)
     names = streams(settings.partitions)
     database = Database(settings.dsn, connections_max=settings.database_connections)
     key = load_key(settings.secrets_dir)
@@ -43,9 +46,9 @@ async def build(context: ServiceContext) -> None:
 
     def waits_for(reason: str) -> None:
         if reason:
-            context.status.not_ready("database", reason)
+            context.status.block("database", reason)
         else:
-            context.status.ready("database")
+            context.status.unblock("database")
 
     outage = Outage(context.bus, settings.service, time.time_ns, waits_for)
     for name in names:
@@ -61,6 +64,14 @@ async def build(context: ServiceContext) -> None:
         )
         context.supervisor.add(f"follow {name}", follower.run, restart=True)
     context.supervisor.add("checkpoints", checkpointer.run, restart=True)
+
+    async def close() -> None:
+        with contextlib.suppress(KestrelError, TimeoutError):  # the next start signs what this one could not
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await checkpointer.sign_all()
+        await database.close()
+
+    context.closers.append(close)
     audit = Audit(database, context.bus, file, key.public_key(), names)
     context.admin.add(
         persistence_pb2_grpc.add_PersistenceServiceServicer_to_server,

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
+import persistence_samples as samples
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-import persistence_samples as samples
 from kestrel_domain.errors import InvalidRequest
 from kestrel_persistence.core.chain import GENESIS, Head, bead_link, journal_link
 from kestrel_persistence.core.checkpoint import Checkpoint, is_genuine, signed
@@ -60,9 +60,7 @@ def _checkpoint(stored: list[StoredEntry], length: int) -> Checkpoint:
     return signed(Checkpoint(stream, length, stored[length - 1].entry_hash, frontier.root(), samples.T0), KEY)
 
 
-def _verify(
-    stored: list[StoredEntry], streamed: list[Record], checkpoints: list[Checkpoint] | None = None
-) -> Verdict:
+def _verify(stored: list[StoredEntry], streamed: list[Record], checkpoints: list[Checkpoint] | None = None) -> Verdict:
     verification = ChainVerification(
         (stored[0].record if stored else streamed[0]).stream, checkpoints or [], KEY.public_key()
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from decimal import Decimal
 
+import persistence_samples as samples
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import persistence_samples as samples
 from kestrel.kernel.v1 import journal_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.errors import InvalidRequest

@@ -1,4 +1,4 @@
-"""What one transaction will store: the rows of a batch of messages, in stream order, and where the chain then stands."""
+"""What one transaction will store: the rows of a batch of messages, and where the chain then stands."""
 
 from __future__ import annotations
 

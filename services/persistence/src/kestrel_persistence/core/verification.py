@@ -1,7 +1,7 @@
 """Verification of one chain: the database's copy and the stream's, entry by entry, side by side.
 
-Both copies are walked in the order of the stream. Each must form an unbroken chain by itself, the two must hold the same
-bytes, and at each signed checkpoint the chain must have had exactly the root that was signed. The first thing
+Both copies are walked in the order of the stream. Each must form an unbroken chain by itself, the two must hold the
+same bytes, and at each signed checkpoint the chain must have had exactly the root that was signed. The first thing
 that is wrong is named with its place; the walk goes on only to count.
 """
 

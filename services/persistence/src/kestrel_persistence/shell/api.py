@@ -1,4 +1,5 @@
 """gRPC: kestrel.admin.v1.PersistenceService."""
+# ruff: noqa: N802 - the methods have the contract's names
 
 from __future__ import annotations
 

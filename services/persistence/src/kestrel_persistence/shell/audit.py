@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from kestrel_chassis.bus import Bus
 from kestrel_domain import subjects
-from kestrel_domain.errors import InvalidRequest
+from kestrel_domain.errors import InvalidRequest, KestrelError
 from kestrel_persistence.core.chain import Head
 from kestrel_persistence.core.checkpoint import Checkpoint
 from kestrel_persistence.core.plan import plan, tables_of_stream
@@ -18,12 +18,22 @@ from kestrel_persistence.core.record import Record, tables_of
 from kestrel_persistence.core.rows import is_journal
 from kestrel_persistence.core.verification import ChainVerification, StoredEntry, Verdict
 from kestrel_persistence.shell.checkpoints import CheckpointFile
-from kestrel_persistence.shell.database import Database
+from kestrel_persistence.shell.database import DATABASE_REFUSED, ROW_FAULTS, Connection, Database, Table
 from kestrel_persistence.shell.follower import record_of
 
 READ_AT_ONCE = 500
+UNUSABLE = "unusable_messages"
 
 T = TypeVar("T")
+
+_JOURNAL_ENTRIES = """
+SELECT sequence, time_ns, '' AS subject, body, entry_hash FROM journal_entries
+ WHERE stream = $1 AND sequence > $2 ORDER BY sequence LIMIT $3
+"""
+_BEADS = """
+SELECT sequence, time_ns, subject, body, chain_hash AS entry_hash, previous_hash, chain_sequence FROM beads
+ WHERE stream = $1 AND sequence > $2 ORDER BY sequence LIMIT $3
+"""
 
 
 class Audit:
@@ -114,11 +124,7 @@ class Audit:
 
     async def _entries(self, stream: str) -> AsyncIterator[StoredEntry]:
         journal = is_journal(stream)
-        query = (
-            "SELECT sequence, time_ns, '' AS subject, body, entry_hash FROM journal_entries"
-            if journal
-            else "SELECT sequence, time_ns, subject, body, chain_hash AS entry_hash, previous_hash, chain_sequence FROM beads"
-        ) + " WHERE stream = $1 AND sequence > $2 ORDER BY sequence LIMIT $3"
+        query = _JOURNAL_ENTRIES if journal else _BEADS
         after = 0
         while True:
             async with self._database.connection() as connection:
@@ -140,57 +146,91 @@ class Audit:
 
     async def _rows(self, stream: str, end: int) -> Verdict:
         """Compute every row again from the stream's bytes and compare it with what the tables hold."""
-        head, counted, first = Head(), 0, 0
+        head, counted, after = Head(), 0, 0
+        bad, problem = 0, ""
+        async for records in self._batches(stream, end):
+            head, bad, problem = await self._compare(stream, records, head, after)
+            counted, after = counted + len(records), records[-1].sequence
+            if problem:
+                break
+        if not problem:
+            bad, problem = await self._beyond(stream)
+        return Verdict(f"rows:{stream}", Head(counted), Head(counted), bad, problem)
+
+    async def _batches(self, stream: str, end: int) -> AsyncIterator[list[Record]]:
         batch: list[Record] = []
         async for record in self._stream(stream, end):
             batch.append(record)
             if len(batch) >= READ_AT_ONCE:
-                first, counted = first or batch[0].sequence, counted + len(batch)
-                head, bad, problem = await self._compare(stream, batch, head)
-                if problem:
-                    return Verdict(f"rows:{stream}", Head(counted), Head(counted), bad, problem)
+                yield batch
                 batch = []
         if batch:
-            first, counted = first or batch[0].sequence, counted + len(batch)
-            head, bad, problem = await self._compare(stream, batch, head)
-            if problem:
-                return Verdict(f"rows:{stream}", Head(counted), Head(counted), bad, problem)
-        return Verdict(f"rows:{stream}", Head(counted), Head(counted))
+            yield batch
 
-    async def _compare(self, stream: str, records: Sequence[Record], head: Head) -> tuple[Head, int, str]:
-        first, last = records[0].sequence, records[-1].sequence
+    async def _compare(self, stream: str, records: Sequence[Record], head: Head, after: int) -> tuple[Head, int, str]:
+        """The head after these records, and the first row that is wrong, if there is one."""
+        first, last = (after + 1 if after else records[0].sequence), records[-1].sequence
         async with self._database.connection() as connection, connection.transaction():
-            refused = {
-                line["sequence"]: InvalidRequest(line["message"], reason=line["reason"])
-                for line in await connection.fetch(
-                    "SELECT sequence, reason, message FROM unusable_messages"
-                    " WHERE stream = $1 AND sequence BETWEEN $2 AND $3",
-                    stream,
-                    first,
-                    last,
-                )
-            }
+            refused = await self._refused(connection, stream, first, last)
+            for sequence in refused:
+                if await self._is_taken(connection, records, head, sequence):
+                    return head, sequence, "recorded as refused by the database, which takes it"
             planned = plan(records, head, refused)
             expected = tables_of(planned.rows)
-            for table in (*tables_of_stream(stream), "unusable_messages"):
+            for table in (*tables_of_stream(stream), UNUSABLE):
                 await self._database.stage(connection, table, expected.get(table, []))
-                shape = self._database.tables[table]
-                columns = ", ".join(shape.columns)
-                scope = f"SELECT {columns} FROM {table} WHERE stream = $1 AND sequence BETWEEN $2 AND $3"  # noqa: S608
-                staged = f"SELECT {columns} FROM {shape.stage}"  # noqa: S608 - our names
-                differing = await connection.fetchrow(
-                    f"SELECT sequence, kind FROM ("
-                    f"(SELECT sequence, 'missing or changed' AS kind FROM ({staged} EXCEPT {scope}) AS a)"
-                    f" UNION ALL (SELECT sequence, 'changed or added' FROM ({scope} EXCEPT {staged}) AS b)"
-                    f") AS c ORDER BY sequence LIMIT 1",
-                    stream,
-                    first,
-                    last,
-                )
+                query = _differing(self._database.tables[table])
+                differing = await connection.fetchrow(query, stream, first, last)
                 if differing is not None:
                     problem = f"table {table}: a row is {differing['kind']}; the stored bytes say otherwise"
                     return planned.head, differing["sequence"], problem
         return planned.head, 0, ""
+
+    async def _refused(self, connection: Connection, stream: str, first: int, last: int) -> dict[int, KestrelError]:
+        """What the database is said to have refused. What cannot be read shows by itself."""
+        query = (
+            "SELECT sequence, reason, message FROM unusable_messages"
+            " WHERE stream = $1 AND sequence BETWEEN $2 AND $3 AND reason = $4"
+        )
+        lines = await connection.fetch(query, stream, first, last, DATABASE_REFUSED)
+        return {line["sequence"]: InvalidRequest(line["message"], reason=line["reason"]) for line in lines}
+
+    async def _is_taken(self, connection: Connection, records: Sequence[Record], head: Head, sequence: int) -> bool:
+        """Whether the database takes the rows of a message that it is said to have refused."""
+        rows = [row for row in plan(records, head, {}).rows if row.values["sequence"] == sequence]
+        try:
+            for table, some in tables_of(rows).items():
+                async with connection.transaction():  # a savepoint: a refusal ends only this
+                    await self._database.stage(connection, table, some)
+                    await connection.execute(f"TRUNCATE {self._database.tables[table].stage}")
+        except ROW_FAULTS:
+            return False
+        return bool(rows)
+
+    async def _beyond(self, stream: str) -> tuple[int, str]:
+        """Rows that nobody has stored yet: somebody wrote them past us."""
+        async with self._database.connection() as connection:
+            for table in (*tables_of_stream(stream), UNUSABLE):
+                last = await connection.fetchval(
+                    f"SELECT max(sequence) FROM {table} WHERE stream = $1",  # noqa: S608 - our names
+                    stream,
+                )
+                if last and last > (await self._database.position(stream)).sequence:
+                    return last, f"table {table}: a row is beyond the end of what was stored"
+        return 0, ""
+
+
+def _differing(shape: Table) -> str:
+    """The first row that is in the table and not in its stage, or the other way round."""
+    columns = ", ".join(shape.columns)
+    held = f"SELECT {columns} FROM {shape.name} WHERE stream = $1 AND sequence BETWEEN $2 AND $3"  # noqa: S608
+    right = f"SELECT {columns} FROM {shape.stage}"  # noqa: S608 - our names
+    return (
+        f"SELECT sequence, kind FROM ("  # noqa: S608
+        f"(SELECT sequence, 'missing or changed' AS kind FROM ({right} EXCEPT {held}) AS a)"
+        f" UNION ALL (SELECT sequence, 'changed or added' FROM ({held} EXCEPT {right}) AS b)"
+        f") AS c ORDER BY sequence LIMIT 1"
+    )
 
 
 class _Ahead(Generic[T]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -119,10 +120,8 @@ class Checkpointer:
         """Sign a while after the first change, or sooner when much has changed; sleep when nothing does."""
         while True:
             await self._changed.wait()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._full.wait(), self._every_seconds)
-            except TimeoutError:
-                pass
             self._changed.clear()
             self._full.clear()
             self._unsigned = 0
@@ -177,7 +176,8 @@ class Checkpointer:
     async def _adopt(self, checkpoints: Iterable[Checkpoint]) -> None:
         async with self._database.connection() as connection:
             await connection.executemany(
-                "INSERT INTO checkpoints (chain, chain_length, chain_head, merkle_root, signed_at_ns, key_id, signature)"
+                "INSERT INTO checkpoints"
+                " (chain, chain_length, chain_head, merkle_root, signed_at_ns, key_id, signature)"
                 " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
                 [(c.chain, c.length, c.head, c.root, c.signed_at_ns, c.key_id, c.signature) for c in checkpoints],
             )

@@ -1,8 +1,8 @@
 """PostgreSQL: one transaction per batch, and what its errors mean.
 
-A batch is copied into temporary tables and moved from there with ``ON CONFLICT DO NOTHING``, in one transaction with the
-stream's position. What was stored before is filtered by that position under a row lock, so a redelivery, a second
-instance and a lost answer to a commit are all harmless.
+A batch is copied into temporary tables and moved from there with ``ON CONFLICT DO NOTHING``, in one transaction with
+the stream's position. What was stored before is filtered by that position under a row lock, so a redelivery, a
+second instance and a lost answer to a commit are all harmless.
 
 Errors are of two kinds. *The row is at fault* (a NUL in a text, a number out of range): the batch is halved until the
 one message is found, which is parked with the database's own words and recorded raw. *The database is at fault*
@@ -33,6 +33,7 @@ else:
 
 Park = Callable[[Record, KestrelError], Awaitable[None]]
 
+DATABASE_REFUSED = "DATABASE_REFUSED"
 ROW_FAULTS = (
     asyncpg.exceptions.DataError,  # class 22: the value is none of the type's
     asyncpg.exceptions.IntegrityConstraintViolationError,  # class 23
@@ -203,7 +204,7 @@ def refusal(stream: str, error: BaseException) -> InvalidRequest:
     code = getattr(error, "sqlstate", None) or type(error).__name__
     return InvalidRequest(
         f"the database refused a row of {stream}: {words}",
-        reason="DATABASE_REFUSED",
+        reason=DATABASE_REFUSED,
         field="row",
         value=code,
         rule=words[:500],
