@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from kestrel.common.v1 import common_pb2
 from kestrel_chassis.settings import ServiceSettings
 from kestrel_domain.identifiers import checked_id, checked_symbol
 from kestrel_domain.numbers import Number
@@ -17,17 +16,17 @@ class MomentumSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    fast_days: int = Field(20, ge=2, le=250)
-    slow_days: int = Field(60, ge=3, le=500)
-    volatility_days: int = Field(60, ge=5, le=500)
-    range_days: int = Field(14, ge=1, le=250)
-    entry_score: float = Field(0.5, ge=0)
+    fast_days: int = Field(default=20, ge=2, le=250)
+    slow_days: int = Field(default=60, ge=3, le=500)
+    volatility_days: int = Field(default=60, ge=5, le=500)
+    range_days: int = Field(default=14, ge=1, le=250)
+    entry_score: float = Field(default=0.5, ge=0)
     exit_score: float = 0.0
-    full_score: float = Field(2.0, gt=0)
+    full_score: float = Field(default=2.0, gt=0)
     long_only: bool = False
     stop_range_multiple: str = "3.0"
     target_range_multiple: str = "6.0"
-    holding_days_max: int = Field(60, ge=0)
+    holding_days_max: int = Field(default=60, ge=0)
 
     @field_validator("stop_range_multiple", "target_range_multiple")
     @classmethod
@@ -67,9 +66,9 @@ class SizingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    risk_per_trade_bps: int = Field(50, ge=1, le=1000)
-    position_bps_max: int = Field(1500, ge=1, le=100_000)
-    gross_exposure_bps_max: int = Field(10_000, ge=1, le=100_000)
+    risk_per_trade_bps: int = Field(default=50, ge=1, le=1000)
+    position_bps_max: int = Field(default=1500, ge=1, le=100_000)
+    gross_exposure_bps_max: int = Field(default=10_000, ge=1, le=100_000)
 
     def parameters(self) -> Sizing:
         return Sizing(self.risk_per_trade_bps, self.position_bps_max, self.gross_exposure_bps_max)
@@ -85,12 +84,12 @@ class PolicySettings(ServiceSettings):
     manual_strategies: list[str] = Field(default_factory=lambda: ["manual"])
     # Empty: every symbol the venue sends bars of.
     symbols: list[str] = Field(default_factory=list)
-    leverage: int = Field(1, ge=1, le=125)
+    leverage: int = Field(default=1, ge=1, le=125)
     momentum: MomentumSettings = MomentumSettings()
     sizing: SizingSettings = SizingSettings()
-    intent_lifetime_s: int = Field(240, ge=1, le=86_400)
-    manual_intent_lifetime_s: int = Field(900, ge=1, le=86_400)
-    bar_age_s_max: int = Field(60, ge=1, le=86_400)
+    intent_lifetime_s: int = Field(default=240, ge=1, le=86_400)
+    manual_intent_lifetime_s: int = Field(default=900, ge=1, le=86_400)
+    bar_age_s_max: int = Field(default=60, ge=1, le=86_400)
 
     @model_validator(mode="after")
     def _named(self) -> PolicySettings:
@@ -107,12 +106,11 @@ class PolicySettings(ServiceSettings):
         return self
 
     def plans(self) -> tuple[Plan, ...]:
-        live = self.environment == "live"
         return tuple(
             Plan(
                 account=account,
                 venue=self.venue,
-                environment=common_pb2.ENVIRONMENT_LIVE if live else common_pb2.ENVIRONMENT_PAPER,
+                environment=self.environment_value,
                 strategy=self.strategy,
                 symbols=frozenset(self.symbols),
                 manual_strategies=frozenset(self.manual_strategies),

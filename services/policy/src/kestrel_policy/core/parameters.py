@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from kestrel.common.v1 import common_pb2
+
 
 @dataclass(frozen=True, slots=True)
 class Momentum:
@@ -45,7 +47,7 @@ class Plan:
 
     account: str = "PAPER-1"
     venue: str = "paper"
-    environment: int = 1
+    environment: common_pb2.Environment.ValueType = common_pb2.ENVIRONMENT_PAPER
     strategy: str = "momentum"
     # Empty: every symbol the venue sends bars of.
     symbols: frozenset[str] = frozenset()

@@ -58,6 +58,8 @@ class Moment:
     origin: str
     traceparent: str
     partitions: int = 1
+    # The book holds everything the journal held when the decision began. If not, nothing is opened.
+    is_current: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,9 @@ class PolicyState:
         for plan in self.plans:
             self.books.setdefault(plan.account, Book(plan.account))
 
+    def plans_of(self, symbol: str) -> list[Plan]:
+        return [plan for plan in self.plans if plan.trades(symbol)]
+
     def learn_bar(self, bar: Bar) -> None:
         self.histories.setdefault(bar.instrument.symbol, History()).add(bar)
 
@@ -110,10 +115,21 @@ class PolicyState:
 # ── Bars ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def decide_bar(state: PolicyState, bar: Bar, moment: Moment) -> list[Decision]:
-    """Decide one bar for every account that trades its symbol. Changes the state as if all effects had happened."""
+def decide_bar(state: PolicyState, plan: Plan, bar: Bar, moment: Moment) -> Decision:
+    """Decide one bar for one account. Changes the state as if all effects had happened."""
     state.learn_bar(bar)
-    return [_decide(state, plan, bar, moment) for plan in state.plans if plan.trades(bar.instrument.symbol)]
+    book = state.books[plan.account]
+    reading = momentum.read(_seen(state, bar, plan.momentum), plan.momentum)
+    known = state.signals.get(signal_id(plan, bar.instrument.symbol, bar.start_ns))
+    signal = known or _judged(plan, book, bar, reading, moment)
+    bead = () if known else (_signal_bead(plan.account, signal, moment),)
+    state.learn_signal(signal)
+    if signal.action == _ENTER:
+        intent, key = _entry_effect(plan, book, bar, reading, signal, moment)
+        return Decision(signal, (*bead, *intent), key, signal.reason)
+    if signal.action == _EXIT:
+        return Decision(signal, (*bead, *_exit_effect(plan, book, bar, reading, moment)), reason=signal.reason)
+    return Decision(signal, bead, reason=signal.reason)
 
 
 def signal_id(plan: Plan, symbol: str, start_ns: int) -> str:
@@ -124,27 +140,24 @@ def intent_id(strategy: str, account: str, symbol: str, cause: str | int) -> str
     return derived_id("intent", strategy, account, symbol, cause)
 
 
-def _decide(state: PolicyState, plan: Plan, bar: Bar, moment: Moment) -> Decision:
-    book = state.books[plan.account]
-    reading = momentum.read(_seen(state, bar, plan.momentum), plan.momentum)
-    known = state.signals.get(signal_id(plan, bar.instrument.symbol, bar.start_ns))
-    signal = known or _judged(plan, book, bar, reading, moment)
-    published: list[Publish] = [] if known else [_signal_bead(plan.account, signal, moment)]
-    state.learn_signal(signal)
-    proposed = ""
-    if signal.action == _ENTER:
-        key = intent_id(plan.strategy, plan.account, signal.symbol, bar.start_ns)
-        entry, reason = _entry(plan, book, bar, reading, signal.side, moment)
-        if entry is not None and key not in book.intent_ids:
-            published.append(_propose(plan, book, bar, entry, signal, key, plan.intent_lifetime_ns, moment))
-            proposed = key
-        return Decision(signal, tuple(published), proposed, reason)
-    if signal.action == _EXIT:
-        slot = book.trade_on(signal.symbol)
-        cause = _exit_cause(plan, book, slot, bar, reading) if slot is not None else None
-        if slot is not None and cause is not None and not book.is_leaving(slot):
-            published.append(_leave(plan, book, slot, cause, bar.start_ns, moment))
-    return Decision(signal, tuple(published), reason=signal.reason)
+def _entry_effect(
+    plan: Plan, book: Book, bar: Bar, reading: Reading | None, signal: signal_pb2.Signal, moment: Moment
+) -> tuple[tuple[Publish, ...], str]:
+    """The intent that an ENTER asks for and its id; nothing when it was proposed before or is no longer possible."""
+    key = intent_id(plan.strategy, plan.account, signal.symbol, bar.start_ns)
+    entry, _ = _entry(plan, book, bar, reading, signal.side, moment)
+    if entry is None or key in book.intent_ids:
+        return (), ""
+    return (_propose(plan, book, bar, entry, signal, key, plan.intent_lifetime_ns, moment),), key
+
+
+def _exit_effect(plan: Plan, book: Book, bar: Bar, reading: Reading | None, moment: Moment) -> tuple[Publish, ...]:
+    """The request that an EXIT asks for; nothing when one is on its way or the trade is over."""
+    slot = book.trade_on(bar.instrument.symbol)
+    cause = _exit_cause(plan, book, slot, bar, reading) if slot is not None else None
+    if slot is None or cause is None or book.is_leaving(slot):
+        return ()
+    return (_leave(plan, book, slot, cause, bar.start_ns, moment),)
 
 
 def _seen(state: PolicyState, bar: Bar, parameters: Momentum) -> list[Bar]:
@@ -218,6 +231,8 @@ def _entry(
     open_count = sum(1 for _ in book.open_trades())
     if reading is None:
         return None, f"warming up: {plan.momentum.warm_up_bars} bars with movement are needed"
+    if not moment.is_current:
+        return None, "the journal could not be read to its end in time"
     if moment.now_ns - moment.stored_at_ns > plan.bar_age_ns_max:
         return None, f"the bar is {(moment.now_ns - moment.stored_at_ns) // 1_000_000_000} s old"
     if capital is None or book.snapshot is None:
@@ -273,7 +288,7 @@ def _propose(
         intent_id=key,
         account=plan.account,
         venue=plan.venue,
-        environment=common_pb2.Environment.ValueType(plan.environment),
+        environment=plan.environment,
         instrument=bar.instrument,
         side=entry.side,
         order_qty=entry.qty.message(),

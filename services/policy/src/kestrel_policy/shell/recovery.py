@@ -16,7 +16,7 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_chassis import telemetry
 from kestrel_chassis.bus import Bus
 from kestrel_domain import subjects
-from kestrel_domain.errors import InvalidRequest
+from kestrel_domain.errors import InvalidRequest, InvariantBroken
 from kestrel_domain.identifiers import partition_of
 from kestrel_policy.core.history import BARS_MAX, Bar, checked_bar
 from kestrel_policy.core.policy import PolicyState
@@ -127,5 +127,9 @@ def learn_bead(state: PolicyState, account: str, data: bytes) -> None:
 
 
 def learn_entry(state: PolicyState, account: str, data: bytes, sequence: int) -> None:
-    """Raises ``DecodeError``: a journal that cannot be read is nothing to go on from."""
-    state.books[account].learn_entry(journal_pb2.JournalEntry.FromString(data), sequence)
+    """Raises ``InvariantBroken``: a journal that cannot be read is nothing to go on from."""
+    try:
+        entry = journal_pb2.JournalEntry.FromString(data)
+    except DecodeError as error:
+        raise InvariantBroken(f"entry {sequence} of account {account}'s journal cannot be read") from error
+    state.books[account].learn_entry(entry, sequence)

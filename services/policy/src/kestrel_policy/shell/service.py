@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
+from functools import partial
 
 from kestrel.admin.v1 import policy_pb2_grpc
 from kestrel.common.v1 import common_pb2
@@ -14,24 +16,25 @@ from kestrel_chassis.consume import PullLoop
 from kestrel_chassis.identity import Role
 from kestrel_chassis.service import ServiceContext
 from kestrel_domain import subjects
-from kestrel_domain.errors import InvalidRequest
+from kestrel_domain.effects import Publish
+from kestrel_domain.errors import InvalidRequest, OutcomeUnknown, Unavailable
+from kestrel_domain.identifiers import partition_of
 from kestrel_policy.config import PolicySettings
 from kestrel_policy.core.history import Bar
 from kestrel_policy.core.policy import Decision, Moment, PolicyState, decide_bar, decide_manual
 from kestrel_policy.shell import recovery
 
 DURABLE = "policy"
+CATCH_UP_S = 2.0
 
 log = telemetry.logger()
 
 
-async def build(context: ServiceContext) -> None:
+async def build(context: ServiceContext[PolicySettings]) -> None:
     """Recover, then serve: what ``run_service`` calls once the bus is there."""
     from kestrel_policy.shell.grpc_service import PolicyServicer
 
-    settings = context.settings
-    assert isinstance(settings, PolicySettings)
-    service = PolicyService(context, settings)
+    service = PolicyService(context)
     await service.recover()
     service.start()
     roles = {"SubmitSignal": Role.OPERATOR, "ListSignals": Role.VIEWER}
@@ -41,12 +44,15 @@ async def build(context: ServiceContext) -> None:
 class PolicyService:
     """The state, and who may change it: one task at a time decides and publishes."""
 
-    def __init__(self, context: ServiceContext, settings: PolicySettings) -> None:
+    def __init__(self, context: ServiceContext[PolicySettings]) -> None:
         self._context = context
-        self._settings = settings
-        self.state = PolicyState(settings.plans())
+        self._settings = context.settings
+        self.state = PolicyState(context.settings.plans())
         self._deciding = asyncio.Lock()
+        self._owed: deque[Publish] = deque()
         self._positions = recovery.Positions()
+        # Set, and replaced, whenever facts were learned.
+        self._learned = asyncio.Event()
 
     async def recover(self) -> None:
         self._positions = await recovery.recover(self._context.bus, self.state, self._settings.partitions)
@@ -56,15 +62,11 @@ class PolicyService:
     def start(self) -> None:
         """Hand the loops to the supervisor."""
         supervisor = self._context.supervisor
-        supervisor.add("facts.intents", lambda: self._fold(subjects.INTENTS, "intent.{}"), restart=True)
-        supervisor.add("facts.decisions", lambda: self._fold(subjects.BEADS, "bead.decision.{}"), restart=True)
+        supervisor.add("facts.intents", partial(self._fold, subjects.INTENTS, "intent.{}"), restart=True)
+        supervisor.add("facts.decisions", partial(self._fold, subjects.BEADS, "bead.decision.{}"), restart=True)
         for stream in recovery.journal_streams(self.state, self._settings.partitions):
-            partition = stream.removeprefix("JOURNAL_")
-            supervisor.add(
-                f"facts.{stream.lower()}",
-                lambda stream=stream, partition=partition: self._fold(stream, f"journal.{partition}.{{}}"),
-                restart=True,
-            )
+            pattern = f"journal.{stream.removeprefix('JOURNAL_')}.{{}}"
+            supervisor.add(f"facts.{stream.lower()}", partial(self._fold, stream, pattern), restart=True)
         supervisor.add("bars", self._follow_bars, restart=True)
 
     # ── Facts ──────────────────────────────────────────────────────────────────────────────────────────
@@ -83,6 +85,8 @@ class PolicyService:
                 for message in messages:
                     self._learn(stream, message)
                     self._positions.next_sequences[stream] = message.sequence + 1
+                self._learned.set()
+                self._learned = asyncio.Event()
         finally:
             await loop.stop()
 
@@ -123,10 +127,13 @@ class PolicyService:
             await self._context.parking.park(message, error)
             return
         async with self._deciding:
-            with telemetry.span("policy.decide", **{"trading.instrument.id": bar.instrument.symbol}) as span:
-                moment = self._moment(span.traceparent or telemetry.new_traceparent(), message.time_ns)
-                for decision in decide_bar(self.state, bar, moment):
-                    await self._publish(decision)
+            for plan in self.state.plans_of(bar.instrument.symbol):
+                is_current = await self._catch_up(plan.account)
+                with telemetry.span("policy.decide") as span:
+                    span.set("trading.instrument.id", bar.instrument.symbol)
+                    span.set("trading.account.id", plan.account)
+                    moment = self._moment(span.traceparent, message.time_ns, is_current)
+                    await self._publish(decide_bar(self.state, plan, bar, moment))
 
     async def submit(
         self, request_id: str, account: str, signal: signal_pb2.Signal, caller: common_pb2.Actor
@@ -138,19 +145,29 @@ class PolicyService:
         self, request_id: str, account: str, signal: signal_pb2.Signal, caller: common_pb2.Actor
     ) -> Decision:
         async with self._deciding:
-            with telemetry.span("policy.submit", **{"trading.account.id": account}) as span:
-                moment = self._moment(span.traceparent or telemetry.new_traceparent(), time.time_ns())
+            is_current = account not in self.state.books or await self._catch_up(account)
+            with telemetry.span("policy.submit") as span:
+                span.set("trading.account.id", account)
+                moment = self._moment(span.traceparent, time.time_ns(), is_current)
                 decision = decide_manual(self.state, request_id, account, signal, caller, moment)
                 await self._publish(decision)
                 return decision
 
     async def _publish(self, decision: Decision) -> None:
-        for effect in decision.effects:
-            await self._context.bus.publish_until_stored(effect)
+        """Perform a decision's effects, in their order, after whatever an earlier failure left unperformed.
+
+        The state has changed already as if they had happened, so they are owed until they are stored.
+        """
+        self._owed.extend(decision.effects)
+        while self._owed:
+            await self._context.bus.publish_until_stored(self._owed[0])
+            self._owed.popleft()
+        if not decision.effects:
+            return
         action = signal_pb2.SignalAction.Name(decision.signal.action).removeprefix("SIGNAL_ACTION_").lower()
-        if decision.effects:
-            telemetry.count(f"signals.{action}", 1)
+        telemetry.count(f"signals.{action}", 1)
         if decision.intent_id:
+            telemetry.count("intents.proposed", 1)
             log.info(
                 "intent.proposed",
                 intent_id=decision.intent_id,
@@ -159,13 +176,31 @@ class PolicyService:
                 reason=decision.reason,
             )
 
-    def _moment(self, traceparent: str, stored_at_ns: int) -> Moment:
+    async def _catch_up(self, account: str) -> bool:
+        """Late fills first: wait, within bounds, until the book holds what the journal holds now."""
+        partitions = self._settings.partitions
+        partition = partition_of(account, partitions)
+        stream, subject = subjects.journal_stream(partition), subjects.journal(partition, account)
+        book = self.state.books[account]
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                last = await self._context.bus.last_message(stream, subject)
+                while last is not None and book.journal_sequence < last.sequence:
+                    learned = self._learned
+                    await learned.wait()
+        except (TimeoutError, Unavailable, OutcomeUnknown) as error:
+            log.warning("journal.behind", account=account, at=book.journal_sequence, error=str(error))
+            return False
+        return True
+
+    def _moment(self, traceparent: str, stored_at_ns: int, is_current: bool) -> Moment:
         return Moment(
             now_ns=time.time_ns(),
             stored_at_ns=stored_at_ns,
             origin=self._settings.instance,
-            traceparent=traceparent,
+            traceparent=traceparent or telemetry.new_traceparent(),
             partitions=self._settings.partitions,
+            is_current=is_current,
         )
 
 
