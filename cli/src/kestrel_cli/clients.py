@@ -102,13 +102,13 @@ def explain(error: grpc.RpcError, layout: Layout) -> CommandFailed:
     """A gRPC error in a trader's words: the rule that said no, or that a service does not answer."""
     code: grpc.StatusCode = error.code()
     details = error.details() or code.name
-    if code is grpc.StatusCode.UNAVAILABLE:
+    refusal = refusal_of(error)
+    if refusal is None and code is grpc.StatusCode.UNAVAILABLE:
         return CommandFailed(
             f"the service does not answer ({details[:160]})",
             next_step=f"see `kestrel status`; logs are in {layout.logs}",
             code=NOT_RUNNING,
         )
-    refusal = refusal_of(error)
     if refusal is None:
         return CommandFailed(details, next_step=_NEXT_STEPS.get(code, ""), code=_EXIT_CODES.get(code, REFUSED))
     facts = [f"{name} {value!r}" for name, value in ((refusal.field, refusal.value),) if name]

@@ -153,7 +153,7 @@ def demo(
         typer.Option("--data", help="Your own daily bars, CSV or Parquet: date,symbol,open,high,low,close,volume."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The venue's chance: the same seed, the same venue.")] = 7,
-    days: Annotated[int, typer.Option("--days", min=1, max=2_000, help="The last so many trading days.")] = 90,
+    days: Annotated[int, typer.Option("--days", min=1, max=2_000, help="The last so many trading days.")] = 140,
     out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("var/demo"),
 ) -> None:
     """Watch decisions on real prices become approved, tokened, executed, reconciled and stored; ends by itself.
