@@ -69,8 +69,6 @@ _NO_MESSAGE = "JETSTREAM_10037"
 
 
 class _Stoppable(Protocol):
-    busy: bool
-
     async def stop(self) -> None: ...
 
     def reconnected(self) -> None: ...
@@ -83,6 +81,8 @@ class Bus:
         self.client = client
         self.settings = settings
         self.pulls: set[_Stoppable] = set()
+        self.batches_in_hand = 0
+        """Batches that pull loops have given out and that are not handled yet."""
         self.on_connection: list[Callable[[bool], None]] = []
         self._publisher = Publisher(client)
         self._closing = False
@@ -141,7 +141,7 @@ class Bus:
         self._closing = True
         await self.stop_pulls()
         deadline_s = time.monotonic() + _CLOSE_TIMEOUT_S
-        while self._publisher.pending_count and self.connected and time.monotonic() < deadline_s:
+        while self._publisher.pending_count and self.connected and time.monotonic() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(0.02)  # a few turns, once in a life
         self._publisher.close()
         try:

@@ -63,7 +63,6 @@ class PullLoop:
         self._batch = batch
         self._pull: Pull | None = None
         self._stopping = False
-        self.busy = False
         self.lag = 0
         """Messages the consumer had still to deliver, as last heard."""
 
@@ -104,11 +103,11 @@ class PullLoop:
             if not messages:
                 return
             self._observe(messages)
-            self.busy = True
+            self._bus.batches_in_hand += 1
             try:
                 yield messages
             finally:
-                self.busy = False
+                self._bus.batches_in_hand -= 1
 
     async def ack(self, message: StoredMessage) -> None:
         """Done with it. If the acknowledgement is lost the message comes again: effects are idempotent."""

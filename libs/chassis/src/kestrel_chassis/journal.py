@@ -62,8 +62,8 @@ class JournalWriter:
     async def append(self, entries: Sequence[Publish]) -> list[int]:
         """Commit serialized ``JournalEntry`` messages in order; their sequences. All of them are stored on return.
 
-        Raises ``OwnershipLost``, ``OutcomeUnknown`` (unresolved for a minute) or ``InvariantBroken`` (the entries do not
-        chain: each must carry the hash of the one before).
+        Raises ``OwnershipLost``, ``OutcomeUnknown`` (unresolved for a minute) or ``InvariantBroken`` (the entries do
+        not chain: each must carry the hash of the one before).
         """
         if self._finished:
             raise OwnershipLost(f"{self.stream}: this writer has ended", field="stream", value=self.stream)
@@ -127,7 +127,7 @@ class JournalWriter:
                 committed = await self._compare_tail(entries)
                 if committed or not isinstance(failure, WrongSequence) or time.monotonic() >= deadline_s:
                     break
-                # Refused, and yet the tail looks as before: the read was stale, or an earlier attempt is still under way.
+                # Refused, and yet the tail looks as before: a stale read, or an earlier attempt still under way.
                 failure = OutcomeUnknown(str(failure))
             except Unavailable as error:
                 if time.monotonic() >= deadline_s:

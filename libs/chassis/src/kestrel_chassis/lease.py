@@ -1,8 +1,8 @@
 """A lease says who should own something; the journal's expected sequences decide who can.
 
-The key lives in a bucket whose values expire by themselves. The epoch is the key's revision at acquisition: it only grows,
-also when the key expired in between. The holder stops by his own monotonic clock at half the time to live, counted from
-when he *sent* the last successful renewal, so he has stopped before anybody else can start.
+The key lives in a bucket whose values expire by themselves. The epoch is the key's revision at acquisition: it only
+grows, also when the key expired in between. The holder stops by his own monotonic clock at half the time to live,
+counted from when he *sent* the last successful renewal, so he has stopped before anybody else can start.
 """
 
 from __future__ import annotations

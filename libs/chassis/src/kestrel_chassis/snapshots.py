@@ -1,4 +1,4 @@
-"""Snapshots in the object store bucket, in its usual layout: chunks under ``C.<id>``, one description under ``M.<name>``.
+"""Snapshots in the object store, in its usual layout: chunks under ``C.<id>``, a description under ``M.<name>``.
 
 A snapshot is only a faster start: it counts when its digest is right, and a missing one costs a longer replay.
 """

@@ -1,7 +1,7 @@
 """Every stream and bucket of the platform, as code. One provisioning step makes them; services only compare.
 
-What may never be lost refuses new messages at its limit (``discard: new``), what is only a window drops old ones; journals
-and beads cannot be deleted from; no answer comes from a replica that lags (``allow_direct`` false).
+What may never be lost refuses new messages at its limit (``discard: new``), what is only a window drops old ones;
+journals and beads cannot be deleted from; no answer comes from a replica that lags (``allow_direct`` false).
 """
 
 from __future__ import annotations
