@@ -13,10 +13,9 @@ from kestrel_kernel.shell.served import ServedPartition
 from kestrel_kernel.shell.snapshots import PartitionSnapshots
 
 
-async def build(context: ServiceContext) -> None:
+async def build(context: ServiceContext[KernelSettings]) -> None:
     """Add everything this service runs to the context."""
     settings = context.settings
-    assert isinstance(settings, KernelSettings)
     alert_queue = AlertQueue(context.bus)
     context.supervisor.add("alerts", alert_queue.run, restart=True)
     store = SnapshotStore(context.bus)
@@ -29,7 +28,8 @@ async def build(context: ServiceContext) -> None:
             PartitionSnapshots(store, partition),
             alert_queue,
             served[partition],
-            partition,
+            context.status,
+            context.supervisor.stopping,
         )
         context.supervisor.add(f"partition-{partition}", owner.run, restart=True)
     context.admin.add(kernel_pb2_grpc.add_KernelServiceServicer_to_server, KernelAdmin(context.bus, served), ROLES)

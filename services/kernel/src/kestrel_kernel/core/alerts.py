@@ -10,11 +10,16 @@ from collections.abc import Iterator
 
 from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
-from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2
 from kestrel_domain import effects
 from kestrel_domain.identifiers import derived_id
 
 SERVICE = "kernel"
+
+_ADVICE = {
+    "ORDER_STALLED": ". It keeps its slot and its capital until a person cancels it or the venue answers (T09)",
+    "VENUE_REJECTED": ". It is not sent again (T10)",
+}
 
 
 def of_entry(entry: journal_pb2.JournalEntry, journal_sequence: int) -> list[effects.Publish]:
@@ -32,16 +37,9 @@ def of_entry(entry: journal_pb2.JournalEntry, journal_sequence: int) -> list[eff
 def _alerts(entry: journal_pb2.JournalEntry) -> Iterator[audit_pb2.Alert]:
     if entry.HasField("epoch_started"):
         yield _epoch_started(entry)
-    for transition in entry.transitions:
-        if transition.from_lifecycle == transition.to_lifecycle:
-            continue
-        if transition.to_lifecycle == state_pb2.LIFECYCLE_STALLED:
-            yield _order_stalled(transition)
-        if transition.to_lifecycle == state_pb2.LIFECYCLE_REJECTED:
-            yield _order_rejected(entry, transition)
     for anomaly in entry.anomalies:
         if anomaly.severity >= common_pb2.SEVERITY_WARNING:
-            yield _anomaly(anomaly)
+            yield _anomaly(entry, anomaly)
 
 
 def _epoch_started(entry: journal_pb2.JournalEntry) -> audit_pb2.Alert:
@@ -53,38 +51,32 @@ def _epoch_started(entry: journal_pb2.JournalEntry) -> audit_pb2.Alert:
     )
 
 
-def _order_stalled(transition: journal_pb2.Transition) -> audit_pb2.Alert:
-    """T09: no automatic resend; a person cancels, or a late fill answers."""
-    return audit_pb2.Alert(
-        severity=common_pb2.SEVERITY_CRITICAL,
-        reason="ORDER_STALLED",
-        message=f"the entry of trade {transition.trade_id} was submitted and the venue has not answered; "
-        "it keeps its slot and its capital until a person cancels it or the venue answers",
-        subject_id=transition.trade_id,
-    )
-
-
-def _order_rejected(entry: journal_pb2.JournalEntry, transition: journal_pb2.Transition) -> audit_pb2.Alert:
-    """T10: no resend."""
-    return audit_pb2.Alert(
-        severity=common_pb2.SEVERITY_WARNING,
-        reason="ORDER_REJECTED",
-        message=f"the entry of trade {transition.trade_id} was rejected; it is not sent again",
-        subject_id=transition.trade_id,
-        details=_reasons_of_input(entry),
-    )
-
-
-def _reasons_of_input(entry: journal_pb2.JournalEntry) -> list[common_pb2.Refusal]:
-    """What the venue, or the gateway, gave as the reason."""
-    report = inbox_pb2.InboxMessage.FromString(entry.input).venue.order
-    return [report.reason] if report.HasField("reason") else []
-
-
-def _anomaly(anomaly: journal_pb2.Anomaly) -> audit_pb2.Alert:
+def _anomaly(entry: journal_pb2.JournalEntry, anomaly: journal_pb2.Anomaly) -> audit_pb2.Alert:
     return audit_pb2.Alert(
         severity=anomaly.severity,
         reason=anomaly.code,
-        message=anomaly.message or anomaly.code.replace("_", " ").lower(),
+        message=_sentence(anomaly),
         subject_id=anomaly.execution_id or anomaly.client_order_id or anomaly.trade_id,
+        details=_reasons_given(entry),
     )
+
+
+def _sentence(anomaly: journal_pb2.Anomaly) -> str:
+    about = [
+        f"{name} {value}"
+        for name, value in (
+            ("trade", anomaly.trade_id),
+            ("order", anomaly.client_order_id),
+            ("execution", anomaly.execution_id),
+        )
+        if value
+    ]
+    what = anomaly.message or anomaly.code.replace("_", " ").lower()
+    advice = _ADVICE.get(anomaly.code, "")
+    return ": ".join(part for part in (", ".join(about), what) if part) + advice
+
+
+def _reasons_given(entry: journal_pb2.JournalEntry) -> list[common_pb2.Refusal]:
+    """What the venue, or the gateway, gave as its reason for an order's fate."""
+    report = inbox_pb2.InboxMessage.FromString(entry.input).venue.order
+    return [report.reason] if report.HasField("reason") else []

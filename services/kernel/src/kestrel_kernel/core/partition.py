@@ -12,6 +12,7 @@ one before it, is at or below ``inbox_sequence``.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,8 @@ from kestrel_kernel.core import scaling, translate, views
 
 PARKED = "PARKED"
 """Outcome code of an input that could not be parsed or placed. It is recorded, so that the position moves past it."""
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 _FACTS_THAT_MUST_LAND = ("order", "fill", "bust", "settlement", "balance", "funding")
 
@@ -149,7 +152,7 @@ class Partition:
             input_time_ns=time_ns,
             input=data,
             recorded_at_ns=recorded_at_ns,
-            traceparent=traceparent,
+            traceparent=traceparent if _TRACEPARENT.match(traceparent) else "",
         )
         message = None
         try:

@@ -27,6 +27,7 @@ from kestrel_chassis.journal import JournalWriter, OwnershipLost
 from kestrel_chassis.lease import Lease
 from kestrel_chassis.messages import StoredMessage
 from kestrel_chassis.parking import ParkingLane
+from kestrel_chassis.status import ServiceStatus
 from kestrel_domain import effects, subjects
 from kestrel_domain.errors import InvalidRequest, InvariantBroken, KestrelError, Unavailable
 from kestrel_domain.identifiers import derived_id
@@ -55,7 +56,7 @@ class LeaseLost(Unavailable):
 
 
 class PartitionOwner:
-    """Owns one partition whenever it can get the lease. ``run`` ends only when canceled."""
+    """Owns one partition whenever it can get the lease. ``run`` ends when the service stops."""
 
     def __init__(
         self,
@@ -65,7 +66,8 @@ class PartitionOwner:
         snapshots: PartitionSnapshots,
         alert_queue: AlertQueue,
         served: ServedPartition,
-        partition: int,
+        status: ServiceStatus,
+        stopping: asyncio.Event,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._settings = settings
@@ -74,12 +76,14 @@ class PartitionOwner:
         self._snapshots = snapshots
         self._alerts = alert_queue
         self._served = served
-        self._partition = partition
+        self._partition = served.partition
+        self._status = status
+        self._stopping = stopping
         self._clock_ns = clock_ns
 
     async def run(self) -> None:
         """One tenure after the other. After a broken invariant: none any more, until a person has looked."""
-        while True:
+        while not self._stopping.is_set():
             try:
                 await self._tenure()
             except (OwnershipLost, LeaseLost) as error:
@@ -88,15 +92,22 @@ class PartitionOwner:
                 await self._halt(error)
             except KestrelError as error:
                 log.error("partition.interrupted", partition=self._partition, reason=error.reason, message=str(error))
-            await asyncio.sleep(_AGAIN_AFTER_S)
+            if not self._stopping.is_set():
+                await asyncio.sleep(_AGAIN_AFTER_S)
 
     async def _tenure(self) -> None:
-        lease = Lease(self._bus, f"kernel-{self._partition}", self._settings.instance)
+        lease = self._new_lease()
         await lease.acquire()
+        self._status.block(self._name, f"partition {self._partition} is being recovered from its journal")
         try:
             partition, pending = await recover(
                 self._bus, self._partition, self._settings.partitions, await self._snapshots.load()
             )
+            while lease.epoch <= partition.epoch:
+                # The lease bucket was made anew and counts from the beginning; each turn of the lease counts one up.
+                await lease.release()
+                lease = self._new_lease()
+                await lease.acquire()
             try:
                 await self._own(partition, lease, pending)
             finally:
@@ -105,13 +116,17 @@ class PartitionOwner:
         finally:
             await lease.release()
 
+    @property
+    def _name(self) -> str:
+        return f"partition-{self._partition}"
+
+    def _new_lease(self) -> Lease:
+        return Lease(self._bus, f"kernel.{self._partition}", self._settings.instance)
+
     async def _own(self, partition: Partition, lease: Lease, pending: Sequence[effects.Publish]) -> None:
-        while lease.epoch <= partition.epoch:
-            # The lease bucket was made anew and counts from the beginning: each turn of the lease counts one up.
-            await lease.release()
-            await lease.acquire()
         tenure = _Tenure(self, partition, lease)
         await tenure.begin()
+        self._status.unblock(self._name)
         self._alerts.put(pending)
         work = {asyncio.create_task(job) for job in (tenure.consume(), tenure.tick(), tenure.watch_lease())}
         try:
@@ -128,7 +143,7 @@ class PartitionOwner:
         """Stop this partition until a person has looked."""
         log.critical("partition.halted", partition=self._partition, reason=error.reason, message=str(error))
         telemetry.gauge(f"partition.{self._partition}.halted", 1)
-        self._served.halted = str(error)
+        self._status.block(self._name, f"partition {self._partition} stopped: {error}")
         alert = audit_pb2.Alert(
             alert_id=derived_id("alert", "kernel-halted", self._partition, error.reason, str(error)),
             severity=common_pb2.SEVERITY_CRITICAL,
@@ -140,7 +155,7 @@ class PartitionOwner:
             details=[error.refusal()],
         )
         self._alerts.put([effects.alert(alert)])
-        await asyncio.Event().wait()
+        await self._stopping.wait()
 
 
 class _Tenure:

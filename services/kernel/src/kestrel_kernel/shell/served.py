@@ -20,8 +20,6 @@ class ServedPartition:
     journal_sequence: int = 0
     inbox_sequence: int = 0
     lag: int = 0
-    halted: str = ""
-    """Why it stopped for good, if it did."""
     accounts: dict[str, state_pb2.AccountSnapshot] = field(default_factory=dict)
     slots: dict[str, dict[int, state_pb2.SlotSnapshot]] = field(default_factory=dict)
 
