@@ -119,7 +119,7 @@ class Books:
         for slot in self.slots.values():
             for name in ("entry", "exit"):
                 order = getattr(slot, name)
-                if slot.HasField(name) and order.client_order_id and order.life in WORKING:  # type: ignore[arg-type]
+                if order.client_order_id and order.life in WORKING:
                     found[order.client_order_id] = WorkingOrder(
                         order.client_order_id,
                         slot.instrument.symbol,

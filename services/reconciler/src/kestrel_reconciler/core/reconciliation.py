@@ -3,8 +3,8 @@
     a difference is seen --> SUSPECTED --still there on a later truth--> BREAK (bead, alert) --a person--> resolved
                                  `--gone, or changed--> forgotten          `--15 min--> escalated (alert)
 
-A message under way looks like a difference, so one sighting proves nothing. A second, on a truth taken ``confirm_after``
-later, does, if the difference is the same and nothing was under way: the journal had reached all that the inbox
+A message under way looks like a difference, so one sighting proves nothing. A second, on a truth taken
+``confirm_after`` later, does, if the difference is the same and nothing was under way: the journal had reached all that the inbox
 held when the truth arrived, and nothing about the symbol had changed since the truth was taken. On a busy account
 that may never hold, so a difference seen in every truth for ``confirm_at_last`` is a break whatever its figures.
 
@@ -102,6 +102,8 @@ class Reconciliation:
     """Differences a person said to live with: reported no more while both sides stay as they were."""
     runs: deque[reconcile_pb2.Run] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT))
     alerted: set[str] = field(default_factory=set)
+    traceparent: str = ""
+    """Of the order whose fill, reject or cancel asked for the next run: its trace ends with that run (P04)."""
     _runs_since_bead: int = 0
     _blind_since: str = ""
 
@@ -114,6 +116,7 @@ class Reconciliation:
     def take_entry(self, sequence: int, entry: journal_pb2.JournalEntry, now_ns: int) -> None:
         """The journal grew. A fill, reject, cancel or anomaly wants a run."""
         if self.books.take(sequence, entry):
+            self.traceparent = entry.traceparent
             self.schedule.want(reconcile_pb2.RUN_TRIGGER_EVENT, now_ns)
 
     def take_truth(self, truth: Truth) -> None:
@@ -133,6 +136,7 @@ class Reconciliation:
         trigger = self.schedule.take_run(now_ns)
         if trigger:
             out += self._run(trigger, now_ns)
+            self.traceparent = ""
         if self.schedule.take_question(now_ns) and self.venue:
             out.append(AskTruth(self.venue, self.account, derived_id("truth-request", self.account, now_ns)))
         out += self._escalate(now_ns)
@@ -239,7 +243,7 @@ class Reconciliation:
         for found in opened:
             bead = self._bead(derived_id("drift", found.break_id), now_ns)
             bead.drift.CopyFrom(found)
-            out += [effects.bead(bead), *self._alert_of(found)]
+            out += [effects.bead(bead, traceparent=self.traceparent), *self._alert_of(found)]
         out += self._blindness(reasons, now_ns)
         if self.suspicions:
             not_before = now_ns + self.rules.confirm_after_ns
@@ -377,7 +381,7 @@ class Reconciliation:
         self._runs_since_bead = 0
         bead = self._bead(derived_id("run-bead", run.run_id), now_ns)
         bead.run.CopyFrom(run)
-        return [effects.bead(bead)]
+        return [effects.bead(bead, traceparent=self.traceparent)]
 
     # --- alerts ---------------------------------------------------------------------------------------------------
 

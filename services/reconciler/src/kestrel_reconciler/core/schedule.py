@@ -1,6 +1,6 @@
 """When to ask the broker and when to compare: never more than 12 runs a minute, and never a wish forgotten (T11).
 
-    idle --want--> asking (truth asked for, at most once at a time) --truth, or patience over--> due --spacing over--> run
+    idle --want--> asking (one question at a time) --truth, or patience over--> due --spacing over--> run
 
 Runs are at least ``spacing`` apart, and what is wanted meanwhile becomes one run afterwards: its trigger is the
 strongest of those that were merged.
