@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from kestrel.admin.v1 import governance_pb2
 from kestrel.audit.v1 import audit_pb2
@@ -460,10 +461,10 @@ class Authority:
             return False
         try:
             self._notional(record)
-            lost = evidence.risk_at_stop(record.intent)
-            return lost is None or bool(money.amount(lost) is not None)
+            money.amount(evidence.risk_at_stop(record.intent) or Fraction(0))
         except InvalidRequest:
             return False
+        return True
 
     def _notional(self, record: IntentRecord) -> Number:
         return money.amount(evidence.notional(record.intent, self.limits.price_collar_ratio_max))

@@ -114,21 +114,22 @@ def rearmed(
 
     Raises ``Refused`` FLAG_UNKNOWN when nothing is raised there, FOUR_EYES when the same person asks twice.
     """
-    meant = [flag for flag in flags.flags if (flag.scope, flag.target) == (scope, target) and is_active(flag, now_ns)]
+    after = Flags(flags=flags.flags)  # a copy: the caller compares it with what was stored
+    meant = [flag for flag in after.flags if (flag.scope, flag.target) == (scope, target) and is_active(flag, now_ns)]
     if not meant:
+        name = f"{Scope.Name(scope)} {target}".strip()
         raise Refused(
-            f"no kill flag is raised for {Scope.Name(scope)} {target}",
+            f"no kill flag is raised for {name}",
             reason="FLAG_UNKNOWN",
             field="target",
             value=target,
             rule="a raised flag",
         )
-    waiting = [flag for flag in meant if not flag.HasField("rearm_proposed_by")]
-    if waiting:
+    if waiting := [flag for flag in meant if not flag.HasField("rearm_proposed_by")]:
         for flag in waiting:
             flag.rearm_proposed_by.CopyFrom(actor)
             flag.rearm_proposed_at_ns = now_ns
-        return flags, False, meant
+        return after, False, waiting
     if any(flag.rearm_proposed_by.id == actor.id for flag in meant):
         raise Refused(
             "a second person has to complete the re-arm",
@@ -137,12 +138,11 @@ def rearmed(
             value=actor.id,
             rule="two different operators re-arm",
         )
-    lowered = [Flag() for _ in meant]
-    for copy, flag in zip(lowered, meant, strict=True):
-        copy.CopyFrom(flag)
-        copy.rearmed_by.CopyFrom(actor)
-        copy.rearmed_at_ns = now_ns
-    return Flags(flags=[flag for flag in flags.flags if flag not in meant]), True, lowered
+    remaining = Flags(flags=[flag for flag in after.flags if flag not in meant])
+    for flag in meant:
+        flag.rearmed_by.CopyFrom(actor)
+        flag.rearmed_at_ns = now_ns
+    return remaining, True, meant
 
 
 def bead_id(flag: Flag) -> str:
