@@ -114,6 +114,7 @@ class PartitionOwner:
                 self._served.drop()
                 partition.close()
         finally:
+            self._status.unblock(self._name)
             await lease.release()
 
     @property

@@ -1,0 +1,45 @@
+"""Alerts follow from journal entries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kestrel.audit.v1 import audit_pb2
+from kestrel.common.v1 import common_pb2
+from kestrel.kernel.v1 import journal_pb2
+from kestrel_kernel.core import alerts
+
+
+def alert(published: Any) -> audit_pb2.Alert:
+    return audit_pb2.Alert.FromString(published.body)
+
+
+def test_a_new_epoch_is_told_for_the_record(desk: Any) -> None:
+    (published,) = alerts.of_entry(desk.steps[0].entry, 1)
+    assert published.subject == "alert.info.kernel"
+    assert alert(published).reason == "EPOCH_STARTED"
+    assert published.message_id == alert(published).alert_id
+
+
+def test_only_what_a_person_should_look_at_becomes_an_alert() -> None:
+    anomalies = [
+        journal_pb2.Anomaly(code=code, severity=severity, trade_id="trade-1")
+        for code, severity in (
+            ("ROUTED_BY_STAGE", common_pb2.SEVERITY_INFO),
+            ("LATE_FILL", common_pb2.SEVERITY_WARNING),
+            ("LEDGER_ERROR", common_pb2.SEVERITY_CRITICAL),
+        )
+    ]
+    entry = journal_pb2.JournalEntry(partition=3, account="PAPER-1", anomalies=anomalies, recorded_at_ns=9)
+    found = [alert(each) for each in alerts.of_entry(entry, 17)]
+    assert [each.reason for each in found] == ["LATE_FILL", "LEDGER_ERROR"]
+    assert [each.severity for each in found] == [common_pb2.SEVERITY_WARNING, common_pb2.SEVERITY_CRITICAL]
+    assert {each.account for each in found} == {"PAPER-1"}
+    assert len({each.alert_id for each in found}) == 2
+
+
+def test_the_id_of_an_alert_follows_from_its_place_in_the_journal() -> None:
+    anomaly = journal_pb2.Anomaly(code="OVERFILL", severity=common_pb2.SEVERITY_CRITICAL)
+    entry = journal_pb2.JournalEntry(partition=0, account="A", anomalies=[anomaly])
+    ids = [alert(alerts.of_entry(entry, sequence)[0]).alert_id for sequence in (5, 5, 6)]
+    assert ids[0] == ids[1] != ids[2]

@@ -1,0 +1,204 @@
+"""The owner loop against a real NATS server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kestrel.audit.v1 import audit_pb2
+from kestrel.kernel.v1 import state_pb2
+from kestrel.venue.v1 import venue_pb2
+from kestrel_chassis.bus import Bus
+from kestrel_domain import subjects
+from kestrel_domain.effects import Publish
+
+pytestmark = pytest.mark.integration
+
+
+async def stored(bus: Bus, stream: str) -> list[Any]:
+    return [message async for message in bus.read(stream)]
+
+
+async def alerts_of(bus: Bus) -> list[audit_pb2.Alert]:
+    return [audit_pb2.Alert.FromString(message.data) for message in await stored(bus, subjects.ALERTS)]
+
+
+async def test_a_trade_goes_from_entry_to_flat_over_the_bus(
+    start_kernel: Any, inbox: Any, journal: Any, gateway: Any, messages: Any, until: Any
+) -> None:
+    kernel = start_kernel()
+    await inbox.put(messages.entry(expires_at_ns=2**62))
+
+    async def opened() -> bool:
+        await gateway.answer()
+        slots = kernel.served.slots.get("PAPER-1", {})
+        return any(slot.qty.units == 100 for slot in slots.values())
+
+    await until(opened, "the position is open")
+    await inbox.put(messages.exit())
+
+    async def flat() -> bool:
+        await gateway.answer()
+        account = kernel.served.accounts["PAPER-1"]
+        return account.open_slot_count == 0 and account.execution_count == 4
+
+    await until(flat, "the trade is flat")
+    slots = kernel.served.slots["PAPER-1"].values()
+    assert any(slot.lifecycle == state_pb2.LIFECYCLE_CLOSED for slot in slots)
+    inbox_state = await inbox.bus.stream_state(subjects.INBOX)
+    assert await journal.inputs() == list(range(1, inbox_state.last_sequence + 1))
+    replayed = await journal.replayed()
+    assert replayed.account("PAPER-1") == kernel.served.accounts["PAPER-1"]
+
+
+async def test_garbage_and_wrong_doors_are_parked_and_nothing_behind_waits_P11(
+    start_kernel: Any, bus: Bus, inbox: Any, journal: Any, messages: Any, until: Any
+) -> None:
+    kernel = start_kernel()
+    await inbox.put(b"\xff\x00garbage", door="entry")
+    await inbox.put(messages.entry(), door="exit")
+    await inbox.put(messages.tick(), account="NOBODY")
+    await inbox.put(b"x" * 600_000, door="venue")
+    last = await inbox.put(messages.entry(expires_at_ns=2**62))
+
+    async def taken() -> bool:
+        return kernel.served.inbox_sequence >= last
+
+    await until(taken, "the entry behind the garbage was taken")
+    assert kernel.served.slots["PAPER-1"][0].trade_id == "trade-1"
+    parked = [audit_pb2.ParkedMessage.FromString(each.data) for each in await stored(bus, subjects.PARKED)]
+    assert [each.sequence for each in parked] == [1, 2, 3, 4]
+    assert all(each.reason.rule and each.service == "kernel" for each in parked)
+    outcomes = [entry.outcome.code for entry in await journal.entries() if not entry.HasField("epoch_started")]
+    assert outcomes == ["PARKED"] * 4 + ["OK"]
+    await journal.replayed()
+
+
+async def test_an_unanswered_order_stalls_by_a_tick_of_the_kernels_own_T09(
+    start_kernel: Any, settings: Any, bus: Bus, inbox: Any, messages: Any, until: Any
+) -> None:
+    accounts = (settings.accounts[0].model_copy(update={"submitted_ttl_s": 1}),)
+    kernel = start_kernel(accounts=accounts)
+    await inbox.put(messages.entry(expires_at_ns=2**62))
+    await inbox.put(messages.order("sub-1", venue_pb2.ORDER_FACT_SUBMITTING, messages.entry_order_id()))
+
+    async def stalled() -> bool:
+        slot = kernel.served.slots.get("PAPER-1", {}).get(0)
+        return slot is not None and slot.lifecycle == state_pb2.LIFECYCLE_STALLED
+
+    await until(stalled, "the order is stalled")
+
+    async def alerted() -> bool:
+        return "ORDER_STALLED" in [alert.reason for alert in await alerts_of(bus)]
+
+    await until(alerted, "the alert is out")
+    ticks = [each for each in await stored(bus, subjects.INBOX) if each.subject.endswith(".tick")]
+    assert 1 <= len(ticks) <= 3
+
+
+async def test_an_idle_kernel_writes_nothing(start_kernel: Any, bus: Bus, until: Any) -> None:
+    kernel = start_kernel()
+
+    async def owned() -> bool:
+        return bool(kernel.served.owned)
+
+    await until(owned, "the partition is owned")
+    assert (await bus.stream_state(subjects.INBOX)).last_sequence == 0
+    assert (await bus.stream_state("JOURNAL_0")).last_sequence == 1
+
+
+async def test_a_snapshot_is_used_and_a_damaged_one_is_passed_over_K21(
+    start_kernel: Any, bus: Bus, inbox: Any, journal: Any, messages: Any, until: Any
+) -> None:
+    first = start_kernel()
+    await inbox.put(messages.entry(expires_at_ns=2**62))
+    last = 0
+    for number in range(120):
+        last = await inbox.put(messages.mark(f"m-{number}", f"{150 + number % 7}.00"))
+
+    async def taken() -> bool:
+        return first.served.inbox_sequence >= last
+
+    await until(taken, "all marks were taken")
+    await first.stop()
+    snapshots = await first.snapshots.load()
+    assert snapshots
+    assert snapshots[0].journal_sequence == (await bus.stream_state("JOURNAL_0")).last_sequence
+
+    second = start_kernel()
+
+    async def owned() -> bool:
+        return bool(second.served.owned)
+
+    await until(owned, "the second owner began")
+    assert second.served.inbox_sequence == last
+    await second.stop()
+    for place in ("a", "b"):
+        await second.owner._snapshots._store.save(f"kernel-0-{place}", b"damaged" * 10)
+    third = start_kernel()
+
+    async def owned_again() -> bool:
+        return bool(third.served.owned)
+
+    await until(owned_again, "the third owner began from the journal alone")
+    assert third.served.inbox_sequence == last
+    assert third.served.accounts == {"PAPER-1": (await journal.replayed()).account("PAPER-1")}
+
+
+async def test_a_foreign_write_ends_the_tenure_and_the_next_one_replays_it(
+    start_kernel: Any, bus: Bus, inbox: Any, journal: Any, messages: Any, until: Any
+) -> None:
+    kernel = start_kernel()
+
+    async def owned() -> bool:
+        return bool(kernel.served.owned)
+
+    await until(owned, "the partition is owned")
+    partition = await journal.replayed()
+    step = partition.start_epoch(900, "stranger", [])
+    await bus.publish(step.publish())
+    last = await inbox.put(messages.entry(expires_at_ns=2**62))
+
+    async def taken() -> bool:
+        return kernel.served.owned and kernel.served.inbox_sequence >= last
+
+    await until(taken, "a new tenure took the input")
+    epochs = await journal.epochs()
+    assert epochs[1] == 900
+    assert epochs[-1] > 900
+    assert await journal.inputs() == [last]
+    await journal.replayed()
+
+
+async def test_a_changed_account_halts_its_partition_loudly(
+    start_kernel: Any, settings: Any, bus: Bus, until: Any
+) -> None:
+    first = start_kernel()
+
+    async def owned() -> bool:
+        return bool(first.served.owned)
+
+    await until(owned, "the partition is owned")
+    await first.stop()
+    second = start_kernel(accounts=(settings.accounts[0].model_copy(update={"max_slots": 3}),))
+
+    async def halted() -> bool:
+        found = [alert for alert in await alerts_of(bus) if alert.reason == "PARTITION_HALTED"]
+        return bool(found) and "max_slots" in found[0].message
+
+    await until(halted, "the alert says which figure differs")
+    assert not second.status.ready
+    assert not second.served.owned
+
+
+async def test_a_damaged_journal_halts_its_partition_loudly(start_kernel: Any, bus: Bus, until: Any) -> None:
+    await bus.publish(Publish("journal.0._", b"\xff\xff\xff", "garbage-1"))
+    kernel = start_kernel()
+
+    async def halted() -> bool:
+        return "PARTITION_HALTED" in [alert.reason for alert in await alerts_of(bus)]
+
+    await until(halted, "the alert is out")
+    assert not kernel.served.owned
+    assert (await bus.stream_state("JOURNAL_0")).last_sequence == 1
