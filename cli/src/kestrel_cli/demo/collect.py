@@ -142,7 +142,7 @@ def read_venue(ledger: paper_pb2.GetLedgerResponse) -> Book:
 
 
 async def read_journal(bus: Any, partitions: int, account: str) -> JournalReading:
-    """The journal's book, from the first entry on, each entry's hash checked. Raises InvariantBroken at a broken one."""
+    """The journal's book, from the first entry on, each hash checked. Raises InvariantBroken at a broken one."""
     from kestrel_chassis import journal
 
     orders: list[OrderRow] = []

@@ -187,8 +187,8 @@ def _card(name: str, value: str, *, good: bool | None = None) -> str:
 
 def _tables(document: dict[str, Any]) -> list[str]:
     wanted = (
-        "signals", "decisions", "approvals", "orders", "orders_by_end", "fills", "tokens", "refusals", "alerts", "beads",
-        "anomalies", "parked", "rows",
+        "signals", "decisions", "approvals", "orders", "orders_by_end", "fills", "tokens", "refusals", "alerts",
+        "beads", "anomalies", "parked", "rows",
     )  # fmt: skip
     tables = [_mapping(name.replace("_", " "), document[name]) for name in wanted]
     singles = {
@@ -259,14 +259,14 @@ def _list(title: str, lines: Sequence[str]) -> str:
 
 
 def _about(document: dict[str, Any]) -> str:
+    options = document["options"]
     return (
-        "<h2>How these figures were made</h2><p>The four counts compare three books that know nothing of each other: the"
-        " paper venue's ledger (what the broker says it saw), the journal read back from its first entry with every hash"
-        " checked, and SQL on the database. Equity and exposure come from the journal, latencies from the time stamps of"
-        " the database's rows. The venue runs in mode"
-        f" <i>{html.escape(str(document['options'].get('mode')))}</i> with seed {document['options'].get('seed')}; its"
-        f" delays are scaled to {document['options'].get('delay_scale_permille')} thousandths, so that those of 10 to 30 s"
-        f" fit. Made {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}.</p>"
+        "<h2>How these figures were made</h2><p>The four counts compare three books that know nothing of each other:"
+        " the paper venue's ledger (what the broker says it saw), the journal read back from its first entry with every"
+        " hash checked, and SQL on the database. Equity and exposure come from the journal, latencies from the time"
+        f" stamps of the database's rows. The venue runs in mode <i>{options.get('mode')}</i>, with seed"
+        f" {options.get('seed')}; its delays are scaled to {options.get('delay_scale_permille')} thousandths, so that"
+        f" those of 10 to 30 s fit. Made {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}.</p>"
     )
 
 

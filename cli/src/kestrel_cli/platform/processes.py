@@ -35,6 +35,7 @@ _PROBE_EVERY_STARTING_S, _PROBE_EVERY_UNREADY_S, _PROBE_EVERY_READY_S = 0.1, 0.5
 _PROBES_UNANSWERED_MAX = 24
 _LEFTOVER_STOP_S = 5.0
 _PR_SET_PDEATHSIG = 1
+_START_MARK = "--- started by kestrel up"
 
 
 class Phase(StrEnum):
@@ -117,6 +118,10 @@ class ManagedProcess:
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
 
+    def restart_no_more(self) -> None:
+        """From now on an end is an end."""
+        self._stopping = True
+
     async def stop(self) -> None:
         """End it: its own stop signal first, then, when the time is over, kill."""
         self._stopping = True
@@ -148,8 +153,10 @@ class ManagedProcess:
             os.truncate(self.spec.log, 0)
 
     def log_tail(self, line_count: int = 12) -> list[str]:
+        """The end of what its last start wrote."""
         with contextlib.suppress(OSError):
-            return self.spec.log.read_text(errors="replace").splitlines()[-line_count:]
+            last_start = self.spec.log.read_text(errors="replace").rpartition(_START_MARK)[2]
+            return last_start.splitlines()[1:][-line_count:]
         return []
 
     async def _run_once(self) -> str:
@@ -178,6 +185,7 @@ class ManagedProcess:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         log = os.open(self.spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(log, f"{_START_MARK} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.spec.command(),
@@ -220,6 +228,8 @@ class ManagedProcess:
             await asyncio.sleep(_PROBE_EVERY_S.get(self.phase, _PROBE_EVERY_STARTING_S))
 
     def _learn(self, reason: str, since_s: float) -> None:
+        if self._stopping:
+            return
         if not reason and self.phase is not Phase.READY:
             if self.ready_after_s is None:
                 self.ready_after_s = since_s

@@ -119,6 +119,7 @@ class PlatformSupervisor:
         self._ready_after_s: float | None = None
         self._overall = "starting"
         self._problem = ""
+        self._tails: dict[str, list[str]] = {}
         self._stop_asked = asyncio.Event()
         self._stop_count = 0
         self._processes = {spec.name: ManagedProcess(spec, self._changed) for spec in self._specs()}
@@ -178,8 +179,8 @@ class PlatformSupervisor:
                 process.kill()
 
     def log_tails(self) -> dict[str, list[str]]:
-        """The last lines of those that did not become ready."""
-        return {p.name: p.log_tail() for p in self._processes.values() if p.ready_after_s is None and p.restarts}
+        """The last lines of those that did not become ready, as they were when the start was given up."""
+        return self._tails
 
     def _prepare(self) -> None:
         from kestrel_chassis import identity
@@ -217,11 +218,15 @@ class PlatformSupervisor:
 
     def _give_up(self, problem: str) -> bool:
         self._problem = problem
+        late = [p for p in self._processes.values() if p.ready_after_s is None and p.restarts]
+        self._tails = {process.name: process.log_tail() for process in late}
         return False
 
     async def _stop_all(self) -> None:
         self._overall = "stopping"
         self._changed()
+        for process in self._processes.values():
+            process.restart_no_more()
         for group in _STOP_ORDER:
             await asyncio.gather(*(self._processes[name].stop() for name in group))
 
