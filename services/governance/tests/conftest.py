@@ -98,7 +98,7 @@ class Desk:
             wallet=decimal("1000000"),
             available=decimal(changes.get("available", "1000000")),
             capital_source=state_pb2.CAPITAL_SOURCE_E_ANCHORED,
-            max_slots=20,
+            max_slots=int(changes.get("max_slots", "20")),
         )
         return journal_pb2.JournalEntry(account=account, account_after=snapshot, input_time_ns=self.now_ns)
 
