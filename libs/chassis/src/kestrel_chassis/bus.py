@@ -65,6 +65,7 @@ PIPELINE_WINDOW = 256
 _BACKOFF_MIN_S = 0.05
 _BACKOFF_MAX_S = 1.0
 _CLOSE_TIMEOUT_S = 5.0
+_SAME_ERROR_S = 10.0
 _NO_MESSAGE = "JETSTREAM_10037"
 
 
@@ -86,6 +87,8 @@ class Bus:
         self.on_connection: list[Callable[[bool], None]] = []
         self._publisher = Publisher(client)
         self._closing = False
+        self._error_text = ""
+        self._error_logged_s = 0.0
 
     # ------------------------------------------------------------------ connection
 
@@ -418,7 +421,11 @@ class Bus:
 
     async def _on_error(self, error: Exception) -> None:
         telemetry.count("bus.errors")
-        telemetry.logger().error("bus.failed", error=repr(error))
+        text, now_s = repr(error), time.monotonic()
+        if text == self._error_text and now_s - self._error_logged_s < _SAME_ERROR_S:
+            return  # four reconnect attempts a second fail in the same way
+        self._error_text, self._error_logged_s = text, now_s
+        telemetry.logger().error("bus.failed", error=text)
 
     async def _on_disconnected(self) -> None:
         # What the library still has in its own buffer would be sent after the reconnect: an order from the past.

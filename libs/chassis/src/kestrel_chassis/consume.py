@@ -52,7 +52,7 @@ class PullLoop:
             self.consumer,
             durable=self._durable,
             ack=ack,
-            subjects=subjects or (),
+            subjects=subjects or ((">",) if last_per_subject else ()),
             start_sequence=start_sequence,
             batch=batch,
             ack_wait_s=ack_wait_s,
@@ -63,6 +63,7 @@ class PullLoop:
         self._batch = batch
         self._pull: Pull | None = None
         self._stopping = False
+        self._lost: ConsumerLost | None = None
         self.lag = 0
         """Messages the consumer had still to deliver, as last heard."""
 
@@ -88,16 +89,20 @@ class PullLoop:
     async def batches(self) -> AsyncIterator[list[StoredMessage]]:
         """Lists of 1 to ``batch`` messages, until ``stop``. Redeliveries have ``delivery_count`` above 1.
 
-        Raises ``ConsumerLost`` when the consumer was deleted: it is reported and not made again here.
+        Raises ``ConsumerLost`` when the consumer was deleted: it is reported and not made again here. After a failure
+        in the middle of a batch, what was not acknowledged comes again only after the acknowledgement wait, behind
+        newer messages: whoever needs strict order makes a new loop from its own position.
         """
+        if self._lost is not None:
+            raise self._lost
         await self.start()
-        assert self._pull is not None or self._stopping
         while self._pull is not None:
             try:
                 messages = await self._pull.next()
             except ConsumerLost as error:
                 telemetry.count("consumers.lost")
                 telemetry.logger().error("consumer.lost", stream=self.stream, consumer=self.consumer, error=str(error))
+                self._lost = error
                 await self.stop()
                 raise
             if not messages:

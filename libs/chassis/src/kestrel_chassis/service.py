@@ -130,7 +130,7 @@ async def _start(
     await admin.start()
     opened.push_async_callback(admin.stop)
     await advisories.listen(bus, settings.service)
-    supervisor.add("bus check", lambda: _check_bus(bus, status), restart=True)
+    supervisor.add("bus check", lambda: _check_bus(bus, status), restart=True, background=True)
     status.unblock("starting")
 
 

@@ -40,6 +40,7 @@ class Supervisor:
         self._grace_s = grace_s
         self._idle_grace_s = idle_grace_s
         self._tasks: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._hooks: list[Callable[[], Awaitable[None]]] = []
         self._abort = asyncio.Event()
         self.stopping = asyncio.Event()
@@ -49,14 +50,23 @@ class Supervisor:
         self.on_restart: Callable[[str, Exception], Awaitable[None]] | None = None
         self.exit_code = 0
 
-    def add(self, name: str, coroutine_factory: Callable[[], Coroutine[Any, Any, None]], *, restart: bool) -> None:
+    def add(
+        self,
+        name: str,
+        coroutine_factory: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        restart: bool,
+        background: bool = False,
+    ) -> None:
         """Run it now. If it fails: ``restart`` tries again with a growing pause, otherwise the service stops.
 
-        A task that returns is finished, and not run again. ``InvariantBroken`` always stops the service.
+        A task that returns is finished, and not run again. ``InvariantBroken`` always stops the service. A
+        ``background`` task never has anything in hand: at the end it is canceled at once, the others are given time.
         """
         task = asyncio.create_task(self._supervise(_Entry(name, coroutine_factory, restart)), name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks = self._background if background else self._tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     def on_stop(self, hook: Callable[[], Awaitable[None]]) -> None:
         """Called, in order of addition, when the end begins."""
@@ -103,6 +113,8 @@ class Supervisor:
             started_s = loop.time()
             try:
                 await entry.factory()
+                if not self.stopping.is_set():
+                    telemetry.logger().info("task.finished", task=entry.name)
                 return
             except InvariantBroken as error:
                 telemetry.logger().critical("task.invariant_broken", task=entry.name, error=str(error))
@@ -156,7 +168,7 @@ class Supervisor:
             await asyncio.wait(set(self._tasks), timeout=0.05)
 
     async def _cancel_rest(self) -> None:
-        rest = set(self._tasks)
+        rest = self._tasks | self._background
         for task in rest:
             task.cancel()
         if rest:

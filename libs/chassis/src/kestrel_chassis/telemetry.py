@@ -2,8 +2,8 @@
 
 Logs: structlog, one JSON object per line on stderr, event names constant (``order.denied``), ``trace_id`` and
 ``span_id`` added, secrets left out. Traces: OpenTelemetry; W3C ``traceparent`` travels as NATS header and gRPC
-metadata; spans go to an OTLP endpoint if one is set, else to a small file (``spanfile``). Figures: counters and gauges by name,
-shown by the StatusService.
+metadata; spans go to an OTLP endpoint if one is set, else to a small file (``spanfile``). Figures: counters and gauges
+by name, shown by the StatusService.
 """
 
 from __future__ import annotations

@@ -91,6 +91,13 @@ async def cluster_bus(nats_cluster: NatsCluster, tmp_path: Path) -> AsyncIterato
     await found.close()
 
 
+@pytest.fixture(params=["one server", "three servers"])
+def any_bus(request: pytest.FixtureRequest) -> Bus:
+    """``bus``, then ``cluster_bus``: for what has to hold on both, because they answer races differently."""
+    found: Bus = request.getfixturevalue("bus" if request.param == "one server" else "cluster_bus")
+    return found
+
+
 @pytest.fixture(autouse=True)
 def _fresh_figures() -> None:
     telemetry.reset_figures()

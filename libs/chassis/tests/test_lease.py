@@ -1,0 +1,87 @@
+"""A lease has one holder, and passes on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from kestrel_chassis.bus import Bus
+from kestrel_chassis.lease import Lease
+from kestrel_testkit.fixtures import connect, eventually, provision_afresh
+from kestrel_testkit.servers import NatsServer
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_released_lease_passes_on_with_a_higher_epoch(bus: Bus) -> None:
+    first, second = Lease(bus, "kernel.0", "one"), Lease(bus, "kernel.0", "two")
+    first_epoch = await first.acquire()
+    waiting = asyncio.create_task(second.acquire())
+    assert await first.holder() == "one"
+    assert first.held
+    assert not second.held
+
+    await first.release()
+    second_epoch = await waiting
+    assert second.held
+    assert not first.held
+    assert second_epoch > first_epoch == first.epoch
+    assert not first.lost.is_set()
+    await second.release()
+    assert await second.holder() == ""
+
+
+async def test_the_lease_of_a_dead_holder_expires_and_passes_on(bus: Bus) -> None:
+    dead = Lease(bus, "kernel.0", "dead")
+    first_epoch = await dead.acquire()
+    assert dead._renewal is not None
+    dead._renewal.cancel()  # the process is gone: nobody renews
+    heir = Lease(bus, "kernel.0", "heir")
+    async with asyncio.timeout(20):
+        assert await heir.acquire() > first_epoch
+    assert not dead.held  # by its own clock, without having been told
+    await heir.release()
+
+
+async def test_a_holder_that_is_cut_off_stops_by_its_own_clock_before_the_lease_ends(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    bus = await connect(own_nats_server.url, tmp_path)
+    await provision_afresh(bus)
+    lease = Lease(bus, "gateway.PAPER-1", "one")
+    await lease.acquire()
+    own_nats_server.process.suspend()
+    async with asyncio.timeout(lease._ttl_s * 0.75):
+        await lease.lost.wait()
+    assert not lease.held
+    own_nats_server.process.resume()
+    await lease.release()
+    await bus.close()
+
+
+async def test_a_holder_whose_lease_was_taken_is_told(bus: Bus) -> None:
+    lease = Lease(bus, "kernel.0", "one")
+    await lease.acquire()
+    await bus.bucket("leases").put("kernel.0", b'{"owner": "thief"}')
+    await eventually(lease.lost.is_set, "the holder notices at its next renewal")
+    assert not lease.held
+    await lease.release()
+    found = await bus.bucket("leases").get("kernel.0")
+    assert found is not None  # and does not delete what is not its own
+
+
+async def test_a_lease_is_renewed_for_as_long_as_it_is_held(bus: Bus) -> None:
+    lease = Lease(bus, "kernel.0", "one")
+    epoch = await lease.acquire()
+    bucket = bus.bucket("leases")
+
+    async def renewed() -> bool:
+        found = await bucket.get("kernel.0")
+        return found is not None and found[1] > epoch
+
+    await eventually(renewed, "the key has a new revision")
+    assert lease.held
+    assert lease.epoch == epoch
+    await lease.release()
