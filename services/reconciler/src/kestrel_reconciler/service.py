@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 
 from kestrel.admin.v1 import reconciler_pb2_grpc
@@ -32,6 +31,7 @@ class Shift:
         self._context = context
         self._watch: Watch | None = None
         self._lease: Lease | None = None
+        self._stopping = asyncio.Event()
 
     def active(self) -> Watch:
         """Raises Unavailable while this instance is not the active one, or is still reading the past."""
@@ -40,7 +40,7 @@ class Shift:
         return self._watch
 
     async def run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             self._context.status.block("lease", "waits for the lease: another instance is active")
             lease = Lease(self._context.bus, LEASE, self._context.settings.instance)
             await lease.acquire()
@@ -50,22 +50,26 @@ class Shift:
                 self._watch = self._lease = None
                 await lease.release()
 
+    async def stop(self) -> None:
+        """End the shift and give the lease back, so that the next instance need not wait for it to expire."""
+        self._stopping.set()
+
     async def _work(self, lease: Lease) -> None:
         settings = self._context.settings
         watch = Watch(self._context.bus, self._context.parking, settings.rules(), settings.partitions, time.time_ns)
         working = asyncio.create_task(self._fold_and_run(watch, lease), name="watch")
         lost = asyncio.create_task(lease.lost.wait(), name="lease lost")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
         try:
-            await asyncio.wait({working, lost}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({working, lost, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 await working
-            else:
+            elif lost.done():
                 telemetry.logger().warning("shift.ended", reason="the lease was lost")
         finally:
-            for task in (working, lost):
+            for task in (working, lost, stopping):
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(working, lost, return_exceptions=True)
+            await asyncio.gather(working, lost, stopping, return_exceptions=True)
 
     async def _fold_and_run(self, watch: Watch, lease: Lease) -> None:
         self._context.status.block("lease", "reads the past")
@@ -79,6 +83,7 @@ async def build(context: ServiceContext[ReconcilerSettings]) -> None:
     """Called once by the chassis, with the bus connected and the streams compared."""
     shift = Shift(context)
     context.supervisor.add("shift", shift.run, restart=True)
+    context.supervisor.on_stop(shift.stop)
     context.admin.add(
         reconciler_pb2_grpc.add_ReconcilerServiceServicer_to_server,
         ReconcilerApi(shift.active, context.requests),

@@ -28,6 +28,8 @@ log = telemetry.logger()
 PULL_BATCH = 512
 """Part of the durable consumer's configuration, so not a setting: the server keeps what it was made with."""
 PAUSE_S = 0.5
+LINKS_MAX = 32
+"""A span of a batch is linked to at most so many of the traces in it."""
 
 NEVER_PARKED = (subjects.PARKED, subjects.ALERTS)
 """Parking writes to these, so what is unusable in them is recorded in the database and logged, and not parked again."""
@@ -185,7 +187,11 @@ class Follower:
     async def _store(self, messages: Sequence[StoredMessage]) -> None:
         records = [record_of(message) for message in messages]
         self._messages = {message.sequence: message for message in messages}
-        self.position = await self._insist(lambda: self._database.store(self.stream, records, self._park))
+        causes = list(dict.fromkeys(record.traceparent for record in records if record.traceparent))[:LINKS_MAX]
+        with telemetry.span("rows.store", links=causes) as span:
+            span.set("messaging.destination.name", self.stream)
+            span.set("messaging.batch.message_count", len(records))
+            self.position = await self._insist(lambda: self._database.store(self.stream, records, self._park))
         self._messages = {}
         telemetry.count("messages.stored", len(messages))
         self._stored(self.stream, self.position)

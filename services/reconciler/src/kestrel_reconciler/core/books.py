@@ -1,7 +1,8 @@
 """Two of the three books of an account, folded from the journal.
 
-*Machine*: what the kernel believes, from its snapshots. *Ledger*: what its booked fills add up to, summed here by a rule
-of our own, so that a fault of the kernel's arithmetic cannot hide in both. The third book, the broker's, arrives whole.
+*Machine*: what the kernel believes, from its snapshots. *Ledger*: what its booked fills add up to, summed here by a
+rule of our own, so that a fault of the kernel's arithmetic cannot hide in both. The third book, the broker's, arrives
+whole.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
                                  `--gone, or changed--> forgotten          `--15 min--> escalated (alert)
 
 A message under way looks like a difference, so one sighting proves nothing. A second, on a truth taken
-``confirm_after`` later, does, if the difference is the same and nothing was under way: the journal had reached all that the inbox
-held when the truth arrived, and nothing about the symbol had changed since the truth was taken. On a busy account
-that may never hold, so a difference seen in every truth for ``confirm_at_last`` is a break whatever its figures.
+``confirm_after`` later, does, if the difference is the same and nothing was under way: the journal had reached all
+that the inbox held when the truth arrived, and nothing about the symbol had changed since the truth was taken. On a
+busy account that may never hold, so a difference seen in every truth for ``confirm_at_last`` is a break whatever its
+figures.
 
 It reads, and says what it sees. Its effects are beads, alerts and questions: it has none with which to correct a book
 (INV-RECONCILE-READONLY-1). A break that goes away by itself stays open until a person says how it ended.

@@ -17,8 +17,8 @@ PAUSE_S = 0.5
 class Follow:
     """One stream. ``fold`` brings the past, ``run`` the present; both call ``handle`` once for each message, in order.
 
-    The consumer is our own and keeps no position, so after a lost connection the stream is read again from where we are:
-    what was on its way to us then is not sent twice by itself.
+    The consumer is our own and keeps no position, so after a lost connection the stream is read again from where we
+    are: what was on its way to us then is not sent twice by itself.
     """
 
     def __init__(self, bus: Bus, stream: str, handle: Handle) -> None:
@@ -28,6 +28,7 @@ class Follow:
         self._handle = handle
         self._loop: PullLoop | None = None
         self._stopping = False
+        self._again: asyncio.Task[None] | None = None
         bus.on_connection.append(self._connection_changed)
 
     async def fold(self) -> None:

@@ -93,9 +93,9 @@ class Watch:
         verdict = reconcile_pb2.RunVerdict.Name(run.verdict).removeprefix("RUN_VERDICT_")
         telemetry.count(f"runs.{verdict.lower()}", 1)
         telemetry.gauge("breaks.open", sum(len(one.open_breaks) for one in self.accounts.values()))
-        with telemetry.span(
-            "account.reconcile", traceparent, **{"trading.account.id": account.account, "trading.run.verdict": verdict}
-        ):
+        with telemetry.span("account.reconcile", traceparent) as span:
+            span.set("trading.account.id", account.account)
+            span.set("trading.run.verdict", verdict)
             await self._outlet.perform(effects)
         telemetry.logger().info(
             "account.reconciled", account=account.account, verdict=verdict, run_id=run.run_id, reasons=list(run.reasons)
