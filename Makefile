@@ -61,7 +61,7 @@ bench: .venv/.ready ## Benchmarks, one JSON file per area in var/bench/
 	$(BIN)/python -m bench
 
 sim: .venv/.ready ## The simulated world, by seed: make sim SEED=7
-	$(BIN)/kestrel simulate --seed $(SEED)
+	$(BIN)/python -m tests.simulation --seed $(SEED)
 
 gen: .venv/.ready ## Generate code from contracts
 	$(BIN)/python tools/generate.py

@@ -1,0 +1,1 @@
+"""All cores in one process, in a world that a seed decides."""

@@ -1,0 +1,393 @@
+"""The services of the simulated world: the real cores, behind shells that do one effect at a time.
+
+A node is a generator. Whatever happens between two ``yield``s happens whole; at every ``yield`` the node may be killed
+(its memory is gone; the bus, the buckets and the venue remain), or left standing still while its successor works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kestrel.audit.v1 import audit_pb2
+from kestrel.authority.v1 import authority_pb2
+from kestrel.common.v1 import common_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2
+from kestrel.paper.v1 import paper_pb2
+from kestrel.venue.v1 import venue_pb2
+from kestrel_domain import effects, subjects
+from kestrel_domain.identifiers import derived_id
+from kestrel_governance.core import kill
+from kestrel_governance.core.authority import Authority, RaiseFlag
+from kestrel_kernel.core.partition import Partition
+from kestrel_kernel.core.replay import fold
+from kestrel_reconciler.core.reconciliation import AskTruth, Reconciliation, Rules, Truth
+from kestrel_testkit.world import KeyExists, Message, WrongSequence
+from kestrel_venue_gateway.core import reports, submission
+from kestrel_venue_gateway.core.admission import FlagsRead, Gate
+from kestrel_venue_gateway.core.book import AccountBook
+from kestrel_venue_gateway.core.truth import Portfolio, broker_truth, failed_truth
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+PARTITION = 0
+JOURNAL = subjects.journal_stream(PARTITION)
+ACCOUNT, VENUE = "SIM-1", "paper"
+
+Steps = Iterator[None]
+
+
+def kernel(world: World) -> Steps:
+    """One tenure of the partition's owner; ends when somebody else turns out to have written."""
+    epoch = world.next_epoch()
+    partition = Partition(PARTITION, 1)
+    try:
+        for message in world.bus.read(JOURNAL):
+            fold(partition, message.sequence, message.data)
+        yield
+        step = partition.start_epoch(
+            epoch, f"kernel-{epoch}", [world.account_configuration], recorded_at_ns=world.now_ns
+        )
+        world.publish(step.publish(), expected_last_sequence=step.journal_sequence - 1)
+        while True:
+            yield
+            batch = list(world.read_some(subjects.INBOX, partition.inbox_sequence + 1, prefix=f"inbox.{PARTITION}."))
+            steps = [
+                partition.apply(m.subject, m.sequence, m.time_ns, m.data, m.traceparent, recorded_at_ns=world.now_ns)
+                for m in batch
+            ]
+            for step in steps:
+                yield
+                world.publish(step.publish(), expected_last_sequence=step.journal_sequence - 1)
+            deadline = partition.next_deadline_ns()
+            if deadline is not None and deadline[0] <= world.now_ns:
+                yield
+                due_ns, account = deadline
+                tick = inbox_pb2.InboxMessage(tick=inbox_pb2.Tick(account=account, deadline_ns=due_ns))
+                tick_id = derived_id("tick", PARTITION, account, due_ns, partition.inbox_sequence)
+                world.publish(effects.publish(subjects.inbox(PARTITION, account, "tick"), tick, tick_id))
+    except WrongSequence:
+        world.reached("stale owner refused")
+    finally:
+        partition.close()
+
+
+def governance(world: World) -> Steps:
+    """Folds what is stored, completes what a crash left undone, then decides."""
+    authority = Authority(world.limits, world.signing_key, partitions=1, instance="sim")
+    bus = world.bus
+    cursor = {name: bus.last_sequence(name) + 1 for name in (subjects.INTENTS, subjects.BEADS, JOURNAL)}
+    for message in bus.read(subjects.INTENTS):
+        _learn_intent(authority, message)
+    for kind in ("mandate", "decision", "token", "kill"):
+        for message in bus.read(subjects.BEADS, prefix=f"bead.{kind}."):
+            authority.on_bead(audit_pb2.Bead.FromString(message.data))
+    for message in bus.read(subjects.INBOX):
+        if message.subject.endswith((".entry", ".control")):
+            authority.state.learn_inbox(inbox_pb2.InboxMessage.FromString(message.data))
+    for message in bus.read(JOURNAL):
+        authority.on_journal_entry(journal_pb2.JournalEntry.FromString(message.data))
+    yield
+    yield from _perform(world, authority.recover(now_ns=world.now_ns, flags=world.kill_flags()))
+    while True:
+        for name in (JOURNAL, subjects.BEADS, subjects.INTENTS):
+            for message in world.read_some(name, cursor[name]):
+                cursor[name] = message.sequence + 1
+                if name == subjects.INTENTS:
+                    decided = authority.on_intent(
+                        message.data,
+                        account=message.subject.partition(".")[2],
+                        received_at_ns=message.time_ns,
+                        now_ns=world.now_ns,
+                        flags=world.kill_flags(),
+                        traceparent=message.traceparent,
+                    )
+                    yield from _perform(world, decided)
+                elif name == subjects.BEADS:
+                    authority.on_bead(audit_pb2.Bead.FromString(message.data))
+                else:
+                    authority.on_journal_entry(journal_pb2.JournalEntry.FromString(message.data))
+        yield from _perform(world, authority.tick(now_ns=world.now_ns))
+        yield from _people(world, authority)
+        yield
+
+
+def _learn_intent(authority: Authority, message: Message) -> None:
+    authority.learn_intent(
+        message.data,
+        account=message.subject.partition(".")[2],
+        received_at_ns=message.time_ns,
+        traceparent=message.traceparent,
+    )
+
+
+def _people(world: World, authority: Authority) -> Steps:
+    """Approvers, slow and of two minds; and now and then somebody who kills."""
+    for pending in authority.pending("", now_ns=world.now_ns, flags=world.kill_flags()):
+        if not world.chance("person answers", 0.2):
+            continue
+        intent_id = pending.intent.intent_id
+        request_id = derived_id("request", intent_id, world.now_ns)
+        if world.chance("person passes", 0.2):
+            answer = authority.pass_(
+                intent_id, reason="no", actor=world.approver, request_id=request_id, now_ns=world.now_ns
+            )
+        else:
+            answer = authority.approve(
+                intent_id,
+                evidence_sha256=pending.evidence_sha256,
+                reason="yes",
+                actor=world.approver,
+                request_id=request_id,
+                now_ns=world.now_ns,
+                flags=world.kill_flags(),
+            )
+        yield from _perform(world, answer.effects)
+    if world.faults_on and world.chance("person kills", 0.003):
+        level = world.random.choice(
+            [
+                authority_pb2.KILL_LEVEL_BLOCK_ENTRIES,
+                authority_pb2.KILL_LEVEL_CANCEL_WORKING,
+                authority_pb2.KILL_LEVEL_FLATTEN,
+            ]
+        )
+        answer = authority.kill(
+            authority_pb2.KILL_SCOPE_GLOBAL, "", level, reason="sim", actor=world.approver, now_ns=world.now_ns
+        )
+        yield from _perform(world, answer.effects)
+
+
+def _perform(world: World, wanted: object) -> Steps:
+    for effect in wanted:  # type: ignore[attr-defined]
+        yield
+        if isinstance(effect, RaiseFlag):
+            flags = world.kill_flags()
+            world.store_kill_flags(kill.raised(flags, effect.flag, world.now_ns))
+            world.reached("killed")
+        else:
+            world.publish(effect)
+
+
+class GatewayState:
+    """What a gateway holds in memory: its fold of the journal, and the procedures under way."""
+
+    def __init__(self, world: World) -> None:
+        self.book = AccountBook(ACCOUNT, VENUE, PARTITION)
+        self.gate = Gate(
+            ACCOUNT, VENUE, common_pb2.ENVIRONMENT_PAPER, world.signing_key.verifying_key(), 15 * 60 * 10**9, 0
+        )
+        self.lanes: dict[str, list[tuple[submission.Commission, submission.Procedure, object]]] = {}
+        self.watermark = 0
+        self.wants_truth = True
+
+    def begin(self, commission: submission.Commission) -> None:
+        lane = self.lanes.setdefault(commission.command.trade_id, [])
+        lane.append((commission, submission.procedure(self.gate, commission), None))
+
+
+def gateway(world: World) -> Steps:
+    """One session: folds the journal, takes up what is unsettled, carries out commands, hears the venue."""
+    state = GatewayState(world)
+    folded = world.bus.last_sequence(JOURNAL)
+    for message in world.bus.read(JOURNAL):
+        state.book.apply(message.sequence, journal_pb2.JournalEntry.FromString(message.data))
+    for message in world.bus.read(subjects.INBOX):
+        if message.subject.endswith(".venue"):
+            report = inbox_pb2.InboxMessage.FromString(message.data).venue
+            state.watermark = max(state.watermark, report.venue_watermark)
+    for commission in state.book.unsettled:
+        state.begin(commission)
+    yield
+    while True:
+        for message in world.read_some(JOURNAL, folded + 1):
+            folded = message.sequence
+            for commission in state.book.apply(message.sequence, journal_pb2.JournalEntry.FromString(message.data)):
+                state.begin(commission)
+        yield
+        for trade_id in list(state.lanes):
+            if world.random.random() < 0.7:
+                yield from _advance(world, state, trade_id)
+        yield from _hear_venue(world, state)
+        if state.wants_truth or world.truth_requests:
+            yield from _publish_truth(world, state)
+        yield
+
+
+def _advance(world: World, state: GatewayState, trade_id: str) -> Steps:
+    """One effect of the oldest command of a trade; one in doubt lets the next one pass."""
+    lane = state.lanes[trade_id]
+    for place, (commission, steps, result) in enumerate(lane):
+        yield
+        try:
+            effect = steps.send(result)
+        except StopIteration:
+            lane.pop(place)
+            if not lane:
+                del state.lanes[trade_id]
+            return
+        lane[place] = (commission, steps, _effect_result(world, effect, commission, state))
+        if not isinstance(effect, submission.Wait):
+            return
+
+
+def _effect_result(
+    world: World, effect: submission.Effect, commission: submission.Commission, state: GatewayState
+) -> object:
+    match effect:
+        case submission.ReadKillFlags():
+            if world.fault("flags unreachable", 0.02):
+                return FlagsRead(False, b"", world.now_ns)
+            found = world.bus.get(subjects.FLAGS_BUCKET, subjects.KILL_FLAGS_KEY)
+            return FlagsRead(True, found[0] if found else b"", world.now_ns)
+        case submission.Spend(key, identity):
+            if world.fault("spend unknown", 0.02):
+                if world.random.random() < 0.5:
+                    _create(world, key, identity)
+                return submission.SpendResult.UNKNOWN
+            return _create(world, key, identity)
+        case submission.ReadSpend(key, identity):
+            found = world.bus.get(subjects.SPENT_BUCKET, key)
+            if found is None:
+                return submission.SpendResult.WON
+            ours = found[0] == identity.encode()
+            return submission.SpendResult.OURS if ours else submission.SpendResult.TAKEN
+        case submission.Record(report):
+            world.publish(_report_effect(report, state.watermark, commission.traceparent))
+        case submission.Audit(bead):
+            bead.created_at_ns = bead.created_at_ns or world.now_ns
+            world.publish(effects.bead(bead))
+        case submission.RaiseAlert(alert):
+            world.publish(effects.alert(alert))
+        case submission.Send(command):
+            return world.send(command)
+        case submission.Cancel(command):
+            return world.cancel(command)
+        case submission.Ask(client_order_id, fence):
+            return world.ask(client_order_id, fence=fence)
+    return None
+
+
+def _create(world: World, key: str, identity: str) -> submission.SpendResult:
+    try:
+        world.bus.create(subjects.SPENT_BUCKET, key, identity.encode())
+        return submission.SpendResult.WON
+    except KeyExists:
+        found = world.bus.get(subjects.SPENT_BUCKET, key)
+        assert found is not None
+        return submission.SpendResult.OURS if found[0] == identity.encode() else submission.SpendResult.TAKEN
+
+
+def _report_effect(report: venue_pb2.VenueReport, watermark: int, traceparent: str) -> effects.Publish:
+    report.venue_watermark = watermark
+    subject = subjects.inbox(PARTITION, ACCOUNT, "venue")
+    return effects.publish(subject, inbox_pb2.InboxMessage(venue=report), report.report_id, traceparent=traceparent)
+
+
+def _hear_venue(world: World, state: GatewayState) -> Steps:
+    """Reports of the venue's events, then the watermark that says that all of them are stored."""
+    events = world.venue_events(state.watermark)
+    if not events or world.fault("venue silent", 0.1):
+        return
+    heard = []
+    for event in events:
+        result = reports.hear(event, account=ACCOUNT, venue=VENUE, our_symbols=state.book.symbols_ordered)
+        if result.report is not None:
+            heard.append(result.report)
+        if result.attribution is reports.Attribution.FOREIGN:
+            world.reached("foreign order heard")
+    for place, report in enumerate(heard):
+        yield
+        is_last = place == len(heard) - 1
+        trace = state.book.traceparent(reports.client_order_id_of(report))
+        world.publish(_report_effect(report, events[-1].sequence if is_last else state.watermark, trace))
+    state.watermark = events[-1].sequence
+    state.wants_truth = True
+
+
+def _publish_truth(world: World, state: GatewayState) -> Steps:
+    yield
+    request_id = world.truth_requests.pop() if world.truth_requests else ""
+    state.wants_truth = False
+    if world.fault("truth failed", 0.1):
+        refusal = common_pb2.Refusal(reason="VENUE_UNREACHABLE")
+        truth = failed_truth(
+            VENUE, ACCOUNT, refusal, now_ns=world.now_ns, stored_sequence=state.watermark, request_id=request_id
+        )
+    else:
+        answer = world.venue.get_portfolio(paper_pb2.GetPortfolioRequest(account=ACCOUNT), world.now_ns)
+        portfolio = Portfolio(
+            answer.as_of_ns,
+            answer.event_sequence,
+            list(answer.positions),
+            [
+                venue_pb2.TruthOrder(
+                    client_order_id=order.client_order_id,
+                    venue_order_id=order.venue_order_id,
+                    symbol=order.symbol,
+                    side=order.side,
+                    order_qty=order.order_qty,
+                    cum_qty=order.cum_qty,
+                )
+                for order in answer.open_orders
+            ],
+            answer.balance,
+        )
+        yield  # the answer is under way, and the world moves on
+        truth = broker_truth(VENUE, ACCOUNT, portfolio, stored_sequence=state.watermark, request_id=request_id)
+    message_id = derived_id("truth", VENUE, ACCOUNT, truth.as_of_ns, request_id)
+    world.publish(effects.publish(subjects.truth(VENUE, ACCOUNT), truth, message_id))
+
+
+def reconciler(world: World) -> Steps:
+    """Compares, and says so; its effects go to BEADS and ALERTS and nowhere else."""
+    state = Reconciliation(ACCOUNT, Rules())
+    cursor = {JOURNAL: 1, subjects.TRUTH: 1}
+    for message in world.bus.read(subjects.BEADS, prefix="bead.drift."):
+        state.take_drift(audit_pb2.Bead.FromString(message.data).drift)
+    yield
+    while True:
+        for message in world.read_some(JOURNAL, cursor[JOURNAL]):
+            cursor[JOURNAL] = message.sequence + 1
+            state.take_entry(message.sequence, journal_pb2.JournalEntry.FromString(message.data), world.now_ns)
+        for message in world.read_some(subjects.TRUTH, cursor[subjects.TRUTH]):
+            cursor[subjects.TRUTH] = message.sequence + 1
+            truth = venue_pb2.BrokerTruth.FromString(message.data)
+            state.take_truth(Truth(truth, message.sequence, world.last_inbox_sequence_before(message)))
+        for effect in state.tick(world.now_ns):
+            yield
+            if isinstance(effect, AskTruth):
+                world.truth_requests.append(effect.request_id)
+                continue
+            stream = effect.subject.partition(".")[0]
+            assert stream in ("bead", "alert"), f"INV-RECONCILE-READONLY-1: the reconciler wrote to {effect.subject}"
+            world.publish(effect)
+        world.open_break_count = len(state.open_breaks)
+        yield
+
+
+def driver(world: World) -> Steps:
+    """Strategies and operators: intents, exits, cancels; prices move; a stranger trades on our account."""
+    while True:
+        yield
+        world.move_prices()
+        if not world.trading_on:
+            continue
+        action = world.random.random()
+        if action < 0.5:
+            world.propose()
+        elif action < 0.85:
+            world.request_exit()
+        elif action < 0.92:
+            world.request_cancel()
+        elif world.fault("foreign order", 0.2):
+            world.stranger_trades()
+
+
+NODES = {
+    "kernel": kernel,
+    "governance": governance,
+    "gateway": gateway,
+    "reconciler": reconciler,
+    "driver": driver,
+}
