@@ -6,8 +6,8 @@
  * on any build. It does no I/O, reads no clock, takes no memory after create, uses no floating point, has no globals.
  *
  * Numbers     Every amount, price and quantity is an int64 count of units at a decimal scale: prices and quantities of
- *             an input at the scales the input states, amounts (money) at the account's amount_scale. Nothing saturates,
- *             nothing wraps: what does not fit is refused as OVERFLOW. Because price_scale + qty_scale may not exceed
+ *             an input at the scales the input states, amounts (money) at the account's amount_scale. Nothing
+ * saturates, nothing wraps: what does not fit is refused as OVERFLOW. Because price_scale + qty_scale may not exceed
  *             amount_scale, price x quantity is always an exact amount.
  * Rounding    happens in three places, each against us: a predicted fee (up), the cost of a part of a position (so that
  *             the realized part is smaller; the last part takes the rest, so a whole trade is exact), and a fill price
@@ -28,13 +28,13 @@
  *             TERMINAL_WRITTEN; a trade that is over stays readable in its slot until another takes it, so a fill that
  *             comes late still finds its order and a settlement its trade. Taking a used slot reports
  *             TERMINAL_WRITTEN -> IDLE for the old trade, then IDLE -> ENTRY_REQUESTED for the new one.
- * Routing     A fill belongs to the order with its venue order id, else with its client order id. Only a fill without any
- *             identity is routed by the stage of the single open slot of its symbol; that is counted and flagged
+ * Routing     A fill belongs to the order with its venue order id, else with its client order id. Only a fill without
+ * any identity is routed by the stage of the single open slot of its symbol; that is counted and flagged
  *             ROUTED_BY_STAGE. What matches nothing is UNRESOLVED_SLOT and mutates nothing.
- * PnL         is leverage-free: realized = direction x (proceeds - cost of what was closed). The entry price shown is the
- *             volume-weighted mean of all entry fills; what is open is carried at average cost, so that a whole trade
- *             realizes exactly proceeds - cost, in whatever order its fills arrived. A fill without a price reduces the
- *             position, books nothing and sets realized_skipped_no_price, until a SETTLEMENT brings the venue's figure.
+ * PnL         is leverage-free: realized = direction x (proceeds - cost of what was closed). The entry price shown is
+ * the volume-weighted mean of all entry fills; what is open is carried at average cost, so that a whole trade realizes
+ * exactly proceeds - cost, in whatever order its fills arrived. A fill without a price reduces the position, books
+ * nothing and sets realized_skipped_no_price, until a SETTLEMENT brings the venue's figure.
  */
 #ifndef LK_LK_H
 #define LK_LK_H
@@ -71,7 +71,7 @@ extern "C" {
 #define LK_WINDOW_MAX 65536u
 /* The most events one input can cause: FLATTEN over all slots is the largest. */
 #define LK_EVENTS_MAX (6u * LK_SLOTS_MAX)
-#define LK_RATE_SCALE 8 /* fee rates: 5 basis points are 50000 */
+#define LK_RATE_SCALE 8                /* fee rates: 5 basis points are 50000 */
 #define LK_AVERAGE_PRICE_EXTRA_SCALE 4 /* averages are shown at price_scale + 4, rounded half to even */
 #define LK_NO_SLOT UINT32_MAX
 #define LK_NEVER_NS INT64_MAX /* no deadline */
@@ -137,8 +137,8 @@ extern "C" {
     X(ACKED)     /* the venue knows it */                                                                              \
     X(WORKING)   /* the venue said so again: it rests in the book */                                                   \
     X(CANCELED)                                                                                                        \
-    X(REJECTED)  /* by the venue */                                                                                    \
-    X(DENIED)    /* by the gateway, before it was sent */                                                              \
+    X(REJECTED) /* by the venue */                                                                                     \
+    X(DENIED)   /* by the gateway, before it was sent */                                                               \
     X(EXPIRED)
 
 #define LK_STAGES(X) /* K03; same order as kestrel.kernel.v1.SlotStage, from 1 */                                      \
@@ -200,7 +200,6 @@ extern "C" {
     X(EXIT_PENDING, INFO, "an exit order of this trade is at work already")                                            \
     X(ENTRY_EXPIRED, WARNING, "the entry's permission had expired")                                                    \
     X(NO_WORKING_ORDER, INFO, "the order is not at work, so there is nothing to cancel")                               \
-    X(CANCEL_PENDING, INFO, "the order's cancel was requested already")                                                \
     X(UNKNOWN_EXECUTION, WARNING, "no execution with this id in the window")                                           \
     X(BALANCE_WITHOUT_WALLET, INFO, "a frame without a positive wallet is dropped")                                    \
     X(BALANCE_STALE, INFO, "an older account frame than the last one")                                                 \
@@ -213,6 +212,7 @@ extern "C" {
     X(PRICE_ROUNDED, INFO, "a fill price finer than the instrument's was rounded against us")                          \
     X(SIDE_MISMATCH, CRITICAL, "the fill's side is not its order's; the order's side was used")                        \
     X(EXIT_SIZE_REPAIRED, INFO, "the asked size was malformed or above what remains; what remains is used")            \
+    X(EXIT_PRICE_REPAIRED, WARNING, "the exit's limit was malformed; it goes to market")                               \
     X(EXIT_EXCEEDS_POSITION, WARNING, "an exit at work could close more than is open; its rest is canceled")           \
     X(ORDER_STALLED, CRITICAL, "sent, and unanswered for too long; a person decides")                                  \
     X(ORDER_IN_DOUBT, CRITICAL, "the answer was lost; it may be at the venue")                                         \
@@ -351,12 +351,12 @@ typedef struct lk_kernel lk_kernel_t; /* opaque; made by lk_kernel_create, freed
 
 /* All that shapes a kernel's answers beside its inputs. It is part of the state: saved, and in the digest. */
 typedef struct {
-    uint32_t abi_version;  /* LK_ABI_VERSION */
-    uint32_t slot_count;   /* 1 to LK_SLOTS_MAX */
-    uint32_t window_count; /* event ids and executions kept; a power of two, LK_WINDOW_MIN to LK_WINDOW_MAX */
-    uint32_t leverage_max; /* 1 or more: the venue's cap; a higher request is refused */
-    uint32_t amount_scale; /* 0 to 12 */
-    uint32_t reserved;     /* 0 */
+    uint32_t abi_version;   /* LK_ABI_VERSION */
+    uint32_t slot_count;    /* 1 to LK_SLOTS_MAX */
+    uint32_t window_count;  /* event ids and executions kept; a power of two, LK_WINDOW_MIN to LK_WINDOW_MAX */
+    uint32_t leverage_max;  /* 1 or more: the venue's cap; a higher request is refused */
+    uint32_t amount_scale;  /* 0 to 12 */
+    uint32_t reserved;      /* 0 */
     int64_t maker_fee_rate; /* 10^-LK_RATE_SCALE of notional; may be negative (a rebate) */
     int64_t taker_fee_rate;
     int64_t ack_timeout_ns;             /* SENT without an answer this long is STALLED; > 0 */
@@ -435,8 +435,9 @@ typedef struct {
     int64_t lot_units;
     int64_t multiplier;
     uint32_t instrument_version;
-    uint32_t reserved;                     /* 0 */
-    uint16_t exit_leg_bps[LK_EXIT_LEGS_MAX]; /* shares of what remains at each leg, in 1/10000; all 0: one leg */
+    uint32_t reserved;                       /* 0 */
+    uint16_t exit_leg_bps[LK_EXIT_LEGS_MAX]; /* each leg's share of what remains then, in 1/10000; the last
+                                                listed takes all; all 0: one leg */
     lk_id_t event_id;
     lk_id_t trade_id;
     lk_id_t client_order_id;
@@ -465,19 +466,18 @@ typedef struct {
     lk_id_t trade_id; /* of the slot concerned; empty when none */
 } lk_outcome_t;
 
-#define LK_EVENT_IS_EXIT 0x01u          /* FILL_BOOKED, SETTLED: of an exit order */
-#define LK_EVENT_ROUTED_BY_STAGE 0x02u  /* FILL_BOOKED */
-#define LK_EVENT_HAS_PRICE 0x04u        /* price is stated */
-#define LK_EVENT_FEE_PREDICTED 0x08u    /* FILL_BOOKED: fee is our prediction */
-#define LK_EVENT_BUSTED 0x10u           /* FILL_BOOKED: the fill was taken back: figures are those reversed, negated */
+#define LK_EVENT_IS_EXIT 0x01u         /* FILL_BOOKED, SETTLED: of an exit order */
+#define LK_EVENT_ROUTED_BY_STAGE 0x02u /* FILL_BOOKED */
+#define LK_EVENT_HAS_PRICE 0x04u       /* price is stated */
+#define LK_EVENT_FEE_PREDICTED 0x08u   /* FILL_BOOKED: fee is our prediction */
+#define LK_EVENT_BUSTED 0x10u          /* FILL_BOOKED: the fill was taken back: figures are those reversed, negated */
 
 /* One thing that followed from an input. What a kind does not name is 0.
  *
  * COMMAND      command, client_order_id, venue_order_id (where known), trade_id, side, order_type, time_in_force,
- *              leverage, qty = order qty, price [HAS_PRICE], open_qty (SUBMIT_EXIT: what is open of the trade, unsigned),
- *              expires_at_ns (SUBMIT_ENTRY)
- * TRANSITION   trade_id, from_stage, to_stage, from_lifecycle, to_lifecycle, qty = requested qty, filled_qty (of the
- *              entry order). When only the lifecycle moved, from_stage == to_stage.
+ *              leverage, qty = order qty, price [HAS_PRICE], open_qty (SUBMIT_EXIT: what is open of the trade,
+ * unsigned), expires_at_ns (SUBMIT_ENTRY) TRANSITION   trade_id, from_stage, to_stage, from_lifecycle, to_lifecycle,
+ * qty = requested qty, filled_qty (of the entry order). When only the lifecycle moved, from_stage == to_stage.
  * FILL_BOOKED  execution_id, client_order_id, venue_order_id, trade_id, side, qty = last qty, price [HAS_PRICE], fee as
  *              booked, realized_pnl that this fill booked, flags
  * ANOMALY      code, severity, trade_id, client_order_id, execution_id, where known
@@ -620,7 +620,7 @@ typedef struct {
     lk_amount_t gross_exposure;   /* sum of |position| at its mark, else at its cost */
     lk_amount_t working_exposure; /* what working entries may still add, at limit, reference or mark */
     uint64_t trade_count;
-    uint64_t execution_count;         /* executions booked; compare BALANCE.execution_watermark */
+    uint64_t execution_count; /* executions booked; compare BALANCE.execution_watermark */
     uint64_t fills_routed_by_stage_count;
     uint64_t anomaly_count;
     lk_id_t account;
@@ -647,9 +647,10 @@ LK_API const char *lk_lifecycle_name(uint32_t lifecycle);
 LK_API const char *lk_code_name(uint32_t code);
 LK_API const char *lk_code_text(uint32_t code); /* what it means, in a few words */
 LK_API uint32_t lk_code_severity(uint32_t code);
-LK_API const char *lk_field_name(uint32_t field); /* in lower case, as in lk_input_t */
+LK_API const char *lk_field_name(uint32_t field);
 
-/* The tables, for documentation and tests. NEXT_LIFE: 0 (NONE) is an empty cell: ILLEGAL_TRANSITION. Out of range: 0. */
+/* The tables, for documentation and tests. NEXT_LIFE: 0 (NONE) is an empty cell: ILLEGAL_TRANSITION. Out of range: 0.
+ */
 LK_API uint32_t lk_next_life(uint32_t life, uint32_t fact);
 LK_API uint32_t lk_stage_may_follow(uint32_t from_stage, uint32_t to_stage);
 LK_API uint32_t lk_lifecycle_may_follow(uint32_t from_lifecycle, uint32_t to_lifecycle);
@@ -691,7 +692,8 @@ LK_API lk_status_t lk_kernel_digest(lk_kernel_t *kernel, uint8_t digest[LK_DIGES
 LK_API lk_status_t lk_kernel_save_size(const lk_kernel_t *kernel, size_t *size);
 /* BUFFER_TOO_SMALL: nothing was written; *size is what is needed. */
 LK_API lk_status_t lk_kernel_save(lk_kernel_t *kernel, uint8_t *data, size_t capacity, size_t *size);
-/* Replace the state by a saved one, of a kernel with the same configuration. Unless LK_STATUS_OK nothing has changed. */
+/* Replace the state by a saved one, of a kernel with the same configuration. Unless LK_STATUS_OK nothing has changed.
+ */
 LK_API lk_status_t lk_kernel_restore(lk_kernel_t *kernel, const uint8_t *data, size_t size);
 
 /* Bytes of memory that a kernel holds for each slot, and in all. For benchmarks and capacity planning. */

@@ -32,13 +32,15 @@ class Kernel:
     def __enter__(self) -> Kernel:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def apply(self, value: Input) -> Result:
         """Apply one input. A refusal is a result; ``InvalidInput`` means it could not be expressed (an id too long)."""
         bindings.apply(self._kernel, codec.pack_input(value))
-        return codec.result(self._kernel.outcomes[0], self._kernel.events)
+        return codec.result(self._kernel.outcomes, 0, self._kernel.events)
 
     def apply_batch(self, values: Sequence[Input]) -> list[Result]:
         """Apply inputs in order; the same as one by one, with fewer crossings."""
@@ -47,7 +49,7 @@ class Kernel:
         taken = 0
         while taken < len(values):
             count = bindings.apply_batch(self._kernel, packed, taken, len(values) - taken)
-            results += [codec.result(self._kernel.outcomes[i], self._kernel.events) for i in range(count)]
+            results += [codec.result(self._kernel.outcomes, i, self._kernel.events) for i in range(count)]
             taken += count
         return results
 

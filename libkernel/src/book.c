@@ -1,0 +1,115 @@
+/* What was traded, as cumulative facts, and what follows from them. Pure: a book in, a book out.
+ *
+ * A book is changed in a copy; `false` means that a figure would not fit, and the copy is thrown away.
+ */
+#include "internal.h"
+
+bool lk_book_realized(const lk_book_t *book, int direction, int64_t *realized)
+{
+    lk_wide_t gain = (lk_wide_t)book->exit_notional - book->entry_notional + book->open_cost + book->skipped_cost;
+    return lk_narrow(gain * direction + book->venue_realized, realized);
+}
+
+/* The share of cost that leaves with part_qty of whole_qty, rounded so that we realize less: the dearer side of a long,
+ * the cheaper of a short. All of it leaves with all of the quantity. */
+static int64_t cost_share(int64_t cost, int64_t part_qty, int64_t whole_qty, int direction)
+{
+    LK_ASSERT(part_qty > 0 && part_qty <= whole_qty);
+    if (part_qty == whole_qty) return cost;
+    lk_wide_t product = (lk_wide_t)cost * part_qty; /* |share| <= |cost|: it fits */
+    return (int64_t)(direction > 0 ? lk_divide_up(product, whole_qty) : lk_divide_down(product, whole_qty));
+}
+
+/* Move the open position by a fill; *removed_cost is what left the position's cost. */
+static bool move_position(lk_book_t *book, int direction, bool is_exit, int64_t qty, int64_t notional,
+                          int64_t *removed_cost)
+{
+    int64_t open_qty = 0;
+    if (!lk_subtract(book->entry_qty, book->exit_qty, &open_qty)) return false;
+    bool is_long_part = open_qty >= 0; /* in the trade's own direction */
+    int64_t standing_qty = is_long_part ? open_qty : -open_qty;
+    bool reduces = standing_qty > 0 && is_exit == is_long_part;
+    int64_t closed_qty = !reduces ? 0 : qty < standing_qty ? qty : standing_qty;
+    int64_t opened_qty = qty - closed_qty;
+    int64_t opened_cost = (int64_t)((lk_wide_t)notional * opened_qty / qty); /* exact: notional is a multiple of qty */
+
+    *removed_cost = closed_qty > 0 ? cost_share(book->open_cost, closed_qty, standing_qty, direction) : 0;
+    return lk_subtract(book->open_cost, *removed_cost, &book->open_cost) &&
+           lk_add(book->open_cost, is_exit ? -opened_cost : opened_cost, &book->open_cost);
+}
+
+/* Fold a fill: the execution's qty, notional and has_price are given; is_skipped, skipped_cost and realized are found.
+ */
+bool lk_book_add(lk_book_t *book, int direction, lk_execution_t *execution)
+{
+    bool is_exit = execution->is_exit != 0;
+    bool is_skipped = !execution->has_price || (is_exit && book->entry_unpriced_qty > 0);
+    int64_t notional = is_skipped ? 0 : execution->notional;
+    int64_t before = 0;
+    int64_t after = 0;
+    int64_t removed_cost = 0;
+
+    LK_ASSERT(execution->qty > 0);
+    LK_ASSERT(execution->notional >= 0);
+    if (!lk_book_realized(book, direction, &before)) return false;
+    if (!move_position(book, direction, is_exit, execution->qty, notional, &removed_cost)) return false;
+    execution->is_skipped = is_skipped ? 1 : 0;
+    execution->skipped_cost = is_skipped ? removed_cost : 0;
+    if (!lk_add(book->skipped_cost, execution->skipped_cost, &book->skipped_cost)) return false;
+    if (is_exit) {
+        if (!lk_add(book->exit_qty, execution->qty, &book->exit_qty)) return false;
+        if (!lk_add(book->exit_notional, notional, &book->exit_notional)) return false;
+        if (is_skipped) book->skipped_count++;
+    } else {
+        if (!lk_add(book->entry_qty, execution->qty, &book->entry_qty)) return false;
+        if (!lk_add(book->entry_notional, notional, &book->entry_notional)) return false;
+        if (is_skipped) book->entry_unpriced_qty += execution->qty; /* <= entry_qty: it fits */
+    }
+    if (!lk_book_realized(book, direction, &after)) return false;
+    return lk_subtract(after, before, &execution->realized);
+}
+
+/* After a fill was taken back the order of fills is no guide any more: what is open is carried at the mean of all. */
+static bool average_again(lk_book_t *book, int direction)
+{
+    int64_t open_qty = book->entry_qty - book->exit_qty;
+    if (open_qty == 0) {
+        book->open_cost = 0;
+        return true;
+    }
+    if (open_qty > 0) {
+        lk_wide_t product = (lk_wide_t)book->entry_notional * open_qty;
+        lk_wide_t cost =
+            direction > 0 ? lk_divide_down(product, book->entry_qty) : lk_divide_up(product, book->entry_qty);
+        return lk_narrow(cost, &book->open_cost);
+    }
+    lk_wide_t product = -(lk_wide_t)book->exit_notional * -open_qty;
+    lk_wide_t cost = direction > 0 ? lk_divide_down(product, book->exit_qty) : lk_divide_up(product, book->exit_qty);
+    return lk_narrow(cost, &book->open_cost);
+}
+
+/* Unfold a fill that the venue took back. */
+bool lk_book_remove(lk_book_t *book, int direction, const lk_execution_t *execution)
+{
+    LK_ASSERT(!execution->is_busted);
+    if (execution->is_exit) {
+        book->exit_qty -= execution->qty;
+        if (execution->is_skipped) {
+            if (!execution->is_settled) book->skipped_count--;
+            if (!lk_subtract(book->venue_realized, execution->venue_realized, &book->venue_realized)) return false;
+        } else {
+            book->exit_notional -= execution->notional;
+        }
+    } else {
+        book->entry_qty -= execution->qty;
+        if (execution->is_skipped)
+            book->entry_unpriced_qty -= execution->qty;
+        else
+            book->entry_notional -= execution->notional;
+    }
+    if (!lk_subtract(book->skipped_cost, execution->skipped_cost, &book->skipped_cost)) return false;
+    LK_ASSERT(book->entry_qty >= 0);
+    LK_ASSERT(book->exit_qty >= 0);
+    LK_ASSERT(book->skipped_count >= 0);
+    return average_again(book, direction);
+}

@@ -1,0 +1,325 @@
+/* The state behind lk.h, and what the source files promise each other.
+ *
+ * Everything in lk_slot_t, lk_ledger_t, lk_execution_t and the event ids is state: fixed layout, no padding, hashed and
+ * saved as it lies in memory. Everything else in lk_kernel_t follows from it and is rebuilt on restore.
+ */
+#ifndef LK_INTERNAL_H
+#define LK_INTERNAL_H
+
+#include "blake2b.h"
+#include "lk/lk.h"
+#include "numbers.h"
+
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "digests and saved states are little endian");
+
+/* On in production: a broken invariant stops the partition, loudly. */
+#define LK_ASSERT(condition) ((condition) ? (void)0 : lk_assert_failed(#condition, __func__, __LINE__))
+__attribute__((noreturn, cold)) void lk_assert_failed(const char *condition, const char *function, int line);
+
+#define LK_ENTRY_ORDINAL 0u    /* exit orders of a trade are 1, 2, ... */
+#define LK_NO_ORDER UINT32_MAX /* a fill that belongs to no order of ours (a person's, or the venue's own) */
+#define LK_ORDERS_PER_SLOT (1u + LK_SLOT_EXITS_MAX)
+
+/* One order: life, pending request and certainty are machines of their own; status is computed. */
+typedef struct {
+    lk_id_t client_order_id;
+    lk_id_t venue_order_id;
+    int64_t order_qty;
+    int64_t cum_qty;
+    int64_t priced_qty; /* of cum_qty, the part with a price */
+    int64_t cum_notional;
+    int64_t price;
+    int64_t submitted_at_ns;
+    uint8_t life;
+    uint8_t is_done; /* once everything was filled; a bust does not put the order back to work */
+    uint8_t in_doubt;
+    uint8_t is_stalled;
+    uint8_t cancel_pending;
+    uint8_t side;
+    uint8_t order_type;
+    uint8_t time_in_force;
+    uint8_t has_price;
+    uint8_t is_leg; /* sized by the exit legs: filling it moves on to the next */
+    uint8_t reserved[6];
+} lk_order_t;
+_Static_assert(sizeof(lk_order_t) == 192, "no padding");
+
+/* What was traded, as cumulative facts. All amounts at amount_scale.
+ *
+ *   realized = direction x (exit_notional - entry_notional + open_cost + skipped_cost) + venue_realized
+ *
+ * so a trade that is flat, with every fill priced, has realized exactly proceeds - cost.
+ */
+typedef struct {
+    int64_t entry_qty;
+    int64_t exit_qty;
+    int64_t entry_unpriced_qty; /* of entry_qty: its basis is missing */
+    int64_t entry_notional;
+    int64_t exit_notional;  /* of exit fills that were booked at a price */
+    int64_t open_cost;      /* of what is open, signed like entry_qty - exit_qty */
+    int64_t skipped_cost;   /* of what was closed without a figure */
+    int64_t venue_realized; /* the venue's figures for skipped fills */
+    int64_t skipped_count;  /* skipped fills that wait for the venue's figure */
+    int64_t fees;
+    int64_t predicted_fees; /* of fees */
+} lk_book_t;
+_Static_assert(sizeof(lk_book_t) == 88, "no padding");
+
+typedef struct {
+    lk_id_t trade_id;
+    lk_id_t strategy;
+    lk_symbol_t symbol;
+    lk_currency_t currency;
+    lk_order_t entry;
+    lk_order_t exits[LK_SLOT_EXITS_MAX]; /* exit order n is exits[(n - 1) % LK_SLOT_EXITS_MAX] */
+    lk_book_t book;
+    int64_t tick_units;
+    int64_t lot_units;
+    int64_t multiplier;
+    int64_t mark; /* 0: none */
+    int64_t stop_price;
+    int64_t target_price;
+    int64_t reference_price;
+    int64_t requested_at_ns;
+    int64_t opened_at_ns;
+    int64_t closed_at_ns;
+    int64_t expires_at_ns;
+    uint64_t trade_sequence; /* 0: never used */
+    uint64_t close_sequence; /* which of the free slots has been free longest; 0: not free, or never used */
+    uint32_t leverage;
+    uint32_t instrument_version;
+    uint32_t active_leg_index;
+    uint32_t exit_count; /* exit orders so far */
+    uint16_t exit_leg_bps[LK_EXIT_LEGS_MAX];
+    uint8_t price_scale;
+    uint8_t qty_scale;
+    uint8_t has_stop_price;
+    uint8_t has_target_price;
+    uint8_t has_reference_price;
+    uint8_t is_adopted;
+    uint8_t is_overfilled;
+    uint8_t has_anomaly;
+    uint8_t pnl_source;
+    uint8_t reserved[7];
+} lk_slot_t;
+_Static_assert(sizeof(lk_slot_t) == 176 + LK_ORDERS_PER_SLOT * 192 + 88 + 13 * 8 + 16 + 16 + 16, "no padding");
+
+/* One execution, kept for duplicates, settlements, busts and the ledger's watermark. */
+typedef struct {
+    lk_id_t execution_id;
+    uint64_t number; /* executions of the account, from 1 */
+    uint64_t trade_sequence;
+    int64_t qty;
+    int64_t price;
+    int64_t notional;
+    int64_t skipped_cost;
+    int64_t realized; /* what it booked */
+    int64_t fee;
+    int64_t venue_realized; /* what a settlement added */
+    uint32_t slot_index;
+    uint32_t ordinal;
+    uint8_t is_exit;
+    uint8_t has_price;
+    uint8_t is_skipped;
+    uint8_t is_settled; /* the venue's realized pnl has come */
+    uint8_t is_busted;
+    uint8_t fee_is_predicted;
+    uint8_t side;
+    uint8_t reserved;
+} lk_execution_t;
+_Static_assert(sizeof(lk_execution_t) == 64 + 9 * 8 + 16, "no padding");
+
+/* The account. */
+typedef struct {
+    uint64_t event_sequence;
+    int64_t now_ns;
+    uint64_t trade_count;
+    uint64_t close_count;
+    uint64_t event_count;     /* event ids accepted */
+    uint64_t execution_count; /* executions booked */
+    uint64_t anchored_count;  /* executions up to this number are in the wallet */
+    uint64_t venue_sequence;
+    uint64_t routed_by_stage_count;
+    uint64_t anomaly_count;
+    int64_t wallet;
+    int64_t available;
+    int64_t bridge;           /* what we booked since the anchor: realized - fees + funding */
+    int64_t bridge_predicted; /* of the fees in it, those the venue has not stated, as absolute amounts */
+    int64_t bridge_skipped;   /* executions in it whose realized pnl is unknown */
+    int64_t realized;
+    int64_t fees;
+    int64_t predicted_fees;
+    int64_t funding;
+    int64_t ledger_delta;
+    uint8_t has_anchor;
+    uint8_t is_bridged;
+    uint8_t ledger_status;
+    uint8_t ledger_cause;
+    uint8_t freeze_flags;
+    uint8_t reserved[3];
+} lk_ledger_t;
+_Static_assert(sizeof(lk_ledger_t) == 20 * 8 + 8, "no padding");
+
+/* Hash of an id -> a number. Open addressing; candidates with the same hash are compared by the caller. */
+typedef struct {
+    uint64_t *hashes; /* 0: empty */
+    uint32_t *values;
+    uint32_t mask;
+} lk_index_t;
+
+struct lk_kernel {
+    lk_config_t config;
+    lk_ledger_t ledger;
+    lk_slot_t *slots;
+    lk_id_t *event_ids;         /* a ring: event n is at n % window_count */
+    lk_execution_t *executions; /* a ring likewise: execution number n is at (n - 1) % window_count */
+    uint64_t busy_slots;        /* bit i: slot i is not free */
+    uint64_t dirty_slots;       /* bit i: slot_digests[i] is out of date */
+    uint64_t symbol_hashes[LK_SLOTS_MAX];
+    lk_index_t event_index;
+    lk_index_t execution_index;
+    lk_index_t order_index; /* client and venue order ids -> slot x 16 + place x 2 + is_venue_id */
+    lk_index_t trade_index;
+    uint64_t event_absorbed; /* event ids that are in event_chain */
+    uint64_t execution_absorbed;
+    uint8_t event_chain[LK_DIGEST_BYTES];
+    uint8_t execution_chain[LK_DIGEST_BYTES];
+    uint8_t config_digest[LK_DIGEST_BYTES];
+    uint8_t (*slot_digests)[LK_DIGEST_BYTES];
+    size_t slot_bytes;
+    size_t total_bytes;
+};
+
+/* One call of apply: the kernel, the input, and where the answer goes. */
+typedef struct {
+    lk_kernel_t *kernel;
+    const lk_input_t *input;
+    lk_outcome_t *outcome;
+    lk_event_t *events;
+    uint32_t event_count;
+} lk_call_t;
+
+/* A slot's two views, before an input: what transitions are told from. */
+typedef struct {
+    uint32_t slot_index;
+    lk_stage_t stage;
+    lk_lifecycle_t lifecycle;
+} lk_before_t;
+
+/* ids.c */
+uint64_t lk_hash_bytes(const char *text, size_t size); /* never 0 */
+bool lk_text_is_sound(const char *text, size_t size);  /* printable without blanks, then only NUL */
+static inline bool lk_id_is_empty(const lk_id_t *id)
+{
+    return id->text[0] == '\0';
+}
+static inline bool lk_id_equal(const lk_id_t *a, const lk_id_t *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+static inline uint64_t lk_hash_id(const lk_id_t *id)
+{
+    return lk_hash_bytes(id->text, sizeof id->text);
+}
+void lk_index_clear(lk_index_t *index);
+void lk_index_add(lk_index_t *index, uint64_t hash, uint32_t value);
+void lk_index_remove(lk_index_t *index, uint64_t hash, uint32_t value);
+/* The next value with this hash; begin with *place = hash & mask. False: no more. */
+bool lk_index_next(const lk_index_t *index, uint64_t hash, uint32_t *place, uint32_t *value);
+bool lk_window_has_event(const lk_kernel_t *kernel, const lk_id_t *id);
+void lk_window_add_event(lk_kernel_t *kernel, const lk_id_t *id);
+lk_execution_t *lk_window_find_execution(const lk_kernel_t *kernel, const lk_id_t *id);
+lk_execution_t *lk_window_execution(const lk_kernel_t *kernel, uint64_t number);
+void lk_window_add_execution(lk_kernel_t *kernel, const lk_execution_t *execution);
+void lk_absorb_events(lk_kernel_t *kernel);
+void lk_absorb_executions(lk_kernel_t *kernel);
+/* Before an execution is changed, and after: the chain learns of both, whenever digests are taken. */
+void lk_execution_changed(lk_kernel_t *kernel, const lk_execution_t *execution);
+bool lk_find_order(const lk_kernel_t *kernel, const lk_id_t *id, bool is_venue_id, uint32_t *slot_index,
+                   uint32_t *place);
+bool lk_find_trade(const lk_kernel_t *kernel, const lk_id_t *trade_id, uint32_t *slot_index);
+void lk_index_order(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place);
+void lk_index_trade(lk_kernel_t *kernel, uint32_t slot_index);
+void lk_unindex_order(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place);
+void lk_unindex_slot(lk_kernel_t *kernel, uint32_t slot_index);
+/* Unless the order has one, or another order goes by it. */
+void lk_learn_venue_order_id(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place, const lk_id_t *venue_order_id);
+void lk_rebuild_indexes(lk_kernel_t *kernel);
+
+/* machines.c */
+lk_life_t lk_life_after(lk_life_t life, lk_order_fact_t fact);
+bool lk_life_has_ended(lk_life_t life);
+lk_stage_t lk_slot_stage(const lk_slot_t *slot);
+lk_lifecycle_t lk_slot_lifecycle(const lk_slot_t *slot);
+
+/* slot.c */
+static inline bool lk_order_is_live(const lk_order_t *order)
+{
+    return order->life >= LK_LIFE_REQUESTED && order->life <= LK_LIFE_WORKING && !order->is_done;
+}
+static inline int64_t lk_slot_open_qty(const lk_slot_t *slot)
+{
+    return slot->book.entry_qty - slot->book.exit_qty; /* in the trade's direction; negative: closed too much */
+}
+static inline int lk_slot_direction(const lk_slot_t *slot)
+{
+    return slot->entry.side == LK_SIDE_BUY ? 1 : -1;
+}
+/* Place 0 is the entry, place 1 + (n - 1) % LK_SLOT_EXITS_MAX exit order n. */
+lk_order_t *lk_slot_order(lk_slot_t *slot, uint32_t place);
+const lk_order_t *lk_slot_last_exit(const lk_slot_t *slot);         /* NULL: none yet */
+uint32_t lk_slot_place_of(const lk_slot_t *slot, uint32_t ordinal); /* LK_NO_ORDER: forgotten, or none */
+uint32_t lk_slot_ordinal_of(const lk_slot_t *slot, uint32_t place);
+bool lk_slot_notional(const lk_slot_t *slot, uint32_t amount_scale, int64_t price, int64_t qty, int64_t *notional);
+/* Of a book of the slot's, at a mark (0: none). */
+bool lk_slot_unrealized(const lk_slot_t *slot, const lk_book_t *book, int64_t mark, uint32_t amount_scale,
+                        int64_t *unrealized);
+bool lk_slot_is_sound(const lk_slot_t *slot);
+
+/* book.c */
+bool lk_book_realized(const lk_book_t *book, int direction, int64_t *realized);
+bool lk_book_add(lk_book_t *book, int direction, lk_execution_t *execution);
+bool lk_book_remove(lk_book_t *book, int direction, const lk_execution_t *execution);
+
+/* call.c */
+lk_event_t *lk_emit(lk_call_t *call, lk_event_kind_t kind, uint32_t slot_index);
+void lk_emit_anomaly(lk_call_t *call, lk_code_t code, uint32_t slot_index, const lk_id_t *order_id,
+                     const lk_id_t *execution_id);
+void lk_emit_cancel(lk_call_t *call, uint32_t slot_index, uint32_t place);
+lk_before_t lk_before(lk_call_t *call, uint32_t slot_index);
+void lk_after(lk_call_t *call, lk_before_t before);
+void lk_emit_transition(lk_call_t *call, uint32_t slot_index, lk_stage_t from_stage, lk_stage_t to_stage,
+                        lk_lifecycle_t from_lifecycle, lk_lifecycle_t to_lifecycle);
+/* An answer of no: nothing has changed, and nothing may after it. */
+lk_code_t lk_refuse(lk_call_t *call, lk_code_t code, lk_field_t field, int64_t value);
+lk_code_t lk_refuse_at(lk_call_t *call, lk_code_t code, lk_field_t field, int64_t value, uint32_t slot_index);
+
+/* requests.c, facts.c, fills.c, ledger.c: one function per input kind. Each returns the outcome's code. */
+lk_code_t lk_apply_enter(lk_call_t *call);
+lk_code_t lk_apply_exit(lk_call_t *call);
+lk_code_t lk_apply_cancel(lk_call_t *call);
+lk_code_t lk_apply_flatten(lk_call_t *call);
+lk_code_t lk_apply_cancel_working_entries(lk_call_t *call);
+lk_code_t lk_apply_freeze(lk_call_t *call);
+lk_code_t lk_apply_unfreeze(lk_call_t *call);
+lk_code_t lk_apply_adopt(lk_call_t *call);
+lk_code_t lk_apply_mark_price(lk_call_t *call);
+lk_code_t lk_apply_tick(lk_call_t *call);
+lk_code_t lk_apply_order(lk_call_t *call);
+lk_code_t lk_apply_fill(lk_call_t *call);
+lk_code_t lk_apply_bust(lk_call_t *call);
+lk_code_t lk_apply_correction(lk_call_t *call);
+lk_code_t lk_apply_settlement(lk_call_t *call);
+lk_code_t lk_apply_balance(lk_call_t *call);
+lk_code_t lk_apply_funding(lk_call_t *call);
+
+/* facts.c */
+bool lk_stated_id_is_sound(const lk_id_t *id);
+
+/* ledger.c: `bridges` says whether the venue's wallet, as last stated, does not contain it yet. */
+bool lk_ledger_book(lk_ledger_t *ledger, bool bridges, int64_t realized, int64_t fee);
+bool lk_ledger_predict(lk_ledger_t *ledger, bool bridges, int64_t fee_change, int64_t bridge_change);
+
+#endif

@@ -1,0 +1,149 @@
+/* The account: our own ledger (K), the venue's facts (E), and the comparison of the two (K13, K14).
+ *
+ *   capital = wallet at the last anchor + bridge;   bridge = realized - fees + funding that the wallet does not hold
+ * yet
+ */
+#include "internal.h"
+
+bool lk_ledger_book(lk_ledger_t *ledger, bool bridges, int64_t realized, int64_t fee)
+{
+    if (!lk_add(ledger->realized, realized, &ledger->realized)) return false;
+    if (!lk_add(ledger->fees, fee, &ledger->fees)) return false;
+    if (!bridges || (realized == 0 && fee == 0)) return true;
+    ledger->is_bridged = 1;
+    return lk_add(ledger->bridge, realized, &ledger->bridge) && lk_subtract(ledger->bridge, fee, &ledger->bridge);
+}
+
+bool lk_ledger_predict(lk_ledger_t *ledger, bool bridges, int64_t fee_change, int64_t bridge_change)
+{
+    if (!lk_add(ledger->predicted_fees, fee_change, &ledger->predicted_fees)) return false;
+    return !bridges || lk_add(ledger->bridge_predicted, bridge_change, &ledger->bridge_predicted);
+}
+
+lk_code_t lk_apply_funding(lk_call_t *call)
+{
+    lk_ledger_t ledger = call->kernel->ledger;
+    int64_t amount = call->input->amount.units;
+    if (amount == 0) return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_AMOUNT, amount);
+    if (!lk_add(ledger.funding, amount, &ledger.funding) || !lk_add(ledger.bridge, amount, &ledger.bridge)) {
+        return lk_refuse(call, LK_CODE_OVERFLOW, LK_FIELD_AMOUNT, amount);
+    }
+
+    ledger.is_bridged = 1;
+    call->kernel->ledger = ledger;
+    return LK_CODE_OK;
+}
+
+/* ----------------------------------------------------------------------------------------------- balance -- */
+
+/* What we booked of executions that the frame's wallet does not hold yet. */
+typedef struct {
+    int64_t bridge;
+    int64_t predicted;
+    int64_t skipped_count;
+} remainder_t;
+
+static bool sum_after(const lk_kernel_t *kernel, uint64_t watermark, remainder_t *rest)
+{
+    *rest = (remainder_t){0};
+    for (uint64_t number = watermark + 1; number <= kernel->ledger.execution_count; number++) {
+        const lk_execution_t *execution = lk_window_execution(kernel, number);
+        bool was_repaired = execution->is_exit && execution->is_skipped && execution->is_settled;
+        lk_wide_t effect = (lk_wide_t)execution->realized - execution->fee;
+        int64_t effect_units = 0;
+        if (was_repaired) effect += execution->venue_realized;
+        if (!lk_narrow(effect, &effect_units) || !lk_add(rest->bridge, effect_units, &rest->bridge)) return false;
+        if (execution->fee_is_predicted) rest->predicted += execution->fee < 0 ? -execution->fee : execution->fee;
+        if (execution->is_exit && execution->is_skipped && !execution->is_settled) rest->skipped_count++;
+    }
+    return true;
+}
+
+/* Compare first: what did we expect the wallet to be, and why might it differ? */
+static void classify(lk_ledger_t *ledger, const lk_config_t *config, const remainder_t *rest, bool has_unseen_fills)
+{
+    lk_wide_t delta = ledger->ledger_delta < 0 ? -(lk_wide_t)ledger->ledger_delta : ledger->ledger_delta;
+    lk_wide_t predicted = (lk_wide_t)ledger->bridge_predicted - rest->predicted;
+    bool has_unsettled = ledger->bridge_skipped > rest->skipped_count || has_unseen_fills;
+
+    ledger->ledger_status = LK_LEDGER_OK;
+    ledger->ledger_cause = LK_LEDGER_CAUSE_NONE;
+    if (delta <= config->ledger_tolerance.units) return;
+    ledger->ledger_cause = LK_LEDGER_CAUSE_FEE;
+    if (delta <= predicted + config->ledger_tolerance.units) return;
+    ledger->ledger_status = LK_LEDGER_WARNING;
+    ledger->ledger_cause = LK_LEDGER_CAUSE_UNSETTLED_FILLS;
+    if (has_unsettled) return;
+    ledger->ledger_cause = LK_LEDGER_CAUSE_UNEXPLAINED;
+    if (delta > config->ledger_error_tolerance.units) ledger->ledger_status = LK_LEDGER_ERROR;
+}
+
+/* ERROR freezes entries, never exits, and lifts by itself. */
+static void tell_ledger_status(lk_call_t *call, uint8_t before)
+{
+    lk_ledger_t *ledger = &call->kernel->ledger;
+    bool is_error = ledger->ledger_status == LK_LEDGER_ERROR;
+    if (is_error) ledger->freeze_flags |= LK_FREEZE_LEDGER;
+    if (ledger->ledger_status == LK_LEDGER_OK) ledger->freeze_flags &= (uint8_t)~LK_FREEZE_LEDGER;
+    if (is_error) lk_emit_anomaly(call, LK_CODE_LEDGER_ERROR, LK_NO_SLOT, NULL, NULL);
+    if (ledger->ledger_status == LK_LEDGER_WARNING) {
+        lk_emit_anomaly(call, LK_CODE_LEDGER_WARNING, LK_NO_SLOT, NULL, NULL);
+    }
+    if (before == LK_LEDGER_ERROR && ledger->ledger_status == LK_LEDGER_OK) {
+        lk_emit_anomaly(call, LK_CODE_LEDGER_RESTORED, LK_NO_SLOT, NULL, NULL);
+    }
+}
+
+/* The wallet as the venue states it becomes what capital stands on (K13). */
+static void anchor(lk_ledger_t *ledger, const lk_input_t *input, uint64_t watermark, const remainder_t *rest)
+{
+    ledger->wallet = input->amount.units;
+    if ((input->flags & LK_HAS_AVAILABLE) != 0) ledger->available = input->available.units;
+    ledger->bridge = rest->bridge;
+    ledger->bridge_predicted = rest->predicted;
+    ledger->bridge_skipped = rest->skipped_count;
+    ledger->is_bridged = rest->bridge != 0;
+    ledger->anchored_count = watermark;
+    ledger->has_anchor = 1;
+    if (input->venue_sequence != 0) ledger->venue_sequence = input->venue_sequence;
+}
+
+lk_code_t lk_apply_balance(lk_call_t *call)
+{
+    lk_kernel_t *kernel = call->kernel;
+    const lk_input_t *input = call->input;
+    lk_ledger_t ledger = kernel->ledger;
+    uint64_t count = ledger.execution_count;
+    uint64_t seen_count = ledger.anchored_count > count ? ledger.anchored_count : count;
+    uint64_t watermark = input->execution_watermark == 0 ? seen_count : input->execution_watermark;
+    bool is_older = input->venue_sequence != 0 && input->venue_sequence <= ledger.venue_sequence;
+    bool is_beyond_window = watermark < count && count - watermark > kernel->config.window_count;
+    remainder_t rest = {0};
+
+    if (input->amount.units <= 0) {
+        return lk_refuse(call, LK_CODE_BALANCE_WITHOUT_WALLET, LK_FIELD_AMOUNT, input->amount.units);
+    }
+    if (is_older) {
+        return lk_refuse(call, LK_CODE_BALANCE_STALE, LK_FIELD_VENUE_SEQUENCE, (int64_t)input->venue_sequence);
+    }
+    if (is_beyond_window || (ledger.has_anchor && watermark < ledger.anchored_count)) {
+        return lk_refuse(call, LK_CODE_BALANCE_STALE, LK_FIELD_EXECUTION_WATERMARK, (int64_t)watermark);
+    }
+    lk_wide_t expected = 0;
+    if (!sum_after(kernel, watermark, &rest)) return lk_refuse(call, LK_CODE_OVERFLOW, LK_FIELD_AMOUNT, 0);
+    expected = (lk_wide_t)ledger.wallet + ledger.bridge - rest.bridge;
+    if (!lk_narrow(input->amount.units - expected, &ledger.ledger_delta)) {
+        return lk_refuse(call, LK_CODE_OVERFLOW, LK_FIELD_AMOUNT, input->amount.units);
+    }
+
+    uint8_t before = ledger.ledger_status;
+    bool is_compared = ledger.has_anchor != 0;
+    if (is_compared)
+        classify(&ledger, &kernel->config, &rest, watermark > count);
+    else
+        ledger.ledger_delta = 0; /* nothing to compare yet */
+    anchor(&ledger, input, watermark, &rest);
+    kernel->ledger = ledger;
+    if (is_compared) tell_ledger_status(call, before);
+    return LK_CODE_OK;
+}

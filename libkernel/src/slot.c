@@ -1,0 +1,75 @@
+/* What can be asked of one slot. */
+#include "internal.h"
+
+lk_order_t *lk_slot_order(lk_slot_t *slot, uint32_t place)
+{
+    LK_ASSERT(place < LK_ORDERS_PER_SLOT);
+    return place == 0 ? &slot->entry : &slot->exits[place - 1];
+}
+
+const lk_order_t *lk_slot_last_exit(const lk_slot_t *slot)
+{
+    return slot->exit_count == 0 ? NULL : &slot->exits[(slot->exit_count - 1) % LK_SLOT_EXITS_MAX];
+}
+
+uint32_t lk_slot_place_of(const lk_slot_t *slot, uint32_t ordinal)
+{
+    if (ordinal == LK_ENTRY_ORDINAL) return 0;
+    if (ordinal == LK_NO_ORDER || slot->exit_count - ordinal >= LK_SLOT_EXITS_MAX) return LK_NO_ORDER;
+    return 1 + (ordinal - 1) % LK_SLOT_EXITS_MAX;
+}
+
+uint32_t lk_slot_ordinal_of(const lk_slot_t *slot, uint32_t place)
+{
+    LK_ASSERT(place < LK_ORDERS_PER_SLOT);
+    if (place == 0) return LK_ENTRY_ORDINAL;
+    LK_ASSERT(slot->exit_count > 0);
+    uint32_t last_place = 1 + (slot->exit_count - 1) % LK_SLOT_EXITS_MAX;
+    return slot->exit_count - (last_place + LK_SLOT_EXITS_MAX - place) % LK_SLOT_EXITS_MAX;
+}
+
+/* price x qty x multiplier, exactly: ENTER and ADOPT saw to it that the scales fit. */
+bool lk_slot_notional(const lk_slot_t *slot, uint32_t amount_scale, int64_t price, int64_t qty, int64_t *notional)
+{
+    uint32_t scale = (uint32_t)slot->price_scale + slot->qty_scale;
+    int64_t contracts = 0;
+    LK_ASSERT(scale <= amount_scale);
+    return lk_multiply(qty, slot->multiplier, &contracts) &&
+           lk_multiply(contracts, lk_power_of_ten(amount_scale - scale), &contracts) &&
+           lk_multiply(contracts, price, notional);
+}
+
+/* What is open at its mark, less what it cost. Nothing without a mark, or while the basis is missing (K08). */
+bool lk_slot_unrealized(const lk_slot_t *slot, const lk_book_t *book, int64_t mark, uint32_t amount_scale,
+                        int64_t *unrealized)
+{
+    int64_t open_qty = book->entry_qty - book->exit_qty;
+    int64_t value = 0;
+    *unrealized = 0;
+    if (open_qty == 0 || mark == 0 || book->entry_unpriced_qty > 0) return true;
+    if (!lk_slot_notional(slot, amount_scale, mark, open_qty, &value)) return false;
+    if (!lk_subtract(value, book->open_cost, &value)) return false;
+    return lk_multiply(value, lk_slot_direction(slot), unrealized);
+}
+
+static bool order_is_sound(const lk_order_t *order)
+{
+    bool is_absent = order->life == LK_LIFE_NONE;
+    return order->life < LK_LIFE_COUNT && order->cum_qty >= 0 && order->priced_qty >= 0 &&
+           order->priced_qty <= order->cum_qty && order->cum_notional >= 0 && (!is_absent || order->cum_qty == 0) &&
+           (is_absent || order->order_qty > 0);
+}
+
+/* Always true of a slot, before and after every input. */
+bool lk_slot_is_sound(const lk_slot_t *slot)
+{
+    const lk_book_t *book = &slot->book;
+    if (slot->trade_sequence == 0) return slot->entry.life == LK_LIFE_NONE && book->entry_qty == 0;
+    if (!order_is_sound(&slot->entry) || slot->entry.life == LK_LIFE_NONE) return false;
+    for (uint32_t i = 0; i < LK_SLOT_EXITS_MAX; i++) {
+        if (!order_is_sound(&slot->exits[i])) return false;
+    }
+    return book->entry_qty >= 0 && book->exit_qty >= 0 && book->entry_unpriced_qty >= 0 &&
+           book->entry_unpriced_qty <= book->entry_qty && book->skipped_count >= 0 && book->entry_notional >= 0 &&
+           book->exit_notional >= 0 && slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
+}
