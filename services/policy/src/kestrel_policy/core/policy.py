@@ -101,6 +101,11 @@ class PolicyState:
     def learn_bar(self, bar: Bar) -> None:
         self.histories.setdefault(bar.instrument.symbol, History()).add(bar)
 
+    def is_decided(self, bar: Bar) -> bool:
+        """Some account's signal for the bar is known."""
+        symbol = bar.instrument.symbol
+        return any(signal_id(plan, symbol, bar.start_ns) in self.signals for plan in self.plans_of(symbol))
+
     def learn_signal(self, signal: signal_pb2.Signal) -> None:
         """A signal is on the bus; its bar is decided."""
         self.signals[signal.signal_id] = signal

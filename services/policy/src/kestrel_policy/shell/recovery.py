@@ -15,23 +15,28 @@ from kestrel.kernel.v1 import inbox_pb2, journal_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_chassis import telemetry
 from kestrel_chassis.bus import Bus
+from kestrel_chassis.messages import StoredMessage
 from kestrel_domain import subjects
 from kestrel_domain.errors import InvalidRequest, InvariantBroken
 from kestrel_domain.identifiers import partition_of
-from kestrel_policy.core.history import BARS_MAX, Bar, checked_bar
+from kestrel_policy.core.history import Bar, checked_bar
 from kestrel_policy.core.policy import PolicyState
 
 BEADS_READ_MAX = 200_000
-SYMBOLS_GUESS = 50
+BARS_READ_MAX = 100_000
 
 log = telemetry.logger()
 
 
 @dataclass(slots=True)
 class Positions:
-    """The first sequence of each stream that was not read."""
+    """Where the loops go on: by stream, the first sequence they have to read. MARKET's is that of the last decided bar:
+    its signal is stored, and perhaps not yet everything that follows from it.
+    """
 
     next_sequences: dict[str, int] = field(default_factory=dict)
+    # Sequences in MARKET of what is in the parking lane already.
+    parked: set[int] = field(default_factory=set)
 
 
 async def recover(bus: Bus, state: PolicyState, partitions: int) -> Positions:
@@ -44,7 +49,8 @@ async def recover(bus: Bus, state: PolicyState, partitions: int) -> Positions:
         await _read_beads(bus, state, account, positions)
         await _read_journal(bus, state, account, partitions, positions)
         await _read_waiting_exits(bus, state, account, partitions)
-    await _read_market(bus, state)
+    await _read_market(bus, state, positions)
+    await _read_parked(bus, positions)
     return positions
 
 
@@ -88,23 +94,40 @@ async def _read_waiting_exits(bus: Bus, state: PolicyState, account: str, partit
         book.learn_exit_sent(request.trade_id, request.request_id)
 
 
-async def _read_market(bus: Bus, state: PolicyState) -> None:
+async def _read_market(bus: Bus, state: PolicyState, positions: Positions) -> None:
+    """Recent bars, for the histories. Bars are decided in MARKET's order, so the last decided one is the position."""
     last = (await bus.stream_state(subjects.MARKET)).last_sequence
-    start = max(1, last - BARS_MAX * SYMBOLS_GUESS)
+    start = positions.next_sequences[subjects.MARKET] = max(1, last - BARS_READ_MAX)
     for venue in sorted({plan.venue for plan in state.plans}):
         async for message in bus.read(subjects.MARKET, start_sequence=start, subject=f"market.{venue}.*"):
             try:
-                state.learn_bar(parsed_bar(message.data))
+                bar = parsed_bar(message)
             except InvalidRequest:
-                continue  # Parked when it was delivered, or about to be.
+                continue  # In the parking lane, or about to be.
+            state.learn_bar(bar)
+            if state.is_decided(bar):
+                known = positions.next_sequences[subjects.MARKET]
+                positions.next_sequences[subjects.MARKET] = max(known, message.sequence)
 
 
-def parsed_bar(data: bytes) -> Bar:
-    """A bar, or ``InvalidRequest``."""
+async def _read_parked(bus: Bus, positions: Positions) -> None:
+    async for message in bus.read(subjects.PARKED, subject=subjects.parked("policy")):
+        parked = audit_pb2.ParkedMessage.FromString(message.data)
+        if parked.stream == subjects.MARKET:
+            positions.parked.add(parked.sequence)
+
+
+def parsed_bar(message: StoredMessage) -> Bar:
+    """The bar in a message of MARKET, or ``InvalidRequest``."""
     try:
-        return checked_bar(venue_pb2.Bar.FromString(data))
+        bar = checked_bar(venue_pb2.Bar.FromString(message.data))
     except DecodeError as error:
-        raise InvalidRequest.of("body", f"{len(data)} bytes", "a kestrel.venue.v1.Bar", reason="UNPARSABLE") from error
+        size = f"{len(message.data)} bytes"
+        raise InvalidRequest.of("body", size, "a kestrel.venue.v1.Bar", reason="UNPARSABLE") from error
+    if message.subject.rsplit(".", 1)[1] != bar.instrument.symbol:
+        rule = f"the symbol of subject {message.subject}"
+        raise InvalidRequest.of("bar.instrument.symbol", bar.instrument.symbol, rule)
+    return bar
 
 
 def learn_intent(state: PolicyState, account: str, data: bytes) -> None:

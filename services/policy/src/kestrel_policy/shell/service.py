@@ -11,20 +11,18 @@ from kestrel.admin.v1 import policy_pb2_grpc
 from kestrel.common.v1 import common_pb2
 from kestrel.signal.v1 import signal_pb2
 from kestrel_chassis import telemetry
-from kestrel_chassis.bus import StoredMessage
 from kestrel_chassis.consume import PullLoop
 from kestrel_chassis.identity import Role
+from kestrel_chassis.messages import StoredMessage
 from kestrel_chassis.service import ServiceContext
 from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvalidRequest, OutcomeUnknown, Unavailable
 from kestrel_domain.identifiers import partition_of
 from kestrel_policy.config import PolicySettings
-from kestrel_policy.core.history import Bar
 from kestrel_policy.core.policy import Decision, Moment, PolicyState, decide_bar, decide_manual
 from kestrel_policy.shell import recovery
 
-DURABLE = "policy"
 CATCH_UP_S = 2.0
 
 log = telemetry.logger()
@@ -102,29 +100,30 @@ class PolicyService:
     # ── Bars ───────────────────────────────────────────────────────────────────────────────────────────
 
     async def _follow_bars(self) -> None:
+        """Decide bar after bar. The position is not an acknowledgement but the last bar whose signal is stored."""
         venues = sorted({plan.venue for plan in self.state.plans})
         loop = PullLoop(
             self._context.bus,
             subjects.MARKET,
-            durable=DURABLE,
             subjects=[f"market.{venue}.*" for venue in venues],
-            ack="explicit",
+            start_sequence=self._positions.next_sequences[subjects.MARKET],
+            ack="none",
         )
         try:
             async for messages in loop.batches():
                 for message in messages:
                     await self._take_bar(message)
-                    await loop.ack(message)
+                    self._positions.next_sequences[subjects.MARKET] = message.sequence + 1
         finally:
             await loop.stop()
 
     async def _take_bar(self, message: StoredMessage) -> None:
         """Decide one bar and publish what follows; what is no bar is parked, and nothing waits for it."""
         try:
-            bar = recovery.parsed_bar(message.data)
-            _check_subject(message.subject, bar)
+            bar = recovery.parsed_bar(message)
         except InvalidRequest as error:
-            await self._context.parking.park(message, error)
+            if message.sequence not in self._positions.parked:
+                await self._context.parking.park(message, error)
             return
         async with self._deciding:
             for plan in self.state.plans_of(bar.instrument.symbol):
@@ -202,8 +201,3 @@ class PolicyService:
             partitions=self._settings.partitions,
             is_current=is_current,
         )
-
-
-def _check_subject(subject: str, bar: Bar) -> None:
-    if not subject.endswith(f".{bar.instrument.symbol}"):
-        raise InvalidRequest.of("bar.instrument.symbol", bar.instrument.symbol, f"the symbol of subject {subject}")
