@@ -10,7 +10,7 @@ with the command are the gateway's (architecture, Authority).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyseto
 from cryptography.hazmat.primitives import serialization
@@ -29,9 +29,9 @@ _WARRANT_ASSERTION = b"kestrel/exit-warrant/v1"
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """The private half; governance alone has it."""
+    """The private half; governance alone has it. It never shows itself in a log or a traceback."""
 
-    pem: bytes
+    pem: bytes = field(repr=False)
 
     @classmethod
     def generate(cls) -> SigningKey:

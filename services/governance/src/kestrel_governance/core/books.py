@@ -11,7 +11,14 @@ from kestrel.kernel.v1 import journal_pb2, state_pb2
 from kestrel_domain.numbers import Number
 from kestrel_governance.core import money
 
-_WORKING = (state_pb2.ORDER_LIFE_PENDING_NEW, state_pb2.ORDER_LIFE_OPEN)
+_WORKING_LIVES = (state_pb2.ORDER_LIFE_PENDING_NEW, state_pb2.ORDER_LIFE_OPEN)
+_ENTRY_STAGES = (
+    state_pb2.SLOT_STAGE_ENTRY_REQUESTED,
+    state_pb2.SLOT_STAGE_ENTRY_SENT,
+    state_pb2.SLOT_STAGE_ENTRY_ACKED,
+    state_pb2.SLOT_STAGE_ENTRY_WORKING,
+    state_pb2.SLOT_STAGE_PARTIAL_FILL,
+)
 
 
 class NotComputable(Exception):
@@ -64,11 +71,12 @@ def slot_is_open(slot: state_pb2.SlotSnapshot) -> bool:
 
 
 def entry_is_working(slot: state_pb2.SlotSnapshot) -> bool:
-    return slot.entry.in_doubt or slot.entry.life in _WORKING
+    """Whatever says that the entry may still fill counts: its life, its doubt, or the slot's stage."""
+    return slot.entry.in_doubt or slot.entry.life in _WORKING_LIVES or slot.stage in _ENTRY_STAGES
 
 
 def slot_exposure(slot: state_pb2.SlotSnapshot, notional_of_entry: Mapping[str, Fraction]) -> Fraction:
-    """|quantity| at its mark (or entry price), and what the working entry may still add at its reserved notional."""
+    """|quantity| at its mark (or entry price, or reference), and what the working entry may still add."""
     return _held(slot) + working_exposure(slot, notional_of_entry)
 
 
@@ -93,7 +101,7 @@ def _held(slot: state_pb2.SlotSnapshot) -> Fraction:
 def _price(slot: state_pb2.SlotSnapshot, of: str) -> Fraction:
     if of == "entry" and slot.entry.HasField("price"):
         return _value(slot.entry.price)
-    for name in ("mark", "entry_price"):
+    for name in ("mark", "entry_price", "reference_price"):
         if slot.HasField(name):
             return _value(getattr(slot, name))
     raise NotComputable(f"no price is known for {slot.instrument.symbol} in slot {slot.slot_index}")
