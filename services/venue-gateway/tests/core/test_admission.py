@@ -21,7 +21,7 @@ NOTHING = Number(0, 0)
 
 
 def verdict(desk: Any, command: journal_pb2.VenueCommand, flags: FlagsRead | None = None) -> str:
-    no = admission.check_entry(desk.gate, command, admission.read_papers(command), flags or desk.flags())
+    no = admission.check_entry(desk.gate, command, admission.read_papers(desk.gate, command), flags or desk.flags())
     return no.reason if no is not None else "ADMITTED"
 
 

@@ -35,12 +35,17 @@ class Journal:
         report = venue_pb2.VenueReport(venue=venue, account="PAPER-1", order=order, venue_watermark=watermark)
         self.write(door="venue", input=inbox_pb2.InboxMessage(venue=report).SerializeToString())
 
-    def fill(self, client_order_id: str, quantity: str, *, is_exit: bool = False) -> None:
+    def fill(self, client_order_id: str, quantity: str, *, execution_id: str = "", is_busted: bool = False) -> None:
         qty = Number.parse(quantity).message()
         report = venue_pb2.VenueReport(
             venue="paper", fill=venue_pb2.Fill(client_order_id=client_order_id, last_qty=qty)
         )
-        booked = journal_pb2.BookedFill(client_order_id=client_order_id, last_qty=qty, is_exit=is_exit)
+        booked = journal_pb2.BookedFill(
+            client_order_id=client_order_id,
+            execution_id=execution_id or f"x{self.sequence}",
+            last_qty=qty,
+            is_busted=is_busted,
+        )
         self.write(door="venue", input=inbox_pb2.InboxMessage(venue=report).SerializeToString(), fills=[booked])
 
     def slot(self, trade_id: str, quantity: str, stage: Any = state_pb2.SLOT_STAGE_POSITION_OPEN) -> None:
@@ -132,12 +137,43 @@ def test_exits_at_work_count_whole_and_ended_ones_count_what_they_filled(desk: A
 
     nothing, first = committed("4", 1)
     whole, second = committed("3", 2)
-    journal.fill(first, "1", is_exit=True)
+    journal.fill(first, "1")
     journal.report(first, venue_pb2.ORDER_FACT_CANCELED)
     part_and_whole, _ = committed("2", 3)
     journal.report(second, venue_pb2.ORDER_FACT_REJECTED)
     part, _ = committed("1", 4)
     assert (nothing, whole, part_and_whole, part) == ("0", "4", "4", "3")
+
+
+def test_busted_exit_gives_its_part_of_the_warrant_back(desk: Any, journal: Journal) -> None:
+    first = desk.exit(quantity="10", input_sequence=1)
+    journal.command(first)
+    journal.fill(first.client_order_id, "10", execution_id="x")
+    (commission,) = journal.command(desk.exit(quantity="1", input_sequence=2))
+    assert str(commission.committed_qty) == "10"
+    journal.fill(first.client_order_id, "10", execution_id="x", is_busted=True)
+    journal.report(desk.exit(input_sequence=2).client_order_id, venue_pb2.ORDER_FACT_DENIED)
+    (commission,) = journal.command(desk.exit(quantity="10", input_sequence=3))
+    assert str(commission.committed_qty) == "0"
+
+
+def test_corrected_fill_counts_once(desk: Any, journal: Journal) -> None:
+    first = desk.exit(quantity="10", input_sequence=1)
+    journal.command(first)
+    for quantity in ("6", "4"):
+        journal.fill(first.client_order_id, quantity, execution_id="x")
+    journal.report(first.client_order_id, venue_pb2.ORDER_FACT_CANCELED)
+    (commission,) = journal.command(desk.exit(quantity="1", input_sequence=2))
+    assert str(commission.committed_qty) == "4"
+
+
+def test_late_fill_of_an_ended_exit_counts(desk: Any, journal: Journal) -> None:
+    first = desk.exit(quantity="10", input_sequence=1)
+    journal.command(first)
+    journal.report(first.client_order_id, venue_pb2.ORDER_FACT_CANCELED)
+    journal.fill(first.client_order_id, "3")
+    (commission,) = journal.command(desk.exit(quantity="1", input_sequence=2))
+    assert str(commission.committed_qty) == "3"
 
 
 def test_entries_and_other_trades_use_nothing_of_a_warrant(desk: Any, journal: Journal) -> None:
@@ -186,7 +222,7 @@ def test_two_folds_of_one_journal_agree(desk: Any) -> None:
     for _ in range(2):
         journal = Journal()
         journal.command(desk.exit(quantity="4"))
-        journal.fill(desk.exit().client_order_id, "1", is_exit=True)
+        journal.fill(desk.exit().client_order_id, "1")
         journal.report("ks1", venue_pb2.ORDER_FACT_ACKNOWLEDGED, watermark=3)
         books.append(journal.book)
     assert books[0] == books[1]

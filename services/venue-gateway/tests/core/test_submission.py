@@ -18,7 +18,7 @@ import pytest
 from kestrel.authority.v1 import authority_pb2
 from kestrel.kernel.v1 import journal_pb2
 from kestrel.venue.v1 import venue_pb2
-from kestrel_domain import tokens
+from kestrel_domain import identifiers, tokens
 from kestrel_domain.timestamps import MINUTE_NS
 from kestrel_venue_gateway.core import submission
 from kestrel_venue_gateway.core.admission import FlagsRead
@@ -229,7 +229,9 @@ def test_entry_goes_spend_flags_submitting_send_bead_answer_in_this_order(desk: 
     world.run(desk, commission_of(command))
     assert effects == ["ReadKillFlags", "Spend", "ReadKillFlags", "Record", "Send", "Audit", "Record"]
     assert world.facts(command) == [SUBMITTING, ACKNOWLEDGED]
-    assert world.token_kinds() == {authority_pb2.TOKEN_EVENT_KIND_USED}
+    (bead,) = world.beads.values()
+    assert bead.token.kind == authority_pb2.TOKEN_EVENT_KIND_USED
+    assert bead.token.expires_at_ns == desk.claims(desk.intent()).expires_at_ns
 
 
 def test_exit_never_looks_at_kill_flags_T07(desk: Any) -> None:
@@ -273,7 +275,7 @@ def test_token_spent_by_another_command_is_a_replay_TOKEN_REPLAY_T03(desk: Any) 
 
 def test_token_spent_elsewhere_denies_the_order_nobody_else_reports_on_TOKEN_REPLAY_T03(desk: Any) -> None:
     world, command = World(desk.now_ns), desk.entry()
-    world.marks[submission.admission.read_papers(command).token_id] = "JOURNAL_9:1:0"  # type: ignore[union-attr]
+    world.marks[identifiers.token_id("intent-1", 1)] = "JOURNAL_9:1:0"
     world.run(desk, commission_of(command))
     assert world.facts(command) == [DENIED]
     assert world.reports[0].order.reason.reason == "TOKEN_REPLAY"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kestrel_chassis.consume import PullLoop
 from kestrel_domain import effects, subjects, tokens
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS
+from kestrel_testkit import fixtures
 from kestrel_venue_gateway.config import VenueGatewaySettings
 
 DEADLINE_S = 30.0
@@ -130,7 +132,9 @@ class KernelStandIn:
 
     async def run(self) -> None:
         """Journal every venue report, with what it filled and what is open after it."""
-        self._loop = PullLoop(self._bus, subjects.INBOX, subjects=[f"inbox.0.{ACCOUNT}.venue"], ack="explicit")
+        self._loop = PullLoop(
+            self._bus, subjects.INBOX, durable="stand-in", subjects=[f"inbox.0.{ACCOUNT}.venue"], ack_wait_s=2
+        )
         seen: set[str] = set()
         async for batch in self._loop.batches():
             for message in batch:
@@ -164,7 +168,12 @@ class KernelStandIn:
             signed = Number.of(fill.last_qty) if fill.side == common_pb2.SIDE_BUY else -Number.of(fill.last_qty)
             self._open[trade_id] = self._open.get(trade_id, Number.zero()) + signed
             fields["fills"] = [
-                journal_pb2.BookedFill(client_order_id=fill.client_order_id, last_qty=fill.last_qty, trade_id=trade_id)
+                journal_pb2.BookedFill(
+                    execution_id=fill.execution_id,
+                    client_order_id=fill.client_order_id,
+                    last_qty=fill.last_qty,
+                    trade_id=trade_id,
+                )
             ]
             fields["slots"] = [
                 state_pb2.SlotSnapshot(
@@ -183,7 +192,7 @@ class KernelStandIn:
             effect = effects.publish(
                 subjects.journal(0, ACCOUNT), entry, f"test-{self._sequence}", traceparent=entry.traceparent
             )
-            return int((await self._bus.publish(effect)).sequence)
+            return int((await self._bus.publish_until_stored(effect)).sequence)
 
 
 class GatewayProcess:
@@ -220,15 +229,22 @@ class World:
 
     def __init__(self, desk: Any, bus: Any, paper: PaperProcess, kernel: KernelStandIn, config: Path) -> None:
         self.desk, self.bus, self.paper, self.kernel, self.config = desk, bus, paper, kernel, config
-        self._gateways: list[GatewayProcess] = []
+        self.gateways: list[GatewayProcess] = []
 
     def gateway(self) -> GatewayProcess:
-        process = GatewayProcess(self.config)
-        self._gateways.append(process)
+        """One more of them; a second one takes another admin port."""
+        config = self.config
+        if self.gateways:
+            document = yaml.safe_load(config.read_text())
+            document["venue-gateway"]["admin_port"] = 0
+            config = config.with_name(f"kestrel-{len(self.gateways)}.yaml")
+            config.write_text(yaml.safe_dump(document))
+        process = GatewayProcess(config)
+        self.gateways.append(process)
         return process
 
     def close(self) -> None:
-        for gateway in self._gateways:
+        for gateway in self.gateways:
             if gateway.process.poll() is None:
                 gateway.stop()
 
@@ -255,21 +271,21 @@ def live_desk(desk: Any, secrets: Path) -> Any:
     return desk
 
 
-@pytest.fixture
-async def world(live_desk: Any, bus: Any, nats_server: Any, secrets: Path, tmp_path: Path) -> AsyncIterator[World]:
-    paper = PaperProcess(tmp_path / "paper")
-    config = tmp_path / "kestrel.yaml"
+@asynccontextmanager
+async def open_world(desk: Any, bus: Any, url: str, secrets: Path, folder: Path) -> AsyncIterator[World]:
+    paper = PaperProcess(folder / "paper")
+    config = folder / "kestrel.yaml"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         admin_port = probe.getsockname()[1]
     settings = {
         "common": {
-            "nats_url": nats_server.url,
+            "nats_url": url,
             "nats_user": bus.settings.nats_user,
             "nats_password": bus.settings.nats_password,
             "journal_max_bytes": bus.settings.journal_max_bytes,
             "secrets_dir": str(secrets),
-            "data_dir": str(tmp_path / "data"),
+            "data_dir": str(folder / "data"),
         },
         "venue-gateway": {
             "paper_address": paper.address,
@@ -281,7 +297,7 @@ async def world(live_desk: Any, bus: Any, nats_server: Any, secrets: Path, tmp_p
     config.write_text(yaml.safe_dump(settings))
     kernel = KernelStandIn(bus)
     running = asyncio.create_task(kernel.run())
-    world = World(live_desk, bus, paper, kernel, config)
+    world = World(desk, bus, paper, kernel, config)
     try:
         yield world
     finally:
@@ -290,6 +306,24 @@ async def world(live_desk: Any, bus: Any, nats_server: Any, secrets: Path, tmp_p
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await paper.close()
+
+
+@pytest.fixture
+async def world(live_desk: Any, bus: Any, nats_server: Any, secrets: Path, tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(live_desk, bus, nats_server.url, secrets, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def own_world(
+    live_desk: Any, own_nats_server: Any, secrets: Path, tmp_path: Path
+) -> AsyncIterator[tuple[World, Any]]:
+    """A world on a server that may be killed."""
+    bus = await fixtures.connect(own_nats_server.url, tmp_path)
+    await fixtures.provision_afresh(bus)
+    async with open_world(live_desk, bus, own_nats_server.url, secrets, tmp_path) as found:
+        yield found, own_nats_server
+    await bus.close()
 
 
 @pytest.fixture

@@ -48,20 +48,27 @@ class FlagsRead:
 
 @dataclass(frozen=True, slots=True)
 class EntryPapers:
-    """What an entry command carries, read as far as it can be read. ``token_id`` names the single use."""
+    """What an entry command carries. ``token_id`` names the single use; ``claims`` are there if it is genuine."""
 
     intent: intent_pb2.Intent
     token_id: str
+    claims: authority_pb2.TokenClaims | None
+    token_fault: common_pb2.Refusal | None
 
 
-def read_papers(command: journal_pb2.VenueCommand) -> EntryPapers | None:
-    """The stored intent and the id of its token, which follows from intent id and attempt. None: unreadable."""
+def read_papers(gate: Gate, command: journal_pb2.VenueCommand) -> EntryPapers | None:
+    """The stored intent, its token, and the token's id, which follows from intent id and attempt. None: unreadable."""
     try:
         intent = intent_pb2.Intent.FromString(command.intent)
         identifiers.checked_id("intent_id", intent.intent_id)
     except (DecodeError, InvalidRequest):
         return None
-    return EntryPapers(intent, identifiers.token_id(intent.intent_id, intent.attempt))
+    token_id = identifiers.token_id(intent.intent_id, intent.attempt)
+    try:
+        claims = tokens.read_token(gate.key, command.token, stored_intent=command.intent)
+    except Refused as refused:
+        return EntryPapers(intent, token_id, None, refused.refusal())
+    return EntryPapers(intent, token_id, claims, None)
 
 
 def check_entry(
@@ -185,10 +192,9 @@ def _check_anchor(gate: Gate, intent: intent_pb2.Intent, now_ns: int) -> common_
 def _check_token(
     gate: Gate, command: journal_pb2.VenueCommand, papers: EntryPapers, now_ns: int
 ) -> common_pb2.Refusal | None:
-    try:
-        claims = tokens.read_token(gate.key, command.token, stored_intent=command.intent)
-    except Refused as refused:
-        return refused.refusal()
+    claims = papers.claims
+    if claims is None:
+        return papers.token_fault
     return (
         _check_claims_against_intent(claims, papers)
         or _check_token_environment(gate, claims)

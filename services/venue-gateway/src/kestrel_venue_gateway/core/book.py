@@ -48,8 +48,13 @@ class Order:
     is_exit: bool
     order_qty: Number
     traceparent: str
-    cum_qty: Number = field(default_factory=Number.zero)
+    fills: dict[str, Number] = field(default_factory=dict)
+    # Nothing of it can fill any more, as far as is known; a late fill counts all the same.
     ended: bool = False
+
+    @property
+    def cum_qty(self) -> Number:
+        return sum(self.fills.values(), start=Number.zero())
 
     @property
     def committed_qty(self) -> Number:
@@ -58,7 +63,7 @@ class Order:
 
     @property
     def at_work(self) -> bool:
-        return not self.ended and self.cum_qty < self.order_qty
+        return not self.ended
 
 
 @dataclass(slots=True)
@@ -170,12 +175,17 @@ class AccountBook:
             self._settle_cancels(client_order_id)
 
     def _learn_fill(self, fill: journal_pb2.BookedFill) -> None:
+        """Count a fill, or take a busted one back: what it gave out of the warrant is there to be used again."""
         order = self._orders.get(fill.client_order_id)
         if order is None:
             return
-        order.cum_qty = order.cum_qty + Number.of(fill.last_qty)
+        if fill.is_busted:
+            order.fills.pop(fill.execution_id, None)
+            return
+        order.fills[fill.execution_id] = Number.of(fill.last_qty)
         self._settle_submission(fill.client_order_id)
-        if not order.at_work:
+        if order.cum_qty >= order.order_qty:
+            order.ended = True
             self._settle_cancels(fill.client_order_id)
 
     def _learn_slot(self, slot: state_pb2.SlotSnapshot) -> None:

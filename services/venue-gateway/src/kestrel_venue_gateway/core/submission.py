@@ -195,7 +195,7 @@ def procedure(gate: Gate, commission: Commission) -> Procedure:
 def submit_entry(gate: Gate, commission: Commission) -> Procedure:
     """An entry: with a token, once, or not at all."""
     command = commission.command
-    papers = admission.read_papers(command)
+    papers = admission.read_papers(gate, command)
     flags: FlagsRead = yield ReadKillFlags()
     no = admission.check_entry(gate, command, papers, flags)
     if papers is None or no is not None:
@@ -447,6 +447,9 @@ def _token_bead(
         reason=reason,
         client_order_id=commission.command.client_order_id,
     )
+    if papers.claims is not None:
+        event.evidence_sha256 = papers.claims.evidence_sha256
+        event.expires_at_ns = papers.claims.expires_at_ns
     return audit_pb2.Bead(
         bead_id=derived_id("token-event", papers.token_id, name, commission.identity),
         account=commission.command.account,

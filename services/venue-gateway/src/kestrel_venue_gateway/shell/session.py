@@ -205,6 +205,8 @@ class AccountSession:
         """The venue's event stream, from where it was left, through every break of the connection."""
         pauses = self._pauses()
         while True:
+            # Whether the venue is there is told by its answer; a stream of events may be silent for hours.
+            self._want_truth_in(0)
             try:
                 async with aclosing(in_batches(self.venue.events(self._ledger.watermark), _EVENT_BATCH)) as batches:
                     async for batch in batches:
@@ -239,8 +241,7 @@ class AccountSession:
             if heard.alert is not None:
                 await self._ledger.alert(heard.alert)
         await self._ledger.record_events(for_kernel, events[-1].sequence)
-        self._quiet_at_s = asyncio.get_running_loop().time() + self._settings.truth_quiet_s
-        self._truth_wanted.set()
+        self._want_truth_in(self._settings.truth_quiet_s)
 
     def _trace(self, report: venue_pb2.VenueReport) -> str:
         """The order's trace goes on with what the venue says about it."""
@@ -278,6 +279,10 @@ class AccountSession:
             periodic_at_s = loop.time() + self._settings.truth_interval_s
             for request_id in requests:
                 await self._publish_truth(request_id)
+
+    def _want_truth_in(self, delay_s: float) -> None:
+        self._quiet_at_s = asyncio.get_running_loop().time() + delay_s
+        self._truth_wanted.set()
 
     async def _publish_truth(self, request_id: str) -> None:
         truth = await self._ask_truth(request_id)

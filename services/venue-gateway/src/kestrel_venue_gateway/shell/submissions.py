@@ -70,9 +70,7 @@ class Submissions:
         """Wait, within a bound, until nothing that can be finished now is under way."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self._lanes:
-                    await next(iter(self._lanes.values())).wait()
-                    await asyncio.sleep(0)
+                await asyncio.gather(*(released.wait() for released in self._lanes.values()))
         except TimeoutError:
             telemetry.logger().info("submissions.left", account=self._gate.account, count=len(self._lanes))
 
@@ -99,13 +97,13 @@ class Submissions:
                 effect = steps.send(result)
                 if isinstance(effect, Wait):
                     released.set()
-                    self.figures.orders_in_doubt += not doubtful
+                    self._count_doubt(0 if doubtful else 1)
                     doubtful = True
                 result = await self._perform(effect, traceparent)
         except StopIteration:
             pass
         finally:
-            self.figures.orders_in_doubt -= doubtful
+            self._count_doubt(-1 if doubtful else 0)
 
     async def _perform(self, effect: Effect, traceparent: str) -> Any:
         match effect:
@@ -155,6 +153,10 @@ class Submissions:
             telemetry.logger().info(
                 "order.denied", client_order_id=report.order.client_order_id, reason=report.order.reason.reason
             )
+
+    def _count_doubt(self, by: int) -> None:
+        self.figures.orders_in_doubt += by
+        telemetry.gauge(f"orders.in_doubt.{self._gate.account}", self.figures.orders_in_doubt)
 
     def _check_login(self) -> None:
         if not self._may_send():

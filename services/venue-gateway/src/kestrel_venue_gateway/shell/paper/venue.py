@@ -27,7 +27,16 @@ _REFUSAL_METADATA_KEY = "kestrel-refusal-bin"
 _ANSWERS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION})
 """Codes by which the venue itself says no. All others may mean that nobody spoke."""
 
-_KEEPALIVE = [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000)]
+_CHANNEL_OPTIONS = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.enable_http_proxy", 0),
+    # Two sessions must not share one connection: each is a login of its own.
+    ("grpc.use_local_subchannel_pool", 1),
+]
 
 
 class PaperVenue:
@@ -38,7 +47,7 @@ class PaperVenue:
     def __init__(self, address: str, account: str, *, request_timeout_s: float) -> None:
         self._account = account
         self._timeout_s = request_timeout_s
-        self._channel = grpc.aio.insecure_channel(address, options=_KEEPALIVE)
+        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub = paper_pb2_grpc.PaperVenueServiceStub(self._channel)
 
     async def send(self, command: journal_pb2.VenueCommand) -> SendResult:
