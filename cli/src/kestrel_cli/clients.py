@@ -111,11 +111,13 @@ def explain(error: grpc.RpcError, layout: Layout) -> CommandFailed:
         )
     if refusal is None:
         return CommandFailed(details, next_step=_NEXT_STEPS.get(code, ""), code=_EXIT_CODES.get(code, REFUSED))
-    facts = [f"{name} {value!r}" for name, value in ((refusal.field, refusal.value),) if name]
-    message = f"{refusal.reason}: {refusal.message}" + (f" ({', '.join(facts)})" if facts else "")
+    message = f"{refusal.reason}: {refusal.message}"
+    if refusal.field and refusal.value not in refusal.message:
+        message += f" ({refusal.field} {refusal.value!r})"
+    rule = refusal.rule if refusal.rule not in refusal.message else ""
     return CommandFailed(
         message,
-        next_step=f"the rule: {refusal.rule}" if refusal.rule else _NEXT_STEPS.get(code, ""),
+        next_step="; ".join(part for part in (rule and f"the rule: {rule}", _NEXT_STEPS.get(code, "")) if part),
         code=_EXIT_CODES.get(code, REFUSED),
     )
 

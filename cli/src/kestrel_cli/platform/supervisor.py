@@ -279,7 +279,7 @@ class PlatformSupervisor:
         ]
         for name in ("kernel", "governance", "venue-gateway", "reconciler", "persistence", "policy"):
             probe = probes.ServiceProbe(layout, endpoints, name)
-            specs.append(self._python_spec(name, (NATS, POSTGRES) if name == "persistence" else (NATS,), probe))
+            specs.append(self._python_spec(name, (NATS,), probe))
         return specs
 
     def _python_spec(self, name: str, after: tuple[str, ...], probe: Callable[[], probes.Probing]) -> ProcessSpec:
