@@ -8,20 +8,18 @@ from setuptools import Extension, setup
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parent
 
-SOURCES = ["src/kestrel_libkernel/_ffi.c"] + sorted(
-    os.path.relpath(source, HERE) for source in (LIBRARY / "src").glob("*.c")
-)
-HEADERS = sorted(
-    os.path.relpath(header, HERE)
-    for header in [*(LIBRARY / "src").glob("*.h"), *(LIBRARY / "include" / "lk").glob("*.h")]
-)
+
+def beside(pattern: str) -> list[str]:
+    """Files of the library, relative to this folder."""
+    return sorted(os.path.relpath(path, HERE) for path in LIBRARY.glob(pattern))
+
 
 setup(
     ext_modules=[
         Extension(
             "kestrel_libkernel._ffi",
-            sources=SOURCES,
-            depends=HEADERS,
+            sources=["src/kestrel_libkernel/_ffi.c", *beside("src/*.c")],
+            depends=[*beside("src/*.h"), *beside("include/lk/*.h")],
             include_dirs=[os.path.relpath(LIBRARY / "include", HERE)],
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import singledispatch
+from typing import NamedTuple
 
 from kestrel_libkernel import bindings
 from kestrel_libkernel.bindings import (
     ABI_VERSION,
-    BATCH_MAX,
     EVENT_BYTES,
     NEVER_NS,
     NO_SLOT,
@@ -46,7 +46,6 @@ from kestrel_libkernel.model import (
     LedgerStatus,
     Life,
     Lifecycle,
-    Liquidity,
     MarkPrice,
     OrderReport,
     OrderType,
@@ -71,7 +70,7 @@ ID_BYTES, SYMBOL_BYTES, CURRENCY_BYTES, EXIT_LEGS_MAX = 64, 32, 16, 8
 CONFIG = struct.Struct("<6I7q64s16s")
 INPUT = struct.Struct("<8B2IqQ5q3qq2Q3qII8H64s64s64s64s64s64s32s16s")
 OUTCOME = struct.Struct("<4B3IqQ2I64s")
-EVENT = struct.Struct("<16B4I7q64s64s64s64s")
+EVENT = struct.Struct("<13B3x3I4x7q64s64s64s64s")
 ORDER_VIEW = struct.Struct("<10B6x5q64s64s")
 SLOT_VIEW = struct.Struct("<I16B4II3q3qq4q4q4qQ8H64s64s32s16s")
 ACCOUNT_VIEW = struct.Struct("<Q2q3I4B12q4Q64s16s")
@@ -319,24 +318,36 @@ def _bits(word: int) -> tuple[int, ...]:
 _Event = Command | Transition | BookedFill | Settled | Anomaly
 
 
-class _RawEvent:
-    """One event's fields, by name."""
+class _RawEvent(NamedTuple):
+    """One event's fields, in the order of ``lk_event_t``."""
 
-    __slots__ = (
-        "kind", "command", "severity", "flags", "from_stage", "to_stage", "from_lifecycle", "to_lifecycle", "side",
-        "order_type", "time_in_force", "price_scale", "qty_scale", "code", "slot_index", "leverage", "qty", "filled_qty",
-        "open_qty", "price", "fee", "realized_pnl", "expires_at_ns", "trade_id", "client_order_id", "venue_order_id",
-        "execution_id",
-    )  # fmt: skip
-
-    def __init__(self, buffer: memoryview, offset: int) -> None:
-        (
-            self.kind, self.command, self.severity, self.flags, self.from_stage, self.to_stage, self.from_lifecycle,
-            self.to_lifecycle, self.side, self.order_type, self.time_in_force, self.price_scale, self.qty_scale,
-            _, _, _, self.code, self.slot_index, self.leverage, _, self.qty, self.filled_qty, self.open_qty, self.price,
-            self.fee, self.realized_pnl, self.expires_at_ns, self.trade_id, self.client_order_id, self.venue_order_id,
-            self.execution_id,
-        ) = EVENT.unpack_from(buffer, offset)  # fmt: skip
+    kind: int
+    command: int
+    severity: int
+    flags: int
+    from_stage: int
+    to_stage: int
+    from_lifecycle: int
+    to_lifecycle: int
+    side: int
+    order_type: int
+    time_in_force: int
+    price_scale: int
+    qty_scale: int
+    code: int
+    slot_index: int
+    leverage: int
+    qty: int
+    filled_qty: int
+    open_qty: int
+    price: int
+    fee: int
+    realized_pnl: int
+    expires_at_ns: int
+    trade_id: bytes
+    client_order_id: bytes
+    venue_order_id: bytes
+    execution_id: bytes
 
     @property
     def stated_price(self) -> int | None:
@@ -405,7 +416,7 @@ def result(outcomes: memoryview, index: int, events: memoryview) -> Result:
     ) = OUTCOME.unpack_from(outcomes, index * OUTCOME_BYTES)  # fmt: skip
     by_kind: dict[int, list[_Event]] = {kind: [] for kind in _DECODERS}
     for place in range(first, first + count):
-        raw = _RawEvent(events, place * EVENT_BYTES)
+        raw = _RawEvent._make(EVENT.unpack_from(events, place * EVENT_BYTES))
         by_kind[raw.kind].append(_DECODERS[raw.kind](raw))
     return Result(
         outcome=Outcome(
@@ -441,9 +452,10 @@ def _order_view(buffer: memoryview, offset: int) -> OrderView | None:
 def slot_view(buffer: memoryview) -> SlotView:
     """From the bytes of an ``lk_slot_view_t``."""
     (
-        slot_index, stage, lifecycle, is_free, is_adopted, pnl_source, skipped, basis_missing, has_entry_price, has_mark,
-        has_stop, has_target, has_reference, price_scale, qty_scale, is_overfilled, has_anomaly, leverage, version,
-        active_leg_index, exit_order_count, _, tick_units, lot_units, multiplier, qty, entry_qty, exit_qty, entry_price,
+        slot_index, stage, lifecycle, is_free, is_adopted, pnl_source, skipped, basis_missing, has_entry_price,
+        has_mark, has_stop, has_target, has_reference, price_scale, qty_scale, is_overfilled, has_anomaly, leverage,
+        version, active_leg_index, exit_order_count, _, tick_units, lot_units, multiplier, qty, entry_qty, exit_qty,
+        entry_price,
         realized_pnl, unrealized_pnl, fees, predicted_fees, mark, stop_price, target_price, reference_price,
         requested_at_ns, opened_at_ns, closed_at_ns, expires_at_ns, trade_sequence, *rest,
     ) = SLOT_VIEW.unpack_from(buffer, 0)  # fmt: skip

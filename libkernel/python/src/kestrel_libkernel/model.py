@@ -20,7 +20,7 @@ def _from_zero(name: str, start: int, count: int, last_values: list[int]) -> int
 class _Listed(IntEnum):
     """Members count from 0, in the order of the header's lists."""
 
-    _generate_next_value_ = staticmethod(_from_zero)  # type: ignore[assignment]
+    _generate_next_value_ = staticmethod(_from_zero)
 
 
 class InputKind(_Listed):
