@@ -28,6 +28,15 @@ LOG_NAME = "paper.log"
 STREAM_BATCH = 512
 Context = grpc.aio.ServicerContext[Any, Any]
 
+_OPTIONS = [
+    # Two venues on one port would answer by turns.
+    ("grpc.so_reuseport", 0),
+    # Clients may ask often whether a quiet stream still lives; by default that is punished as a flood of pings.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
 
 class VenueProcess:
     """The venue, its log and its clock: what the two gRPC services share."""
@@ -249,7 +258,7 @@ class PaperVenueControlServicer(_Servicer, paper_pb2_grpc.PaperVenueControlServi
 
 async def start_server(process: VenueProcess, host: str, port: int) -> tuple[grpc.aio.Server, int]:
     """Serve both services; returns the server and the port it got. Raises ``Unavailable`` when the port is taken."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(options=_OPTIONS)
     paper_pb2_grpc.add_PaperVenueServiceServicer_to_server(PaperVenueServicer(process), server)
     paper_pb2_grpc.add_PaperVenueControlServiceServicer_to_server(PaperVenueControlServicer(process), server)
     try:
