@@ -515,10 +515,9 @@ def test_a_reservation_becomes_the_slots_or_is_released_when_the_kernel_answers(
     authority.grant_mandate(desk.mandate(), actor=desk.bob, request_id="g", now_ns=desk.now_ns)
     effects = desk.offer(authority, desk.intent())
     entry = next(effect for effect in effects if effect.subject.startswith("inbox."))
-    reserved = {"apart_from": ("", 0), "collar_ratio": desk.limits.price_collar_ratio_max}
-    assert len(authority.state.reservations("PAPER-1", **reserved)) == 1
+    assert len(authority.state.reservations("PAPER-1")) == 1
     authority.on_journal_entry(desk.entry_journaled(entry, accepted=accepted))
-    assert authority.state.reservations("PAPER-1", **reserved) == []
+    assert authority.state.reservations("PAPER-1") == []
     effects = desk.offer(authority, desk.intent("i-2", order_qty=look.decimal("50")))
     assert look.checks(effects)["TOTAL_EXPOSURE"].value == ("15000" if accepted else "5000")
 
@@ -534,7 +533,7 @@ def test_a_token_nobody_used_expires_once_and_frees_its_capital_T04(desk: Desk, 
     assert bead.token.reason.reason == "TOKEN_EXPIRED"
     assert authority.tick(now_ns=deadline_ns) == []
     assert authority.next_deadline_ns() is None
-    assert authority.state.reservations("PAPER-1", apart_from=("", 0), collar_ratio=desk.limits.warn_ratio) == []
+    assert authority.state.reservations("PAPER-1") == []
 
 
 def test_a_token_that_was_used_does_not_expire_T04(desk: Desk, look: Look) -> None:

@@ -306,13 +306,13 @@ class Authority:
     def _checks(
         self, record: IntentRecord, now_ns: int, flags: authority_pb2.KillFlags | None
     ) -> list[authority_pb2.RiskCheck]:
-        account, collar = record.intent.account, self.limits.price_collar_ratio_max
+        account = record.intent.account
         self.state.forget_recent(now_ns - max(self.limits.duplicate_window_ns, self.limits.order_rate_window_ns))
         facts = risk.Facts(
             now_ns=now_ns,
             flags=flags,
             book=self.state.books.get(account),
-            reservations=self.state.reservations(account, apart_from=record.key, collar_ratio=collar),
+            reservations=self.state.reservations(account, apart_from=record.key),
             recent=tuple(self.state.recent),
             notional_of_entry=self.state.notional_of_entry(account),
         )

@@ -52,6 +52,7 @@ class IntentRecord:
     traceparent: str = ""
     is_pending: bool = False
     decision: authority_pb2.Decision | None = None
+    notional: Fraction = Fraction(0)
     entry_stored: bool = False
     token_issued: bool = False
     token_end: int = 0
@@ -173,6 +174,7 @@ class State:
             self.decided[key] = decision  # its intent has not been read yet, or is no longer kept
             return
         record.decision, record.is_pending = decision, False
+        record.notional = money.exact(Number.of(decision.notional))
         if record.approved is not None:
             self._remember_recent(record, decision.decided_at_ns, authorized=True)
         self._retire(record)
@@ -234,25 +236,22 @@ class State:
 
     # -- views ------------------------------------------------------------------------------------------------------
 
-    def reservations(self, account: str, *, apart_from: Key, collar_ratio: Number) -> list[Reservation]:
-        """Capital of authorized intents that no slot shows yet."""
+    def reservations(self, account: str, *, apart_from: Key = ("", 0)) -> list[Reservation]:
+        """Capital of authorized intents that no slot shows yet, at the notional they were authorized for."""
         return [
             Reservation(
-                record.intent.intent_id,
-                record.intent.instrument.symbol,
-                evidence.notional(record.intent, collar_ratio),
-                record.intent.leverage,
+                record.intent.intent_id, record.intent.instrument.symbol, record.notional, record.intent.leverage
             )
             for record in self.records.values()
-            if record.intent.account == account and record.key != apart_from and record.reserves_capital
+            if record.reserves_capital and record.intent.account == account and record.key != apart_from
         ]
 
     def notional_of_entry(self, account: str) -> dict[str, Fraction]:
         """What each entry was counted at when it was authorized, by trade."""
         return {
-            record.intent.intent_id: money.exact(Number.of(decision.notional))
+            record.intent.intent_id: record.notional
             for record in self.records.values()
-            if record.intent.account == account and (decision := record.approved) is not None
+            if record.approved is not None and record.intent.account == account
         }
 
     def forget_recent(self, before_ns: int) -> None:
