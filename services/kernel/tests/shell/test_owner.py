@@ -156,7 +156,7 @@ async def test_a_foreign_write_ends_the_tenure_and_the_next_one_replays_it(
 
     await until(owned, "the partition is owned")
     partition = await journal.replayed()
-    step = partition.start_epoch(900, "stranger", [])
+    step = partition.start_epoch(60, "stranger", [])
     await bus.publish(step.publish())
     last = await inbox.put(messages.entry(expires_at_ns=2**62))
 
@@ -165,8 +165,8 @@ async def test_a_foreign_write_ends_the_tenure_and_the_next_one_replays_it(
 
     await until(taken, "a new tenure took the input")
     epochs = await journal.epochs()
-    assert epochs[1] == 900
-    assert epochs[-1] > 900
+    assert epochs[1] == 60
+    assert epochs[-1] > 60
     assert await journal.inputs() == [last]
     await journal.replayed()
 

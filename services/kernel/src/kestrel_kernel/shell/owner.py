@@ -45,6 +45,7 @@ CONSUMER_INACTIVE_S = 300.0
 """How long the server keeps an epoch's consumer without its reader."""
 
 _AGAIN_AFTER_S = 0.5
+_STANDBY_AFTER_S = 2.0
 _TICK_PAUSE_S = 0.25
 _TICK_WAIT_S_MAX = 60.0
 
@@ -80,6 +81,7 @@ class PartitionOwner:
         self._status = status
         self._stopping = stopping
         self._clock_ns = clock_ns
+        status.block(self._name, f"partition {self._partition} waits for its lease")
 
     async def run(self) -> None:
         """One tenure after the other. After a broken invariant: none any more, until a person has looked."""
@@ -97,8 +99,7 @@ class PartitionOwner:
 
     async def _tenure(self) -> None:
         lease = self._new_lease()
-        await lease.acquire()
-        self._status.block(self._name, f"partition {self._partition} is being recovered from its journal")
+        await self._acquire(lease)
         try:
             partition, pending = await recover(
                 self._bus, self._partition, self._settings.partitions, await self._snapshots.load()
@@ -116,6 +117,18 @@ class PartitionOwner:
         finally:
             self._status.unblock(self._name)
             await lease.release()
+
+    async def _acquire(self, lease: Lease) -> None:
+        """Wait for the lease. Whoever waits longer than a moment stands by, and that is ready too."""
+        acquiring = asyncio.create_task(lease.acquire())
+        try:
+            await asyncio.wait({acquiring}, timeout=_STANDBY_AFTER_S)
+            if not acquiring.done():
+                self._status.unblock(self._name)
+            await acquiring
+        finally:
+            acquiring.cancel()
+        self._status.block(self._name, f"partition {self._partition} is being recovered from its journal")
 
     @property
     def _name(self) -> str:
