@@ -55,7 +55,7 @@ async def list_sessions(world: Any) -> venue_gateway_pb2.ListSessionsResponse:
     async with channel(address, secrets / "ca.pem", credential) as connection:
         stub = venue_gateway_pb2_grpc.VenueGatewayServiceStub(connection)
         response: venue_gateway_pb2.ListSessionsResponse = await stub.ListSessions(
-            venue_gateway_pb2.ListSessionsRequest(), timeout=5, wait_for_ready=True
+            venue_gateway_pb2.ListSessionsRequest(), timeout=30, wait_for_ready=True
         )
         return response
 
@@ -300,7 +300,7 @@ async def test_kill_9_in_mid_run_loses_nothing_and_doubles_nothing(world: Any, w
         command = world.desk.entry(world.desk.intent(f"trade-{number}", quantity="1"))
         commands.append(command)
         await world.kernel.command(command)
-        if number in (5, 11, 17):
+        if number in (7, 15):
             await wait_until(
                 lambda number=number: len(world.kernel.reports) > 3 * number // 2, "the gateway is in the middle of it"
             )
@@ -345,5 +345,5 @@ async def test_sessions_are_not_shown_to_strangers(world: Any) -> None:
     async with channel(address, Path(document["common"]["secrets_dir"]) / "ca.pem", "no credential") as connection:
         stub = venue_gateway_pb2_grpc.VenueGatewayServiceStub(connection)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.ListSessions(venue_gateway_pb2.ListSessionsRequest(), timeout=5)
+            await stub.ListSessions(venue_gateway_pb2.ListSessionsRequest(), timeout=30)
     assert refused.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
