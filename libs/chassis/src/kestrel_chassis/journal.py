@@ -1,9 +1,13 @@
 """The journal of a partition: appended by one writer, read and verified by anyone.
 
-Each append says which sequence it expects to be last. That check, made by the server, is the fence: whoever is not the
+Each write says which sequence it expects to be last. That check, made by the server, is the fence: whoever is not the
 newest writer is refused, whatever he believes about his lease.
 
-An append whose outcome is unknown is resolved by reading the tail and comparing ids and bytes:
+Only one write is under way at a time: one entry, or several as one atomic batch. A chain of pipelined entries, each
+expecting its own predicted sequence, would *not* fence: when a new owner has written exactly k entries, a stale owner's
+entry k + 1 expects just the sequence the new owner reached, and is stored, without those before it.
+
+A write whose outcome is unknown is resolved by reading the tail and comparing ids and bytes:
 
     tail is ours up to k         entries up to k are committed; the rest is sent again, same ids, same expectations
     tail is as before            nothing committed; sent again, same ids, same expectations
@@ -24,8 +28,8 @@ from google.protobuf.message import DecodeError
 
 from kestrel.kernel.v1 import journal_pb2
 from kestrel_chassis import telemetry
-from kestrel_chassis.bus import PIPELINE_WINDOW, Bus
-from kestrel_chassis.messages import PubAck, StoredMessage, WrongSequence
+from kestrel_chassis.bus import Bus
+from kestrel_chassis.messages import StoredMessage, WrongSequence
 from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvariantBroken, KestrelError, OutcomeUnknown, Refused, Unavailable
@@ -33,6 +37,12 @@ from kestrel_domain.errors import InvariantBroken, KestrelError, OutcomeUnknown,
 RESOLVE_TIMEOUT_S = 60.0
 """How long an append may stay unresolved before the caller has to give the partition up."""
 _RESOLVE_PAUSE_S = 0.2
+BATCH_ENTRIES_MAX = 256
+"""Entries of one atomic batch; the server takes up to 1000."""
+ONE_BY_ONE_MAX = 8
+"""On a single server a batch is staged on disk, some 10 ms whatever its size: a few entries are faster singly."""
+_RESOLVED_BY_READING = frozenset({WrongSequence.reason, "JETSTREAM_10176", "JETSTREAM_10201"})
+"""Somebody wrote, perhaps we; a batch that lost a part on the way; one whose ids are stored already."""
 
 
 class OwnershipLost(Refused):
@@ -58,6 +68,7 @@ class JournalWriter:
         self.last_sequence = last_sequence
         self.last_hash = last_hash
         self._finished = False
+        self._one_by_one_max = ONE_BY_ONE_MAX if bus.settings.replicas == 1 else 1
 
     async def append(self, entries: Sequence[Publish]) -> list[int]:
         """Commit serialized ``JournalEntry`` messages in order; their sequences. All of them are stored on return.
@@ -70,8 +81,9 @@ class JournalWriter:
         self._check_chain(entries)
         first = self.last_sequence + 1
         self._finished = True  # until proven otherwise
-        for start in range(0, len(entries), PIPELINE_WINDOW):
-            await self._commit(entries[start : start + PIPELINE_WINDOW])
+        step = BATCH_ENTRIES_MAX if len(entries) > self._one_by_one_max else 1
+        for start in range(0, len(entries), step):
+            await self._commit(entries[start : start + step])
         self._finished = False
         return list(range(first, first + len(entries)))
 
@@ -83,6 +95,7 @@ class JournalWriter:
             expected = entry_hash(entry.body)
 
     async def _commit(self, entries: Sequence[Publish]) -> None:
+        """One write, until it is certain."""
         deadline_s = time.monotonic() + RESOLVE_TIMEOUT_S
         remaining = list(entries)
         while remaining:
@@ -99,28 +112,21 @@ class JournalWriter:
             remaining = remaining[committed:]
 
     async def _send(self, entries: Sequence[Publish]) -> KestrelError | None:
-        """One pipelined attempt. None if every entry is where it should be, else the first failure."""
-        futures: list[asyncio.Future[PubAck]] = []
-        failure: KestrelError | None = None
-        for offset, entry in enumerate(entries):
-            try:
-                futures.append(await self._bus.send(entry, expected_last_sequence=self.last_sequence + offset))
-            except KestrelError as error:
-                failure = error
-                break
-        results = await asyncio.gather(*futures, return_exceptions=True)
-        for offset, result in enumerate(results):
-            if isinstance(result, KestrelError):
-                return result
-            if isinstance(result, BaseException):
-                raise result
-            if result.sequence != self.last_sequence + offset + 1:
-                return WrongSequence(f"{self.stream}: {entries[offset].message_id} is stored at {result.sequence}")
-        return failure
+        """One attempt. None if every entry is where it should be, else why that is not known."""
+        try:
+            if len(entries) == 1:
+                ack = await (await self._bus.send(entries[0], expected_last_sequence=self.last_sequence))
+            else:
+                ack = await self._bus.publish_atomic(entries, expected_last_sequence=self.last_sequence)
+        except KestrelError as error:
+            return error
+        if ack.sequence != self.last_sequence + len(entries):
+            return WrongSequence(f"{self.stream}: {entries[-1].message_id} is stored at {ack.sequence}")
+        return None
 
     async def _committed_count(self, entries: Sequence[Publish], failure: KestrelError, deadline_s: float) -> int:
         """How many of the entries the journal holds, directly after ours. Raises ``OwnershipLost`` at anything else."""
-        if isinstance(failure, Refused) and not isinstance(failure, WrongSequence):
+        if isinstance(failure, Refused) and failure.reason not in _RESOLVED_BY_READING:
             raise failure
         while True:
             try:
@@ -149,7 +155,7 @@ class JournalWriter:
         if committed > len(entries):
             raise self._lost(self.last_sequence + len(entries) + 1)
         if committed < 0:
-            raise InvariantBroken(f"{self.stream} ends at {tail}, before our own entry {self.last_sequence}")
+            raise Unavailable(f"{self.stream} is read up to {tail}, before our own entry {self.last_sequence}")
         return committed
 
     def _lost(self, sequence: int) -> OwnershipLost:

@@ -122,7 +122,6 @@ def parse(cls: type[Settings], document: Mapping[str, Any], environment: Mapping
         values |= content or {}
     for name in dict.fromkeys((COMMON_SECTION, section)):
         _overlay(values, name, environment)
-    values.pop("service", None)
     if section != COMMON_SECTION:
         values["service"] = section
     try:
