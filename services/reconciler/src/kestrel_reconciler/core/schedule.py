@@ -35,13 +35,15 @@ class Schedule:
     """When to ask the broker next; None: nobody wants to know."""
     asked_at_ns: int | None = None
     wanted: reconcile_pb2.RunTrigger.ValueType = reconcile_pb2.RUN_TRIGGER_UNSPECIFIED
+    """The strongest wish that no question covers yet."""
+    asked_for: reconcile_pb2.RunTrigger.ValueType = reconcile_pb2.RUN_TRIGGER_UNSPECIFIED
+    """The strongest wish that the question under way, or its answer, covers."""
     is_answered: bool = False
     last_run_ns: int | None = None
 
     def want(self, trigger: reconcile_pb2.RunTrigger.ValueType, now_ns: int, *, not_before_ns: int = 0) -> None:
         """A run is wanted, on a truth that is asked for no sooner than ``not_before_ns``."""
-        if _STRENGTH.index(trigger) > _STRENGTH.index(self.wanted):
-            self.wanted = trigger
+        self.wanted = _stronger(self.wanted, trigger)
         at_ns = max(now_ns, not_before_ns)
         if self.asked_at_ns is None:
             # An answer comes as soon as it is asked for, so ask when the run may take place, not before.
@@ -54,8 +56,6 @@ class Schedule:
         """A truth arrived, asked for or not."""
         self.asked_at_ns = None
         self.is_answered = True
-        if self.wanted == reconcile_pb2.RUN_TRIGGER_UNSPECIFIED:
-            self.wanted = reconcile_pb2.RUN_TRIGGER_PERIODIC
 
     def tick(self, now_ns: int) -> None:
         """The period came round."""
@@ -68,6 +68,8 @@ class Schedule:
         if self.ask_at_ns is None or now_ns < self.ask_at_ns or self.asked_at_ns is not None:
             return False
         self.ask_at_ns, self.asked_at_ns = None, now_ns
+        self.asked_for = _stronger(self.asked_for, self.wanted)
+        self.wanted = reconcile_pb2.RUN_TRIGGER_UNSPECIFIED
         return True
 
     def take_run(self, now_ns: int) -> reconcile_pb2.RunTrigger.ValueType:
@@ -75,10 +77,8 @@ class Schedule:
         patience_over = self.asked_at_ns is not None and now_ns >= self.asked_at_ns + self.patience_ns
         if not (self.is_answered or patience_over) or now_ns < self._free_at_ns():
             return reconcile_pb2.RUN_TRIGGER_UNSPECIFIED
-        trigger = self.wanted or reconcile_pb2.RUN_TRIGGER_PERIODIC
-        self.wanted = reconcile_pb2.RUN_TRIGGER_UNSPECIFIED
-        if self.ask_at_ns is not None:
-            self.wanted = reconcile_pb2.RUN_TRIGGER_EVENT  # something came up after the question: one more run
+        trigger = self.asked_for or reconcile_pb2.RUN_TRIGGER_PERIODIC
+        self.asked_for = reconcile_pb2.RUN_TRIGGER_UNSPECIFIED
         self.is_answered, self.last_run_ns = False, now_ns
         if patience_over:
             self.asked_at_ns = None
@@ -97,3 +97,9 @@ class Schedule:
 
     def _free_at_ns(self) -> int:
         return 0 if self.last_run_ns is None else self.last_run_ns + self.spacing_ns
+
+
+def _stronger(
+    one: reconcile_pb2.RunTrigger.ValueType, other: reconcile_pb2.RunTrigger.ValueType
+) -> reconcile_pb2.RunTrigger.ValueType:
+    return max(one, other, key=_STRENGTH.index)
