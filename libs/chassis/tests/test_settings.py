@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from kestrel.common.v1 import common_pb2
 from kestrel_chassis import settings
@@ -20,7 +20,7 @@ class Risk(BaseModel):
 class GatewaySettings(ServiceSettings):
     service: str = "venue-gateway"
     session_count: int = 1
-    accounts: list[str] = []
+    accounts: list[str] = Field(default_factory=list)
     risk: Risk = Risk()
 
 

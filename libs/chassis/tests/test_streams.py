@@ -87,7 +87,7 @@ async def test_journals_can_neither_be_purged_nor_deleted_from(bus: Bus) -> None
 
     await bus.publish(Publish("journal.0.PAPER-1", b"", "one"))
     for call, request in [("PURGE", {}), ("MSG.DELETE", {"seq": 1})]:
-        with pytest.raises(Exception, match="not permitted|denied|10110|10057"):
+        with pytest.raises(Exception, match=r"10110|10057"):
             await bus.api(f"STREAM.{call}.JOURNAL_0", request)
     assert (await bus.stream_state("JOURNAL_0")).messages == 1
 
