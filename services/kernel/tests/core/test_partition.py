@@ -344,6 +344,16 @@ def test_a_restored_partition_goes_on_as_if_nothing_had_happened_K21(desk: Any, 
     assert restored.apply(*arguments).data == desk.partition.apply(*arguments).data
 
 
+def test_only_trades_that_a_slot_still_shows_are_remembered(desk: Any, messages: Any) -> None:
+    for number in range(1, 6):
+        trade_id = f"trade-{number}"
+        desk.put(messages.entry(messages.intent(trade_id)))
+        desk.put(messages.order(f"r-{number}", venue_pb2.ORDER_FACT_REJECTED, messages.entry_order_id(trade_id)))
+    shown = {slot.trade_id for slot in desk.partition.slots("PAPER-1")}
+    saved = {trade.trade_id for trade in desk.partition.save().accounts[0].trades}
+    assert saved == shown == {"trade-4", "trade-5"}
+
+
 @pytest.mark.parametrize("position", [0, 31, 32, 200, -1])
 def test_a_damaged_snapshot_is_refused_K21(desk: Any, messages: Any, position: int) -> None:
     opened(desk, messages)

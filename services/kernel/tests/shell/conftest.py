@@ -259,7 +259,7 @@ def process(settings: KernelSettings, tmp_path: Path) -> Iterator[Callable[[str]
 def until() -> Callable[..., Awaitable[None]]:
     """Look until it is so, within a bound."""
 
-    async def look(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 30.0) -> None:
+    async def look(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 60.0) -> None:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while not await condition():
             assert asyncio.get_running_loop().time() < deadline, f"not within {timeout_s} s: {what}"

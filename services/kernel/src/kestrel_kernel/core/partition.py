@@ -246,15 +246,9 @@ class Partition:
             raise InvalidRequest(str(error), field="message", rule="must be expressible in libkernel") from error
         account.view = account.kernel.account()
         if translated.trade is not None and result.outcome.accepted:
-            self._remember(account, replace(translated.trade, traceparent=entry.traceparent))
+            account.trades[translated.trade.trade_id] = replace(translated.trade, traceparent=entry.traceparent)
+            _forget_replaced(account, result.transitions)
         self._record(account, translated, result, entry)
-
-    def _remember(self, account: _Account, trade: translate.Trade) -> None:
-        """Keep the new trade, and forget those that no slot shows any more."""
-        account.trades[trade.trade_id] = trade
-        shown = {slot.trade_id for slot in account.kernel.slots()}
-        for trade_id in [each for each in account.trades if each not in shown]:
-            del account.trades[trade_id]
 
     def _record(
         self,
@@ -347,6 +341,14 @@ class _Slots:
         if index not in self._views:
             self._views[index] = self._kernel.slot(index)
         return self._views[index]
+
+
+def _forget_replaced(account: _Account, transitions: Iterable[lk.Transition]) -> None:
+    """A slot that was taken again no longer shows its old trade, so nothing can ask for that trade's warrant."""
+    for transition in transitions:
+        replaced = transition.to_stage == lk.Stage.IDLE and transition.trade_id
+        if replaced and account.kernel.find_trade(transition.trade_id) is None:
+            account.trades.pop(transition.trade_id, None)
 
 
 def _same_configuration(
