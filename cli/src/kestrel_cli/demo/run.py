@@ -15,12 +15,13 @@ from typing import Any
 
 from rich.markup import escape
 
+from kestrel.reconcile.v1 import reconcile_pb2
 from kestrel_cli import output
 from kestrel_cli.demo import collect, counts, figures, follow, prices, report
 from kestrel_cli.demo.desk import Desk
 from kestrel_cli.demo.events import Totals
 from kestrel_cli.demo.prices import DailyBar
-from kestrel_cli.demo.scenario import Scenario
+from kestrel_cli.demo.scenario import Scenario, Story, is_busy
 from kestrel_cli.demo.screen import Screen
 from kestrel_cli.errors import CommandFailed
 from kestrel_cli.platform import buses, servers
@@ -131,9 +132,11 @@ async def _when_ready(run: _Run, screen: Screen, supervisor: PlatformSupervisor,
                 async with asyncio.timeout(_STORY_WITHIN_S):
                     await scenario.run()
                 screen.totals.stage = "coming to rest"
+                last_run = await desk.compare_now()
                 at_rest = await _come_to_rest(run, bus, desk)
                 screen.totals.stage = "proving"
-                run.result = await _prove(run, bus, desk, scenario, screen, at_rest=at_rest)
+                run.result = await _prove(run, bus, desk, scenario.story, last_run, at_rest=at_rest)
+                screen.say("[green]three books compared, chains recomputed[/]")
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
@@ -151,13 +154,11 @@ def _scenario(run: _Run, desk: Desk, screen: Screen) -> Scenario:
 
 async def _come_to_rest(run: _Run, bus: Any, desk: Desk) -> bool:
     """Wait until all inputs are journaled and all streams are in the database. False when the bound is reached."""
-    from kestrel_cli.commands.books import is_working
-
     dsn = servers.database_url(run.layout, run.endpoints)
     deadline = time.monotonic() + _REST_WITHIN_S
     while time.monotonic() < deadline:
         slots = await desk.open_slots()
-        if not await desk.lag() and not any(is_working(s.entry) or is_working(s.exit) for s in slots):
+        if not await desk.lag() and not any(is_busy(slot) for slot in slots):
             behind = await _behind(bus, await collect.stream_positions(dsn))
             if not behind:
                 return True
@@ -174,25 +175,17 @@ async def _behind(bus: Any, positions: dict[str, int]) -> list[str]:
     return behind
 
 
-async def _prove(
-    run: _Run, bus: Any, desk: Desk, scenario: Scenario, screen: Screen, *, at_rest: bool
-) -> report.Result:
+async def _prove(run: _Run, bus: Any, desk: Desk, story: Story, last_run: Any, *, at_rest: bool) -> report.Result:
     """Compare the three books, verify the chains, measure."""
-    story = scenario.story
-    last_run = await desk.compare_now()
-    await _come_to_rest(run, bus, desk)
     ledger = await desk.ledger()
     journal = await collect.read_journal(bus, PARTITIONS, ACCOUNT)
     database = await collect.read_database(servers.database_url(run.layout, run.endpoints), ACCOUNT)
     audit = await desk.verify()
-    from kestrel.reconcile.v1 import reconcile_pb2
-
     comparison = counts.compare(collect.read_venue(ledger), journal.book, database.book)
     arrivals = Counter({each.client_order_id: each.request_count for each in ledger.arrivals})
     problems = [*story.problems, *database.problems]
     if not at_rest:
         problems.append(f"not at rest within {_REST_WITHIN_S:.0f} s")
-    screen.say("[green]three books compared, chains recomputed[/]")
     return report.Result(
         comparison=comparison,
         chain_verified=audit.verified,

@@ -30,11 +30,14 @@ from kestrel_domain.timestamps import SECOND_NS
 
 STRATEGY = "momentum"
 WARM_UP_PACE_S = 0.02
-MANUAL_AT, DRIFT_AT, KILL_AT = 0.12, 0.45, 0.7
-"""When people act, as a share of the days that are traded after the warm-up."""
+BY_HAND_AT, TROUBLE_AT = 0.03, 0.25
+"""When people begin to act, as a share of the days that are traded after the warm-up."""
+
+BY_HAND = ("approve", "pass", "approve", "leave")
+"""What comes of each signal by hand."""
 
 _DRIFT_QTY = 37
-_WAIT_S = 15.0
+_WAIT_S, _WAIT_AFTER_MARKET_S = 30.0, 8.0
 _CLOSE_WITHIN_S = 25.0
 _POLL_S = 0.25
 _ASK_AGAIN_S = 2.0
@@ -68,6 +71,7 @@ class Scenario:
         self._warm_up_days = min(warm_up_days, len(self._days))
         self._pace_s = pace_s
         self._symbols = sorted({bar.symbol for bar in bars})
+        self._market_over = False
         self.story = Story()
 
     async def run(self) -> None:
@@ -85,6 +89,7 @@ class Scenario:
                 acts.append(asyncio.create_task(self._safely(act)))
             rest_s = (self._pace_s if trading else WARM_UP_PACE_S) - (time.monotonic() - began)
             await asyncio.sleep(max(rest_s, 0))
+        self._market_over = True
         self._screen.totals.stage = "closing"
         await asyncio.gather(*acts)
         await self._revoke_mandate(mandate)
@@ -94,11 +99,7 @@ class Scenario:
         """What people do on which day."""
         trading = len(self._days) - self._warm_up_days
         plan: dict[int, list[Callable[[], Awaitable[None]]]] = {}
-        for share, act in (
-            (MANUAL_AT, self._signals_by_hand),
-            (DRIFT_AT, self._drift),
-            (KILL_AT, self._kill_and_rearm),
-        ):
+        for share, act in ((BY_HAND_AT, self._signals_by_hand), (TROUBLE_AT, self._trouble)):
             day = min(self._warm_up_days + round(share * trading), len(self._days) - 1)
             plan.setdefault(day, []).append(act)
         return plan
@@ -139,38 +140,43 @@ class Scenario:
         self._say(f"{RISK} revokes the mandate: no new entries")
 
     async def _signals_by_hand(self) -> None:
-        """Signals that wait for a person: approved, passed on, one left alone; and two attempts that must fail."""
-        acts = (Direction.BUY, Direction.SELL, Direction.BUY, Direction.SELL)
-        submitted: list[str] = []
-        for symbol, direction in zip(self._free_symbols(await self._desk.open_slots()), acts, strict=False):
-            signal = make_signal(direction, symbol, "demo: a view of my own", confidence=0.6)
-            answer = await self._desk.submit_signal(signal)
-            what = answer.intent_id[:10] if answer.intent_id else f"no intent: {answer.reason}"
-            self._say(f"{TRADER} signals {direction.value} {symbol} ({what})")
-            if answer.intent_id:
-                submitted.append(answer.intent_id)
-        await self._decide_by_hand(submitted)
+        """Signals that wait for a person, one after the other, each in a symbol that is flat."""
+        direction = Direction.BUY
+        for what in BY_HAND:
+            symbol = await self._until(self._a_flat_symbol, "a symbol is flat for a signal by hand")
+            if symbol is None or self._market_over:
+                return
+            answer = await self._desk.submit_signal(make_signal(direction, symbol, "demo: my own view", confidence=0.6))
+            if not answer.intent_id:
+                self._say(f"{TRADER} signals {direction.value} {symbol}; no intent: {answer.reason}")
+                continue
+            self._say(f"{TRADER} signals {direction.value} {symbol}: intent {answer.intent_id[:10]} waits for a person")
+            pending = await self._until(
+                lambda intent_id=answer.intent_id: self._waiting(intent_id),  # type: ignore[misc]
+                f"the signal in {symbol} waits for a person",
+            )
+            if pending is not None:
+                await self._decide(pending, what, first=what == BY_HAND[0] and not self.story.approved_by_hand)
+            direction = Direction.SELL if direction is Direction.BUY else Direction.BUY
 
-    async def _decide_by_hand(self, submitted: list[str]) -> None:
-        waiting = await self._until(lambda: self._pending_of(submitted), f"{len(submitted)} intents wait for a person")
-        for number, pending in enumerate(waiting or ()):
-            intent_id = pending.intent.intent_id
-            if number == 0:
-                await self._must_fail(pending)
-            if number == 1:
-                await self._desk.pass_on(intent_id, RISK, "demo: not convinced")
-                self.story.passed.append(intent_id)
-                self._say(f"{RISK} passes on {pending.intent.instrument.symbol}")
-            elif number == 3:
-                self.story.left_waiting.append(intent_id)
-                self._say(f"nobody answers for {pending.intent.instrument.symbol}: it will expire")
-            else:
-                decision = await self._desk.approve(
-                    intent_id, pending.evidence_sha256, RISK, "demo: evidence looks right"
-                )
-                self.story.approved_by_hand.append(intent_id)
-                verdict = output.enum_name(authority_pb2.Verdict, decision.verdict)
-                self._say(f"{RISK} approves {pending.intent.instrument.symbol}: {verdict}")
+    async def _decide(self, pending: governance_pb2.PendingIntent, what: str, *, first: bool) -> None:
+        intent_id, symbol = pending.intent.intent_id, pending.intent.instrument.symbol
+        if first:
+            await self._must_fail(pending)
+        if what == "approve":
+            decision = await self._desk.approve(intent_id, pending.evidence_sha256, RISK, "demo: the evidence is right")
+            self.story.approved_by_hand.append(intent_id)
+            self._say(f"{RISK} looks at {symbol}: {output.enum_name(authority_pb2.Verdict, decision.verdict)}")
+        elif what == "pass":
+            await self._desk.pass_on(intent_id, RISK, "demo: not convinced")
+            self.story.passed.append(intent_id)
+            self._say(f"{RISK} passes on {symbol}")
+        else:
+            self.story.left_waiting.append(intent_id)
+            self._say(f"nobody answers for {symbol}: it will expire")
+
+    async def _waiting(self, intent_id: str) -> governance_pb2.PendingIntent | None:
+        return next((each for each in await self._desk.pending() if each.intent.intent_id == intent_id), None)
 
     async def _must_fail(self, pending: governance_pb2.PendingIntent) -> None:
         """Approving something else than what was shown, and approving one's own, must both be refused."""
@@ -185,19 +191,32 @@ class Scenario:
                 self._desk.approve(pending.intent.intent_id, pending.evidence_sha256, TRADER, "demo: must be refused"),
             )
 
-    async def _drift(self) -> None:
+    async def _trouble(self) -> None:
+        """The broker's books go wrong in one symbol.
+
+        Entries in it are killed, the drift is found, put right and resolved by a person, and two people re-arm.
+        """
+        symbol = await self._until(self._a_flat_symbol, "some symbol is flat")
+        if symbol is None:
+            return
+        await self._kill(symbol)
+        await self._denied_while_killed(symbol)
+        if symbol not in self._taken_symbols(await self._desk.open_slots()):
+            await self._drift(symbol)
+        await self._rearm(symbol)
+
+    async def _drift(self, symbol: str) -> None:
         """A position moves behind everybody's back: found, alerted, put right at the broker, resolved by a person."""
-        symbol = (self._free_symbols(await self._desk.open_slots()) or self._symbols)[0]
         await self._move(symbol, _DRIFT_QTY)
         induced_ns = time.time_ns()
-        self._say(f"the broker's back office books {_DRIFT_QTY} {symbol} nobody ordered", "recon")
+        self._say(f"the broker's back office books {_DRIFT_QTY} {symbol} that nobody ordered", "recon")
+        await self._desk.compare_now()
         found = await self._until(lambda: self._find_break(symbol), f"reconciliation finds the drift in {symbol}")
+        detected_ns = time.time_ns()
+        await self._move(symbol, -_DRIFT_QTY)
+        self._say("the broker takes it back", "recon")
         if found is None:
             return
-        detected_ns = time.time_ns()
-        self._say(f"reconciliation finds it after {output.duration(detected_ns - induced_ns)}", "recon")
-        await self._move(symbol, -_DRIFT_QTY)
-        self._say("the broker corrects its books", "recon")
         await self._desk.compare_now()
         answer = await self._desk.stub("reconciler", RISK).Resolve(
             reconciler_pb2.ResolveRequest(
@@ -208,17 +227,15 @@ class Scenario:
             ),
             timeout=CALL_TIMEOUT_S,
         )
-        resolved_by = answer.resolved_break.resolution.resolved_by.id
         self.story.drift = {
             "symbol": symbol,
             "qty": str(_DRIFT_QTY),
             "break_id": found.break_id,
             "detected_after_ms": str((detected_ns - induced_ns) // 1_000_000),
-            "resolved_by": resolved_by,
+            "resolved_by": answer.resolved_break.resolution.resolved_by.id,
         }
 
     async def _find_break(self, symbol: str) -> Any:
-        await self._desk.compare_now()
         return next((each for each in await self._desk.open_breaks() if each.symbol == symbol), None)
 
     async def _move(self, symbol: str, qty: int) -> None:
@@ -227,54 +244,69 @@ class Scenario:
             timeout=CALL_TIMEOUT_S,
         )
 
-    async def _kill_and_rearm(self) -> None:
-        """One person kills one symbol; nothing new opens in it; two people re-arm."""
-        symbol = self._symbols[-1]
-        governance = self._desk.stub("governance", TRADER)
-        scope = authority_pb2.KILL_SCOPE_SYMBOL
-        await governance.Kill(
+    async def _kill(self, symbol: str) -> None:
+        await self._desk.stub("governance", TRADER).Kill(
             governance_pb2.KillRequest(
                 request_id=request_id(),
-                scope=scope,
+                scope=authority_pb2.KILL_SCOPE_SYMBOL,
                 target=symbol,
                 level=authority_pb2.KILL_LEVEL_BLOCK_ENTRIES,
-                reason="demo: news pending",
+                reason="demo: the broker's confirmations look odd",
             ),
             timeout=CALL_TIMEOUT_S,
         )
-        self._say(f"{TRADER} kills entries in {symbol}; exits still pass", "kill")
-        await asyncio.sleep(4 * self._pace_s)
-        completed: list[bool] = []
-        for operator in (RISK, RISK, ADMIN):
-            rearm = governance_pb2.RearmRequest(
-                request_id=request_id(), scope=scope, target=symbol, reason="demo: news is out"
-            )
-            call = self._desk.stub("governance", operator).Rearm(rearm, timeout=CALL_TIMEOUT_S)
-            if operator == RISK and completed:
-                completed.append(await self._same_person_cannot_complete(call, symbol))
-            else:
-                completed.append((await call).completed)
-        self.story.kill = {"symbol": symbol, "rearmed": str(completed[-1]).lower()}
+        self._say(f"{TRADER} kills entries in {symbol}; exits would still pass", "kill")
+
+    async def _denied_while_killed(self, symbol: str) -> None:
+        """A signal in a killed symbol must come to nothing (INV-KILL-BLOCKS-ENTRY-1)."""
+        signal = make_signal(Direction.BUY, symbol, "demo: must be denied", confidence=0.6)
+        answer = await self._desk.submit_signal(signal)
+        if not answer.intent_id:
+            return
+        denied = await self._until(lambda: self._not_pending(answer.intent_id), f"{symbol} is denied while killed")
+        if denied:
+            self._refusal(f"{TRADER} signals buy {symbol} while it is killed", "denied by the kill flag")
+
+    async def _not_pending(self, intent_id: str) -> bool | None:
+        """True once governance has answered and nothing waits; None while it has not, or when it does wait."""
+        await asyncio.sleep(_POLL_S)
+        waiting = {each.intent.intent_id for each in await self._desk.pending()}
+        return None if intent_id in waiting else True
+
+    async def _rearm(self, symbol: str) -> None:
+        """One person cannot; two can."""
+        rearm = governance_pb2.RearmRequest(
+            request_id=request_id(),
+            scope=authority_pb2.KILL_SCOPE_SYMBOL,
+            target=symbol,
+            reason="demo: the broker's books are right again",
+        )
+        await self._desk.stub("governance", RISK).Rearm(rearm, timeout=CALL_TIMEOUT_S)
+        rearm.request_id = request_id()
+        again = self._desk.stub("governance", RISK).Rearm(rearm, timeout=CALL_TIMEOUT_S)
+        await self._same_person_cannot_complete(again, symbol)
+        rearm.request_id = request_id()
+        answer = await self._desk.stub("governance", ADMIN).Rearm(rearm, timeout=CALL_TIMEOUT_S)
+        self.story.kill = {"symbol": symbol, "rearmed": str(answer.completed).lower()}
         self._say(f"{RISK} proposes, {ADMIN} completes: {symbol} is armed again", "kill")
 
-    async def _same_person_cannot_complete(self, call: Any, symbol: str) -> bool:
+    async def _same_person_cannot_complete(self, call: Any, symbol: str) -> None:
         try:
             answer = await call
         except grpc.aio.AioRpcError as error:
             self._refusal(f"{RISK} tries to re-arm {symbol} alone", said(error))
-            return False
+            return
         if answer.completed:
             self.story.problems.append(f"one person alone re-armed {symbol}")
         else:
             self._refusal(f"{RISK} tries to re-arm {symbol} alone", "it still waits for a second person")
-        return bool(answer.completed)
 
     async def _close_everything(self) -> None:
         """Ask every open trade to exit, and cancel what still works, until nothing is left. Bounded."""
         deadline = time.monotonic() + _CLOSE_WITHIN_S
         asked: dict[str, float] = {}
         while time.monotonic() < deadline:
-            slots = [slot for slot in await self._desk.open_slots() if _is_busy(slot)]
+            slots = [slot for slot in await self._desk.open_slots() if is_busy(slot)]
             if not slots and not await self._desk.lag():
                 self.story.flat = True
                 return
@@ -295,10 +327,6 @@ class Scenario:
                 await self._desk.cancel(slot.entry.client_order_id, "demo: the day is over")
         except grpc.aio.AioRpcError as error:
             self._screen.say(f"exit of {slot.instrument.symbol}: {escape(said(error))}", "order")
-
-    async def _pending_of(self, submitted: list[str]) -> Any:
-        waiting = [each for each in await self._desk.pending() if each.intent.intent_id in submitted]
-        return waiting if len(waiting) == len(submitted) else None
 
     async def _refused(self, what: str, call: Awaitable[Any]) -> None:
         try:
@@ -324,6 +352,8 @@ class Scenario:
             if found is not None:
                 return found
             await asyncio.sleep(_POLL_S)
+            if self._market_over:
+                deadline = min(deadline, time.monotonic() + _WAIT_AFTER_MARKET_S)
         self.story.problems.append(f"within {_WAIT_S:.0f} s it did not happen that {what}")
         return None
 
@@ -336,11 +366,14 @@ class Scenario:
             self.story.problems.append(f"{name}: {said(error)}")
             self._screen.say(f"[red]{escape(name)}: {escape(said(error))}[/]", "person")
 
-    def _free_symbols(self, slots: Sequence[Any]) -> list[str]:
-        """Symbols without a trade, first."""
-        taken = {slot.instrument.symbol for slot in slots if _is_busy(slot)}
-        free = [symbol for symbol in self._symbols if symbol not in taken]
-        return free + [symbol for symbol in self._symbols if symbol in taken]
+    async def _a_flat_symbol(self) -> str | None:
+        """The last symbol without a trade, and without an intent that waits."""
+        taken = self._taken_symbols(await self._desk.open_slots())
+        taken |= {each.intent.instrument.symbol for each in await self._desk.pending()}
+        return next((symbol for symbol in reversed(self._symbols) if symbol not in taken), None)
+
+    def _taken_symbols(self, slots: Sequence[Any]) -> set[str]:
+        return {slot.instrument.symbol for slot in slots if is_busy(slot)}
 
     def _say(self, text: str, kind: str = "person") -> None:
         self._screen.say(escape(text), kind)
@@ -354,7 +387,8 @@ def group_by_day(bars: Sequence[DailyBar]) -> list[tuple[date, list[DailyBar]]]:
     return list(days.items())
 
 
-def _is_busy(slot: Any) -> bool:
+def is_busy(slot: Any) -> bool:
+    """Whether a slot holds a position or an order at work."""
     return bool(slot.qty.units) or is_working(slot.entry) or is_working(slot.exit)
 
 
