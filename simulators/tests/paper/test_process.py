@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -189,6 +190,27 @@ def test_a_stop_is_clean_small_and_quiet(paper: Any, words: Any) -> None:
     process = psutil.Process(paper.process.pid)
     assert process.memory_info().rss < 100 * 1024 * 1024
     assert paper.stop() == 0
+
+
+def test_a_disk_that_fails_ends_the_venue_and_takes_nothing_back(paper: Any, words: Any) -> None:
+    paper.start("--mode", "instant")
+    paper.control.PublishBar(paper_pb2.PublishBarRequest(bar=words.bar(1, 100)))
+    resource.prlimit(paper.process.pid, resource.RLIMIT_FSIZE, (1500, 1500))
+    answered: list[paper_pb2.PaperOrder] = []
+
+    def place_for_ever() -> None:
+        while True:
+            answered.append(paper.venue.PlaceOrder(words.order(f"o{len(answered)}"), timeout=30).order)
+
+    with pytest.raises(grpc.RpcError):
+        place_for_ever()
+    assert paper.process.wait(30) != 0
+    assert "cannot be written" in paper.process.stderr.read()
+    assert answered
+    paper.start()
+    ledger = paper.venue_ledger()
+    assert [order.client_order_id for order in ledger.orders] == [order.client_order_id for order in answered]
+    assert paper.venue.PlaceOrder(words.order("after")).order.status == "FILLED"
 
 
 def test_a_second_venue_on_the_same_folder_is_refused_in_words(paper: Any) -> None:

@@ -110,6 +110,7 @@ class DurableLog:
         self._wake = asyncio.Event()
         self._advanced = asyncio.Condition()
         self._mark: object = None
+        self._is_broken = False
 
     def _lock(self) -> None:
         try:
@@ -166,7 +167,18 @@ class DurableLog:
     async def _commit(self) -> None:
         pending, self._pending = self._pending, []
         position, mark = self._appended, self._mark
-        await asyncio.get_running_loop().run_in_executor(None, self._write, frame(b"".join(pending)))
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._write, frame(b"".join(pending)))
+        except OSError as error:
+            # Part of the frame may be there. Nothing may follow it, or a torn end would become a broken middle.
+            self._is_broken = True
+            raise Unavailable(
+                f"{self._path} cannot be written: {error.strerror}; nothing more was answered",
+                reason="LOG_UNWRITABLE",
+                field="data",
+                value=self._path,
+                rule="a disk with room that can be synced",
+            ) from error
         self._durable = position
         self._on_durable(mark)
         async with self._advanced:
@@ -179,8 +191,8 @@ class DurableLog:
         os.fdatasync(self._file)
 
     async def close(self) -> None:
-        """Everything queued becomes durable, then the file is closed. ``run`` must have ended."""
-        while self._pending:
+        """After ``run`` has ended: what is queued becomes durable, unless the disk failed, and the file is closed."""
+        while self._pending and not self._is_broken:
             await self._commit()
         os.close(self._file)
 

@@ -28,6 +28,14 @@ _ENDED_STAGES = frozenset(
         state_pb2.SLOT_STAGE_TERMINAL_WRITTEN,
     }
 )
+_ENDED_LIFECYCLES = frozenset(
+    {
+        state_pb2.LIFECYCLE_CLOSED,
+        state_pb2.LIFECYCLE_CANCELED,
+        state_pb2.LIFECYCLE_REJECTED,
+        state_pb2.LIFECYCLE_EXPIRED,
+    }
+)
 _LIVE_ORDERS = frozenset({state_pb2.ORDER_LIFE_PENDING_NEW, state_pb2.ORDER_LIFE_OPEN})
 _DEAD_VERDICTS = frozenset({authority_pb2.VERDICT_DENIED, authority_pb2.VERDICT_PASSED, authority_pb2.VERDICT_EXPIRED})
 
@@ -171,7 +179,9 @@ class Book:
 
 
 def is_open(slot: state_pb2.SlotSnapshot) -> bool:
-    return bool(slot.trade_id) and (slot.stage not in _ENDED_STAGES or slot.qty.units != 0)
+    """A position is open whatever else is said; without one, the trade is over once stage or lifecycle say so."""
+    has_ended = slot.stage in _ENDED_STAGES or slot.lifecycle in _ENDED_LIFECYCLES
+    return bool(slot.trade_id) and (slot.qty.units != 0 or not has_ended)
 
 
 def _intent_of(entry: intent_pb2.AuthorizedIntent) -> intent_pb2.Intent:

@@ -30,7 +30,7 @@ from kestrel_policy.core.history import Bar, History
 from kestrel_policy.core.momentum import Reading
 from kestrel_policy.core.parameters import Momentum, Plan
 
-SIGNALS_MAX = 50_000
+SIGNALS_MAX = 10_000
 _ENTER, _EXIT, _HOLD = (
     signal_pb2.SIGNAL_ACTION_ENTER,
     signal_pb2.SIGNAL_ACTION_EXIT,
