@@ -40,6 +40,7 @@ static bool route_by_stage(const lk_kernel_t *kernel, const lk_input_t *input, r
     route->slot_index = found;
     route->is_by_stage = true;
     route->is_exit = input->side != slot->entry.side;
+    if (route->is_exit && !exit_is_live && lk_slot_open_qty(slot) <= 0) return false; /* there is nothing to leave */
     route->place = !route->is_exit ? 0 : exit_is_live ? lk_slot_place_of(slot, slot->exit_count) : LK_NO_ORDER;
     return true;
 }

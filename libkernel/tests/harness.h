@@ -172,8 +172,8 @@ static inline lk_input_t fill_input(bench_t *bench, const char *order_id, const 
     return input;
 }
 
-static inline lk_code_t fill(bench_t *bench, const char *order_id, const char *execution_id, lk_side_t side, int64_t qty,
-                             int64_t price)
+static inline lk_code_t fill(bench_t *bench, const char *order_id, const char *execution_id, lk_side_t side,
+                             int64_t qty, int64_t price)
 {
     lk_input_t input = fill_input(bench, order_id, execution_id, side, qty, price);
     return apply(bench, &input);

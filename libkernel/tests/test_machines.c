@@ -25,7 +25,8 @@ static lk_life_t expected_life(lk_life_t life, lk_order_fact_t fact)
 /* Facts that bring a new order to a life. */
 static void bring_to(bench_t *bench, const char *order_id, lk_life_t life)
 {
-    if (life >= LK_LIFE_SENT && life <= LK_LIFE_WORKING) CHECK(report(bench, order_id, LK_FACT_SUBMITTING) == LK_CODE_OK);
+    if (life >= LK_LIFE_SENT && life <= LK_LIFE_WORKING)
+        CHECK(report(bench, order_id, LK_FACT_SUBMITTING) == LK_CODE_OK);
     if (life == LK_LIFE_ACKED || life == LK_LIFE_WORKING) {
         CHECK(report(bench, order_id, LK_FACT_ACKNOWLEDGED) == LK_CODE_OK);
     }
