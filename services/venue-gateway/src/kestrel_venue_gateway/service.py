@@ -52,7 +52,7 @@ async def _add_session(context: ServiceContext[VenueGatewaySettings], session: A
     name = f"session.{session.account}"
 
     def tell_status() -> None:
-        if session.active and session.connected:
+        if session.standing_by or (session.active and session.connected):
             context.status.unblock(name)
         else:
             waits_for = "the venue" if session.active else "its lease and the journal"

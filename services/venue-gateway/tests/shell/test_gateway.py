@@ -177,6 +177,14 @@ async def test_command_repeated_in_the_journal_is_a_replay_and_sends_nothing_TOK
 
 
 async def test_sixteen_racers_for_one_token_have_one_winner_TOKEN_RACE_T03(bus: Any) -> None:
+    await race_for_a_token(bus)
+
+
+async def test_sixteen_racers_on_three_servers_have_one_winner_TOKEN_RACE_T03(cluster_bus: Any) -> None:
+    await race_for_a_token(cluster_bus)
+
+
+async def race_for_a_token(bus: Any) -> None:
     ledger = Ledger(bus, "PAPER-1", "paper", 0, flags_timeout_s=2.0)
     identities = [f"JOURNAL_0:{number}:0" for number in range(16)]
     results = await asyncio.gather(*(ledger.spend("one-token", identity) for identity in identities))

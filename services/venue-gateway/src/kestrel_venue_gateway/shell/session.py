@@ -45,6 +45,7 @@ _EVENT_BATCH = 256
 _CATCH_UP_TIMEOUT_S = 3.0
 _SETTLE_TIMEOUT_S = 3.0
 _STEADY_S = 60.0
+_STANDBY_AFTER_S = 2.0
 
 
 class ParkingLane(Protocol):
@@ -70,6 +71,7 @@ class AccountSession:
         self.connected = False
         self.connected_at_ns = 0
         self.active = False
+        self.standing_by = False
         self.on_change: Callable[[], None] = lambda: None
         self._settings = settings
         self._bus = bus
@@ -127,7 +129,7 @@ class AccountSession:
             lease = Lease(self._bus, f"gateway-{self.venue.name}-{self.account}", self._settings.instance)
             self._lease = lease
             try:
-                await lease.acquire()
+                await self._acquire(lease)
                 await self._serve(lease)
             except (KestrelError, TimeoutError, OSError, BaseExceptionGroup) as error:
                 self._report_break(error)
@@ -138,6 +140,17 @@ class AccountSession:
             if time.monotonic() - begun_at_s > _STEADY_S:
                 pauses.reset()
             await pauses.wait()
+
+    async def _acquire(self, lease: Lease) -> None:
+        """Wait for the login. Who waits longer than a moment stands by for somebody else, and that is ready too."""
+        acquiring = asyncio.create_task(lease.acquire())
+        try:
+            await asyncio.wait({acquiring}, timeout=_STANDBY_AFTER_S)
+            self._set_standing_by(not acquiring.done())
+            await acquiring
+        finally:
+            acquiring.cancel()
+            self._set_standing_by(False)
 
     async def stop(self) -> None:
         """Let what is under way finish, within a bound; what is left is taken up by the next session."""
@@ -345,6 +358,10 @@ class AccountSession:
         reasons = sorted({getattr(leaf, "reason", type(leaf).__name__) for leaf in leaves})
         telemetry.count("sessions.broken")
         telemetry.logger().error("session.broken", account=self.account, venue=self.venue.name, reasons=reasons)
+
+    def _set_standing_by(self, standing_by: bool) -> None:
+        self.standing_by = standing_by
+        self.on_change()
 
     def _set_active(self, active: bool) -> None:
         self.active = active
