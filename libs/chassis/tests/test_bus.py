@@ -129,6 +129,33 @@ async def test_publish_until_stored_outlives_a_restart_of_the_server(
     await bus.close()
 
 
+async def test_what_the_library_still_holds_is_thrown_away_when_the_connection_breaks(bus: Bus) -> None:
+    bus.client._pending.append(b"PUB intent.A 0\r\n\r\n")
+    bus.client._pending_data_size = 18
+    sent = await bus.send(intent("one"))
+    await bus._on_disconnected()
+    assert bus.client.pending_data_size == 0
+    with pytest.raises(OutcomeUnknown):
+        await sent
+
+
+async def test_a_canceled_publish_leaves_nothing_behind(bus: Bus) -> None:
+    publishing = asyncio.create_task(bus.publish(intent("one")))
+    await asyncio.sleep(0)
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
+    await eventually(lambda: bus._publisher.pending_count == 0, "no future is left")
+
+
+async def test_an_atomic_batch_is_stored_whole_or_not_at_all(any_bus: Bus) -> None:
+    batch = [Publish("journal.0.A", b"%d" % number, f"id-{number}") for number in range(5)]
+    with pytest.raises(WrongSequence):
+        await any_bus.publish_atomic(batch, expected_last_sequence=3)
+    assert (await any_bus.stream_state("JOURNAL_0")).messages == 0
+    assert (await any_bus.publish_atomic(batch, expected_last_sequence=0)).sequence == 5
+    assert [message.data async for message in any_bus.read("JOURNAL_0")] == [effect.body for effect in batch]
+
+
 async def test_two_closes_are_one(bus: Bus) -> None:
     await bus.close()
     await bus.close()
@@ -161,6 +188,20 @@ async def test_read_leaves_no_consumer_behind(bus: Bus) -> None:
         return not (await bus.api("CONSUMER.NAMES.INTENTS")).get("consumers")
 
     await eventually(gone, "the consumers of the replay are gone")
+
+
+async def test_a_replay_goes_on_over_a_restart_of_the_server(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    bus = await connect(own_nats_server.url, tmp_path)
+    await provision_afresh(bus)
+    await bus.publish_all([intent(f"id-{index}", b"x" * 1000) for index in range(3000)])
+    seen = []
+    async for message in bus.read("INTENTS"):
+        seen.append(message.sequence)
+        if len(seen) == 100:
+            own_nats_server.process.kill()
+            own_nats_server.process.start()
+    assert seen == list(range(1, 3001))
+    await bus.close()
 
 
 async def test_last_message_is_of_a_subject_or_of_the_stream(bus: Bus) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import subprocess
 import sys
@@ -50,11 +49,10 @@ class Service:
             )
 
     async def ended(self) -> int:
-        assert self.process is not None
-        async with asyncio.timeout(30):
-            while self.process.poll() is None:
-                await asyncio.sleep(0.02)
-        return int(self.process.returncode)
+        process = self.process
+        assert process is not None
+        await eventually(lambda: process.poll() is not None, "the process ends", timeout_s=30)
+        return int(process.returncode)
 
     async def is_ready(self) -> bool:
         async with channel(f"127.0.0.1:{self.port}", self.secrets / "ca.pem", "") as open_channel:

@@ -67,6 +67,7 @@ _BACKOFF_MIN_S = 0.05
 _BACKOFF_MAX_S = 1.0
 _CLOSE_TIMEOUT_S = 5.0
 _SAME_ERROR_S = 10.0
+_READ_LOSSES_MAX = 5
 _BATCH_ID_HEADER, _BATCH_SEQUENCE_HEADER, _BATCH_COMMIT_HEADER = (
     "Nats-Batch-Id",
     "Nats-Batch-Sequence",
@@ -328,13 +329,30 @@ class Bus:
     async def read(
         self, stream: str, *, start_sequence: int = 1, subject: str | None = None, stop_sequence: int | None = None
     ) -> AsyncIterator[StoredMessage]:
-        """Replay in order, fast, from ``start_sequence`` to the last message there is now (or ``stop_sequence``)."""
-        from kestrel_chassis.consume import PullLoop
+        """Replay in order, fast, from ``start_sequence`` to the last message there is now (or ``stop_sequence``).
 
+        If the server loses the consumer of the replay, it goes on with another. Raises ``Unavailable`` when that
+        happens again and again.
+        """
         last = (await self.stream_state(stream)).last_sequence
         last = last if stop_sequence is None else min(last, stop_sequence)
-        if start_sequence > last:
-            return
+        position, losses_left = start_sequence, _READ_LOSSES_MAX
+        while position <= last:
+            try:
+                async for message in self._read_with_one_consumer(stream, position, last, subject):
+                    yield message
+                    position, losses_left = message.sequence + 1, _READ_LOSSES_MAX
+                return
+            except ConsumerLost:
+                losses_left -= 1
+                if not losses_left:
+                    raise
+
+    async def _read_with_one_consumer(
+        self, stream: str, start_sequence: int, last_sequence: int, subject: str | None
+    ) -> AsyncIterator[StoredMessage]:
+        from kestrel_chassis.consume import PullLoop
+
         loop = PullLoop(
             self,
             stream,
@@ -349,9 +367,9 @@ class Bus:
                 return
             async for batch in loop.batches():
                 for message in batch:
-                    if message.sequence <= last:
+                    if message.sequence <= last_sequence:
                         yield message
-                    if message.sequence >= last or message.pending == 0:
+                    if message.sequence >= last_sequence or message.pending == 0:
                         return
         finally:
             await loop.stop()
