@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS, MINUTE_NS, SECOND_NS
 from kestrel_domain.tokens import SigningKey
 from kestrel_governance.core import kill
-from kestrel_governance.core.authority import Authority, Effect, RaiseFlag
+from kestrel_governance.core.authority import Authority, Effect
+from kestrel_governance.core.kill import RaiseFlag
 from kestrel_governance.core.limits import RiskLimits
 from kestrel_governance.risk_settings import LAPTOP_ACCOUNTS, RiskSettings
 
@@ -117,6 +119,15 @@ class Desk:
         )
         self.keep_flags(effects)
         return effects
+
+    def flag(self, scope: Any, target: str, level: Any = authority_pb2.KILL_LEVEL_BLOCK_ENTRIES) -> Any:
+        return authority_pb2.KillFlag(
+            scope=scope, target=target, level=level, reason="drill", set_by=ADA, set_at_ns=self.now_ns
+        )
+
+    def raise_flag(self, scope: Any, target: str) -> None:
+        """Somebody pulled the kill switch."""
+        self.flags = kill.raised(self.flags, self.flag(scope, target), self.now_ns)
 
     def keep_flags(self, effects: list[Effect]) -> None:
         for effect in effects:

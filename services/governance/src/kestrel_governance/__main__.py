@@ -19,7 +19,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     telemetry.logger().info("risk.configured", sha256=limits.sha256.hex(), **context.settings.risk.model_dump())
     context.admin.add(
         governance_pb2_grpc.add_GovernanceServiceServicer_to_server,
-        GovernanceServicer(context.bus, lambda: governor.tenure, context.requests),
+        GovernanceServicer(context.bus, limits, lambda: governor.tenure, context.requests),
         ROLES,
     )
     context.supervisor.add("governor", governor.run, restart=True)

@@ -15,8 +15,8 @@ from kestrel_domain.errors import InvalidRequest, Refused
 from kestrel_domain.identifiers import token_id
 from kestrel_domain.timestamps import MINUTE_NS, SECOND_NS
 from kestrel_domain.tokens import intent_sha256, read_token, read_warrant
-from kestrel_governance.core.authority import RaiseFlag
 from kestrel_governance.core.authorization import entry_message_id
+from kestrel_governance.core.kill import RaiseFlag
 
 Desk = Any
 Look = Any
@@ -426,17 +426,7 @@ def test_approving_after_the_state_went_stale_is_a_state_conflict_INV_STALE_KILL
 
 def test_a_kill_flag_denies_new_entries_INV_KILL_BLOCKS_ENTRY_1(desk: Desk, look: Look) -> None:
     authority = desk.authority()
-    answer = authority.kill(
-        authority_pb2.KILL_SCOPE_GLOBAL,
-        "",
-        authority_pb2.KILL_LEVEL_BLOCK_ENTRIES,
-        reason="drill",
-        actor=desk.ada,
-        now_ns=desk.now_ns,
-    )
-    assert isinstance(answer.effects[0], RaiseFlag)
-    assert [effect.subject.split(".")[0] for effect in answer.effects[1:]] == ["bead", "alert"]
-    desk.keep_flags(list(answer.effects))
+    desk.raise_flag(authority_pb2.KILL_SCOPE_GLOBAL, "")
     authority.grant_mandate(desk.mandate(), actor=desk.bob, request_id="g", now_ns=desk.now_ns)
     effects = desk.offer(authority, desk.intent())
     assert look.verdict(effects) == authority_pb2.VERDICT_DENIED
@@ -449,15 +439,7 @@ def test_a_kill_flag_denies_new_entries_INV_KILL_BLOCKS_ENTRY_1(desk: Desk, look
 def test_a_kill_between_showing_and_approving_refuses_INV_KILL_BLOCKS_ENTRY_1(desk: Desk, look: Look) -> None:
     authority = desk.authority()
     desk.offer(authority, desk.intent())
-    answer = authority.kill(
-        authority_pb2.KILL_SCOPE_SYMBOL,
-        "AAPL",
-        authority_pb2.KILL_LEVEL_BLOCK_ENTRIES,
-        reason="halt",
-        actor=desk.ada,
-        now_ns=desk.now_ns,
-    )
-    desk.keep_flags(list(answer.effects))
+    desk.raise_flag(authority_pb2.KILL_SCOPE_SYMBOL, "AAPL")
     refused = approve(desk, authority)
     assert refused.refusal.reason == "KILL_ACTIVE"
     assert not look.published(refused.effects, "inbox.")
@@ -469,25 +451,6 @@ def test_unreadable_flags_count_as_killed_INV_KILL_BLOCKS_ENTRY_1(desk: Desk, lo
     effects = desk.offer(desk.authority(), desk.intent())
     assert look.verdict(effects) == authority_pb2.VERDICT_DENIED
     assert look.checks(effects)["KILL_ACTIVE"].verdict == authority_pb2.CHECK_VERDICT_INDETERMINATE
-
-
-def test_a_flatten_cancels_working_entries_first_and_asks_every_account_in_scope(desk: Desk, look: Look) -> None:
-    authority = desk.authority()
-    answer = authority.kill(
-        authority_pb2.KILL_SCOPE_STRATEGY,
-        "momentum",
-        authority_pb2.KILL_LEVEL_FLATTEN,
-        reason="out",
-        actor=desk.ada,
-        now_ns=desk.now_ns,
-    )
-    controls = [inbox_pb2.InboxMessage.FromString(one.body).control for one in look.published(answer.effects, "inbox.")]
-    assert [control.action for control in controls] == [
-        inbox_pb2.CONTROL_ACTION_CANCEL_WORKING_ENTRIES,
-        inbox_pb2.CONTROL_ACTION_FLATTEN,
-    ]
-    assert {control.strategy for control in controls} == {"momentum"}
-    assert {one.subject for one in look.published(answer.effects, "inbox.")} == {"inbox.0.PAPER-1.control"}
 
 
 # -- capital and tokens over time -------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
 from kestrel_domain.timestamps import MINUTE_NS, SECOND_NS
 from kestrel_governance.core import kill
-from kestrel_governance.core.authority import Authority, Effect, RaiseFlag
+from kestrel_governance.core.authority import Authority, Effect
+from kestrel_governance.core.kill import RaiseFlag
 from kestrel_testkit.world import SimulatedBus
 
 Desk = Any
@@ -66,15 +67,10 @@ class Process:
         self.perform(list(answer.effects))
 
     def kill(self) -> None:
-        answer = self.authority.kill(
-            authority_pb2.KILL_SCOPE_SYMBOL,
-            "MSFT",
-            authority_pb2.KILL_LEVEL_FLATTEN,
-            reason="drill",
-            actor=self.desk.ada,
-            now_ns=self.desk.now_ns,
-        )
-        self.perform(list(answer.effects))
+        if self.flags().flags:
+            return  # raised before the crash; what follows from it is completed by the recovery
+        flag = self.desk.flag(authority_pb2.KILL_SCOPE_SYMBOL, "MSFT", authority_pb2.KILL_LEVEL_FLATTEN)
+        self.perform([RaiseFlag(flag), *kill.consequences(flag, self.desk.limits.accounts, 1)])
 
     def perform(self, effects: list[Effect]) -> None:
         for effect in effects:

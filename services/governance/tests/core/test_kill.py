@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kestrel.authority.v1 import authority_pb2
+from kestrel.kernel.v1 import inbox_pb2
 from kestrel_domain.errors import InvalidRequest, Refused
 from kestrel_governance.core import kill
 
@@ -111,3 +112,22 @@ def test_each_level_includes_those_before_it(desk: Desk, level: Any, count: int)
     assert len(list(kill.controls(flag(desk, level), accounts))) == count
     elsewhere = flag(desk, level, scope=authority_pb2.KILL_SCOPE_VENUE, target="other")
     assert list(kill.controls(elsewhere, accounts)) == []
+
+
+def test_what_follows_from_a_flag_is_bead_then_alert_then_cancel_then_flatten(desk: Desk, look: Any) -> None:
+    strategy = authority_pb2.KILL_SCOPE_STRATEGY
+    effects = kill.consequences(desk.flag(strategy, "momentum", FLATTEN), desk.limits.accounts, 1)
+    assert [effect.subject for effect in effects] == [
+        "bead.kill._",
+        "alert.critical.governance",
+        "inbox.0.PAPER-1.control",
+        "inbox.0.PAPER-1.control",
+    ]
+    asked = [inbox_pb2.InboxMessage.FromString(one.body).control for one in look.published(effects, "inbox.")]
+    assert [control.action for control in asked] == [
+        inbox_pb2.CONTROL_ACTION_CANCEL_WORKING_ENTRIES,
+        inbox_pb2.CONTROL_ACTION_FLATTEN,
+    ]
+    assert {(control.strategy, control.symbol) for control in asked} == {("momentum", "")}
+    again = kill.consequences(desk.flag(strategy, "momentum", FLATTEN), desk.limits.accounts, 1)
+    assert [effect.message_id for effect in again] == [effect.message_id for effect in effects]

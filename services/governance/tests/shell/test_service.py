@@ -61,17 +61,29 @@ class Governance:
         return number
 
     async def ready(self, number: int) -> None:
-        stub_of = status_pb2_grpc.StatusServiceStub
+        """It holds the lease and has read the streams."""
 
         async def is_ready() -> bool:
-            assert self.processes[number].returncode is None, self.log(number)
-            async with self.calls("trader", stub_of, number) as stub:
-                try:
-                    return bool((await stub.GetStatus(status_pb2.GetStatusRequest(), timeout=2)).ready)
-                except grpc.aio.AioRpcError:
-                    return False
+            status = await self._status(number)
+            return status is not None and status.ready
 
         await until(is_ready, f"governance {number} is ready", log=lambda: self.log(number))
+
+    async def listens(self, number: int) -> None:
+        """It answers calls, if only to say that it stands by."""
+
+        async def answers() -> bool:
+            return await self._status(number) is not None
+
+        await until(answers, f"governance {number} listens", log=lambda: self.log(number))
+
+    async def _status(self, number: int) -> Any:
+        assert self.processes[number].returncode is None, self.log(number)
+        async with self.calls("trader", status_pb2_grpc.StatusServiceStub, number) as stub:
+            try:
+                return await stub.GetStatus(status_pb2.GetStatusRequest(), timeout=2)
+            except grpc.aio.AioRpcError:
+                return None
 
     @contextlib.asynccontextmanager
     async def calls(self, operator: str, stub_of: Any, number: int = 0) -> AsyncIterator[Any]:
@@ -83,9 +95,9 @@ class Governance:
         async with self.calls(operator, governance_pb2_grpc.GovernanceServiceStub, number) as stub:
             return await getattr(stub, method)(request, timeout=15)
 
-    async def refused(self, operator: str, method: str, request: Any) -> str:
+    async def refused(self, operator: str, method: str, request: Any, number: int = 0) -> str:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await self.call(operator, method, request)
+            await self.call(operator, method, request, number)
         return error_from_rpc(caught.value).reason
 
     def log(self, number: int) -> str:
@@ -333,10 +345,22 @@ async def test_an_orderly_stop_hands_over_to_the_instance_that_stands_by(
     await open_account(bus, now_desk)
     await governance.ready(await governance.start())
     second = await governance.start()
+    await governance.listens(second)
     await send(bus, now_desk, "i-1")
     shown = await pending(governance, "i-1")
+    assert await governance.refused("trader", "ListPending", governance_pb2.ListPendingRequest(), second) == "STANDBY"
+    kill = governance_pb2.KillRequest(
+        request_id="k",
+        scope=authority_pb2.KILL_SCOPE_SYMBOL,
+        target="IBM",
+        level=authority_pb2.KILL_LEVEL_CANCEL_WORKING,
+        reason="a kill switch works on any instance",
+    )
+    assert len((await governance.call("trader", "Kill", kill, second)).flags) == 1
+    assert len(await stored(bus, subjects.INBOX, "inbox.0.PAPER-1.control")) == 1
     governance.processes[0].send_signal(signal.SIGTERM)
     assert await governance.processes[0].wait() == 0
     await governance.ready(second)
+    assert len(await stored(bus, subjects.INBOX, "inbox.0.PAPER-1.control")) == 1
     answer = await governance.call("trader", "ListPending", governance_pb2.ListPendingRequest(), second)
     assert [one.evidence_sha256 for one in answer.pending] == [shown.evidence_sha256]

@@ -18,29 +18,22 @@ from kestrel.admin.v1 import governance_pb2
 from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
-from kestrel.kernel.v1 import inbox_pb2, journal_pb2
-from kestrel_domain import effects, subjects
+from kestrel.kernel.v1 import journal_pb2
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvalidRequest
-from kestrel_domain.identifiers import checked_id, derived_id, partition_of
+from kestrel_domain.identifiers import checked_id, derived_id
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
 from kestrel_domain.tokens import SigningKey
-from kestrel_governance.core import authorization, evidence, kill, mandates, money, reasons, risk, structure
+from kestrel_governance.core import authorization, beads, evidence, kill, mandates, money, reasons, risk, structure
+from kestrel_governance.core.kill import RaiseFlag
 from kestrel_governance.core.limits import RiskLimits
 from kestrel_governance.core.state import IntentRecord, State
 
-SERVICE = authorization.SERVICE
+SERVICE = beads.SERVICE
 
 TOKEN_EXPIRY_GRACE_NS = 5 * SECOND_NS
 """How long after its expiry a token may still turn out to have been used: the gateway's bead has to travel."""
-
-
-@dataclass(frozen=True, slots=True)
-class RaiseFlag:
-    """Merge one kill flag into the bucket (compare and set), before anything that comes after it in the list."""
-
-    flag: authority_pb2.KillFlag
 
 
 Effect = Publish | RaiseFlag
@@ -202,7 +195,7 @@ class Authority:
         mandate.not_before_ns = mandate.not_before_ns or now_ns
         mandates.checked(mandate, self.limits, now_ns)
         self.state.learn_mandate(mandate)
-        return Answer((_mandate_bead(mandate, "granted", actor, now_ns),), mandate=mandate)
+        return Answer((beads.mandate(mandate, "granted", actor, now_ns),), mandate=mandate)
 
     def revoke_mandate(
         self, mandate_id: str, *, reason: str, actor: common_pb2.Actor, request_id: str, now_ns: int
@@ -220,7 +213,7 @@ class Authority:
         mandate.revoked_at_ns = now_ns
         mandate.reason = reason or mandate.reason
         self.state.learn_mandate(mandate)
-        return Answer((_mandate_bead(mandate, "revoked", actor, now_ns),), mandate=mandate)
+        return Answer((beads.mandate(mandate, "revoked", actor, now_ns),), mandate=mandate)
 
     def mandate_uses(self, *, all_of_them: bool, now_ns: int) -> list[governance_pb2.MandateUse]:
         """Mandates with what was used of them; without ``all_of_them`` those that can still be used."""
@@ -236,46 +229,29 @@ class Authority:
         ]
         return [use for use in uses if all_of_them or use.state in ("ACTIVE", "NOT_YET")]
 
-    def kill(
-        self,
-        scope: authority_pb2.KillScope.ValueType,
-        target: str,
-        level: authority_pb2.KillLevel.ValueType,
-        *,
-        reason: str,
-        actor: common_pb2.Actor,
-        now_ns: int,
-    ) -> Answer:
-        """One person stops new exposure: the flag first, then what its level asks of the kernel."""
-        flag = authority_pb2.KillFlag(
-            scope=scope, target=target, level=level, reason=reason, set_by=actor, set_at_ns=now_ns
-        )
-        kill.checked(flag)
-        return Answer((RaiseFlag(flag), *self._kill_effects(flag)))
-
     def rearm_intention(
         self, scope: authority_pb2.KillScope.ValueType, target: str, reason: str, actor: common_pb2.Actor, now_ns: int
     ) -> Publish:
         """Written before a flag is touched: re-arming adds risk, so the record comes first."""
         name = f"{authority_pb2.KillScope.Name(scope)} {target}".strip()
-        return _operator_bead("REARM", name, reason, None, actor, str(now_ns), now_ns)
+        return beads.operator_action("REARM", name, reason, None, actor, str(now_ns), now_ns)
 
     def rearm_effects(self, flags: Iterable[authority_pb2.KillFlag]) -> list[Effect]:
         """The beads and alerts after two people lowered flags, or one of them proposed to."""
         done: list[Effect] = []
         for flag in flags:
             actor = flag.rearmed_by if flag.rearmed_at_ns else flag.rearm_proposed_by
-            done.append(_kill_bead(flag, actor))
+            done.append(kill.bead(flag, actor))
             if flag.rearmed_at_ns:
-                message = f"kill flag {_scope_name(flag)} lowered by {flag.rearm_proposed_by.id} and {actor.id}"
-                done.append(self._alert("KILL_LOWERED", message, kill.bead_id(flag), "", flag.rearmed_at_ns))
+                message = f"kill flag {kill.name(flag)} lowered by {flag.rearm_proposed_by.id} and {actor.id}"
+                done.append(beads.alert("KILL_LOWERED", message, kill.bead_id(flag), "", flag.rearmed_at_ns))
         return done
 
     def refuse(
         self, action: str, target: str, refusal: common_pb2.Refusal, *, actor: common_pb2.Actor, now_ns: int
     ) -> Publish:
         """A request that was refused outside the core, for the record (P09)."""
-        return _operator_bead(action, target, "", refusal, actor, str(now_ns), now_ns)
+        return beads.operator_action(action, target, "", refusal, actor, str(now_ns), now_ns)
 
     # -- deciding ---------------------------------------------------------------------------------------------------
 
@@ -300,7 +276,7 @@ class Authority:
         granted = self._grant(record, approved, now_ns)
         if mandate.nearly_used():
             message = f"mandate {mandate_id}: {mandate.order_count} orders, {money.text(mandate.total_notional)} in all"
-            granted.append(self._alert("MANDATE_NEARLY_USED", message, mandate_id, record.intent.account, now_ns))
+            granted.append(beads.alert("MANDATE_NEARLY_USED", message, mandate_id, record.intent.account, now_ns))
         return granted
 
     def _checks(
@@ -381,7 +357,7 @@ class Authority:
         reason = ", ".join(dict.fromkeys(check.reason for check in blocking))
         decision = self._decision(record, authority_pb2.VERDICT_DENIED, checks, now_ns, reason)
         worst = max(blocking, key=lambda check: reasons.of(check.reason).severity)
-        alert = self._alert(
+        alert = beads.alert(
             worst.reason,
             f"intent {record.key[0]} of {record.intent.strategy or 'nobody'} denied: {reason}: {worst.message}",
             decision.decision_id,
@@ -402,7 +378,7 @@ class Authority:
         refusal = _refusal("TOKEN_EXPIRED", "token", record.key[0], "used within five minutes of the decision")
         bead = self._token_bead(authority_pb2.TOKEN_EVENT_KIND_EXPIRED, record, decision, now_ns, refusal)
         message = f"the token of intent {record.key[0]} expired unused"
-        alert = self._alert("TOKEN_EXPIRED", message, decision.decision_id, record.intent.account, now_ns)
+        alert = beads.alert("TOKEN_EXPIRED", message, decision.decision_id, record.intent.account, now_ns)
         self.state.learn_bead(_parsed(bead))
         return [bead, alert]
 
@@ -527,7 +503,7 @@ class Authority:
         reason: str,
         now_ns: int,
     ) -> Answer:
-        bead = _operator_bead(action, target, reason, refusal, actor, request_id or str(now_ns), now_ns)
+        bead = beads.operator_action(action, target, reason, refusal, actor, request_id or str(now_ns), now_ns)
         return Answer((bead,), refusal)
 
     def _token_deadline_ns(self, record: IntentRecord) -> int | None:
@@ -555,51 +531,16 @@ class Authority:
         )
 
     def _kill_effects(self, flag: authority_pb2.KillFlag) -> list[Effect]:
-        """The bead, the alert and the controls of a raised flag, less what is stored already."""
-        done: list[Effect] = []
-        raised = authority_pb2.KillFlag()
-        raised.CopyFrom(flag)
-        raised.ClearField("rearm_proposed_by")
-        raised.rearm_proposed_at_ns = 0
-        bead = _kill_bead(raised, raised.set_by)
-        if bead.message_id not in self.state.kill_beads:
-            self.state.kill_beads.add(bead.message_id)
-            done.append(bead)
-            account = raised.target if raised.scope == authority_pb2.KILL_SCOPE_ACCOUNT else ""
-            message = f"kill flag {_scope_name(raised)} raised by {raised.set_by.id}: {raised.reason}"
-            done.append(self._alert("KILL_RAISED", message, bead.message_id, account, raised.set_at_ns))
-        for control in kill.controls(raised, dict(self.limits.accounts)):
-            if control.request_id not in self.state.controls:
-                self.state.controls.add(control.request_id)
-                subject = subjects.inbox(partition_of(control.account, self._partitions), control.account, "control")
-                message_body = inbox_pb2.InboxMessage(control=control)
-                done.append(effects.publish(subject, message_body, control.request_id))
-        return done
-
-    def _alert(
-        self,
-        reason: str,
-        message: str,
-        subject_id: str,
-        account: str,
-        now_ns: int,
-        *,
-        severity: common_pb2.Severity.ValueType | None = None,
-        details: Iterable[common_pb2.Refusal] = (),
-    ) -> Publish:
-        return effects.alert(
-            audit_pb2.Alert(
-                alert_id=derived_id("governance-alert", reason, subject_id),
-                severity=severity or reasons.of(reason).severity,
-                service=SERVICE,
-                reason=reason,
-                account=account,
-                message=message,
-                raised_at_ns=now_ns,
-                subject_id=subject_id,
-                details=details,
-            )
-        )
+        """What follows from a raised flag, less what is stored already."""
+        known = self.state.kill_beads | self.state.controls
+        done = [
+            effect
+            for effect in kill.consequences(flag, self.limits.accounts, self._partitions)
+            if effect.message_id not in known
+        ]
+        self.state.kill_beads.update(effect.message_id for effect in done if effect.subject.startswith("bead."))
+        self.state.controls.update(effect.message_id for effect in done if effect.subject.startswith("inbox."))
+        return list(done)
 
 
 def _severity(blocking: Iterable[authority_pb2.RiskCheck]) -> common_pb2.Severity.ValueType:
@@ -623,10 +564,6 @@ def _refusal_of(check: authority_pb2.RiskCheck) -> common_pb2.Refusal:
     )
 
 
-def _scope_name(flag: authority_pb2.KillFlag) -> str:
-    return f"{authority_pb2.KillScope.Name(flag.scope).removeprefix('KILL_SCOPE_')} {flag.target}".strip()
-
-
 def _same_terms(known: authority_pb2.Mandate, asked: authority_pb2.Mandate) -> bool:
     names = ("strategy", "account", "symbols", "max_order_notional", "max_total_notional", "max_order_count")
     return all(getattr(known, name) == getattr(asked, name) for name in (*names, "expires_at_ns"))
@@ -634,49 +571,3 @@ def _same_terms(known: authority_pb2.Mandate, asked: authority_pb2.Mandate) -> b
 
 def _parsed(publish: Publish) -> audit_pb2.Bead:
     return audit_pb2.Bead.FromString(publish.body)
-
-
-def _mandate_bead(mandate: authority_pb2.Mandate, step: str, actor: common_pb2.Actor, now_ns: int) -> Publish:
-    return effects.bead(
-        audit_pb2.Bead(
-            bead_id=derived_id("mandate", step, mandate.mandate_id),
-            account=mandate.account,
-            created_at_ns=now_ns,
-            actor=actor,
-            mandate=mandate,
-        )
-    )
-
-
-def _kill_bead(flag: authority_pb2.KillFlag, actor: common_pb2.Actor) -> Publish:
-    return effects.bead(
-        audit_pb2.Bead(
-            bead_id=kill.bead_id(flag),
-            account=flag.target if flag.scope == authority_pb2.KILL_SCOPE_ACCOUNT else subjects.NO_ACCOUNT,
-            created_at_ns=flag.rearmed_at_ns or flag.rearm_proposed_at_ns or flag.set_at_ns,
-            actor=actor,
-            kill=flag,
-        )
-    )
-
-
-def _operator_bead(
-    action: str,
-    target: str,
-    reason: str,
-    refusal: common_pb2.Refusal | None,
-    actor: common_pb2.Actor,
-    request: str,
-    now_ns: int,
-) -> Publish:
-    return effects.bead(
-        audit_pb2.Bead(
-            bead_id=derived_id("operator", actor.id, action, target, request),
-            account=subjects.NO_ACCOUNT,
-            created_at_ns=now_ns,
-            actor=actor,
-            operator=audit_pb2.OperatorAction(
-                action=action, target=target, reason=reason, granted=refusal is None, refusal=refusal
-            ),
-        )
-    )

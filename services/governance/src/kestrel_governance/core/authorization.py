@@ -16,8 +16,6 @@ from kestrel_domain.effects import Publish
 from kestrel_domain.identifiers import derived_id, partition_of, token_id, warrant_id
 from kestrel_domain.tokens import TOKEN_LIFETIME_NS, SigningKey, sign_token, sign_warrant
 
-SERVICE = "governance"
-
 
 def decision_id(intent_id: str, attempt: int) -> str:
     """One attempt of one intent is decided once: every final verdict has this id, and the first stored one stands."""

@@ -6,17 +6,30 @@ itself. Per scope and target there is at most one lasting and one temporary flag
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
+from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2
 from kestrel.kernel.v1 import inbox_pb2
+from kestrel_domain import effects, subjects
+from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvalidRequest, Refused
-from kestrel_domain.identifiers import checked_id, checked_symbol, derived_id
+from kestrel_domain.identifiers import checked_id, checked_symbol, derived_id, partition_of
+from kestrel_governance.core import beads
 from kestrel_governance.core.limits import AccountRule
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseFlag:
+    """An effect: merge one flag into the bucket, by compare and set, before anything that comes after it."""
+
+    flag: authority_pb2.KillFlag
+
 
 Flags = authority_pb2.KillFlags
 Flag = authority_pb2.KillFlag
@@ -117,9 +130,8 @@ def rearmed(
     after = Flags(flags=flags.flags)  # a copy: the caller compares it with what was stored
     meant = [flag for flag in after.flags if (flag.scope, flag.target) == (scope, target) and is_active(flag, now_ns)]
     if not meant:
-        name = f"{Scope.Name(scope)} {target}".strip()
         raise Refused(
-            f"no kill flag is raised for {name}",
+            f"no kill flag is raised for {name(Flag(scope=scope, target=target))}",
             reason="FLAG_UNKNOWN",
             field="target",
             value=target,
@@ -152,25 +164,65 @@ def bead_id(flag: Flag) -> str:
     return derived_id("kill", step, flag.scope, flag.target, flag.level, when)
 
 
-def controls(flag: Flag, accounts: dict[str, AccountRule]) -> Iterator[inbox_pb2.Control]:
+def name(flag: Flag) -> str:
+    """For people: "SYMBOL AAPL"; also for a scope that this version does not know."""
+    known = flag.scope in Scope.values()
+    scope = Scope.Name(flag.scope).removeprefix("KILL_SCOPE_") if known else f"SCOPE_{flag.scope}"
+    return f"{scope} {flag.target}".strip()
+
+
+def consequences(flag: Flag, accounts: Mapping[str, AccountRule], partitions: int) -> list[Publish]:
+    """What follows once a flag is raised: its bead, its alert, and what its level asks of the kernel."""
+    raised_flag = Flag()
+    raised_flag.CopyFrom(flag)
+    raised_flag.ClearField("rearm_proposed_by")
+    raised_flag.rearm_proposed_at_ns = 0
+    account = flag.target if flag.scope == authority_pb2.KILL_SCOPE_ACCOUNT else ""
+    message = f"kill flag {name(flag)} raised by {flag.set_by.id}: {flag.reason}"
+    return [
+        bead(raised_flag, flag.set_by),
+        beads.alert("KILL_RAISED", message, bead_id(raised_flag), account, flag.set_at_ns),
+        *(_at_the_door(control, partitions) for control in controls(raised_flag, accounts)),
+    ]
+
+
+def bead(flag: Flag, actor: common_pb2.Actor) -> Publish:
+    """The flag as raised, proposed to be lowered, or lowered."""
+    return effects.bead(
+        audit_pb2.Bead(
+            bead_id=bead_id(flag),
+            account=flag.target if flag.scope == authority_pb2.KILL_SCOPE_ACCOUNT else subjects.NO_ACCOUNT,
+            created_at_ns=flag.rearmed_at_ns or flag.rearm_proposed_at_ns or flag.set_at_ns,
+            actor=actor,
+            kill=flag,
+        )
+    )
+
+
+def controls(flag: Flag, accounts: Mapping[str, AccountRule]) -> Iterator[inbox_pb2.Control]:
     """What the flag's level asks of the kernel, for every account in its scope; its ids follow from the flag."""
     actions = []
     if flag.level >= authority_pb2.KILL_LEVEL_CANCEL_WORKING:
         actions.append(inbox_pb2.CONTROL_ACTION_CANCEL_WORKING_ENTRIES)
     if flag.level >= authority_pb2.KILL_LEVEL_FLATTEN:
         actions.append(inbox_pb2.CONTROL_ACTION_FLATTEN)
-    for name, rule in sorted(accounts.items()):
-        if flag.scope == authority_pb2.KILL_SCOPE_ACCOUNT and flag.target != name:
+    for account, rule in sorted(accounts.items()):
+        if flag.scope == authority_pb2.KILL_SCOPE_ACCOUNT and flag.target != account:
             continue
         if flag.scope == authority_pb2.KILL_SCOPE_VENUE and flag.target != rule.venue:
             continue
         for action in actions:
             yield inbox_pb2.Control(
-                request_id=derived_id("kill-control", bead_id(flag), name, action),
-                account=name,
+                request_id=derived_id("kill-control", bead_id(flag), account, action),
+                account=account,
                 action=action,
                 strategy=flag.target if flag.scope == authority_pb2.KILL_SCOPE_STRATEGY else "",
                 symbol=flag.target if flag.scope == authority_pb2.KILL_SCOPE_SYMBOL else "",
                 reason=flag.reason,
                 requested_by=flag.set_by,
             )
+
+
+def _at_the_door(control: inbox_pb2.Control, partitions: int) -> Publish:
+    subject = subjects.inbox(partition_of(control.account, partitions), control.account, "control")
+    return effects.publish(subject, inbox_pb2.InboxMessage(control=control), control.request_id)

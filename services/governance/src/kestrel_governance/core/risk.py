@@ -146,7 +146,7 @@ def _kill_active(case: Case) -> RiskCheck:
     active = kill.covering(flags, case.intent, case.facts.now_ns)
     if not active:
         return result("KILL_ACTIVE", PASS, "none", "none", "no kill flag covers this intent")
-    names = ", ".join(_flag_name(flag) for flag in active)
+    names = ", ".join(kill.name(flag) for flag in active)
     why = "; ".join(f"{flag.reason} ({flag.set_by.id})" for flag in active)
     return result("KILL_ACTIVE", BLOCK, names, "none", f"killed: {names}: {why}")
 
@@ -314,14 +314,6 @@ _CHECKS: tuple[tuple[str, Callable[[Case], RiskCheck]], ...] = (
     ("LEVERAGE", _leverage),
     ("SYMBOL_EXPOSURE", _symbol_exposure),
 )
-
-
-def _flag_name(flag: authority_pb2.KillFlag) -> str:
-    try:
-        scope = authority_pb2.KillScope.Name(flag.scope).removeprefix("KILL_SCOPE_")
-    except ValueError:
-        scope = f"SCOPE_{flag.scope}"
-    return f"{scope} {flag.target}".strip()
 
 
 def _shown(value: object) -> str:

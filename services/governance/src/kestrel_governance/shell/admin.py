@@ -22,9 +22,13 @@ from kestrel_chassis.admin import caller
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.identity import Role
 from kestrel_chassis.requests import AnsweredRequests
+from kestrel_domain import subjects
 from kestrel_domain.errors import Refused, Unavailable
 from kestrel_domain.identifiers import checked_id
 from kestrel_governance.core import kill, proposal
+from kestrel_governance.core.limits import RiskLimits
+from kestrel_governance.shell.flags import FlagStore
+from kestrel_governance.shell.killswitch import KillSwitch
 from kestrel_governance.shell.tenure import Tenure
 
 ROLES: dict[str, Role] = {
@@ -44,10 +48,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class GovernanceServicer(governance_pb2_grpc.GovernanceServiceServicer):
-    """Each call is one question to the core of the tenure. ``tenure`` answers None while another instance is active."""
+    """Calls that decide go to the tenure, which is None while another instance is active. Kill works always."""
 
-    def __init__(self, bus: Bus, tenure: Callable[[], Tenure | None], requests: AnsweredRequests) -> None:
+    def __init__(
+        self, bus: Bus, limits: RiskLimits, tenure: Callable[[], Tenure | None], requests: AnsweredRequests
+    ) -> None:
         self._bus = bus
+        self._flags = FlagStore(bus.bucket(subjects.FLAGS_BUCKET))
+        self._kill_switch = KillSwitch(bus, self._flags, limits.accounts, bus.settings.partitions)
         self._tenure = tenure
         self._requests = requests
 
@@ -160,12 +168,15 @@ class GovernanceServicer(governance_pb2_grpc.GovernanceServiceServicer):
         actor = caller(context)
 
         async def raise_flag() -> governance_pb2.KillResponse:
-            await self._active().answer(
-                lambda _, now_ns: self._active().authority.kill(
-                    request.scope, request.target, request.level, reason=request.reason, actor=actor, now_ns=now_ns
-                )
+            flag = authority_pb2.KillFlag(
+                scope=request.scope,
+                target=request.target,
+                level=request.level,
+                reason=request.reason,
+                set_by=actor,
+                set_at_ns=time.time_ns(),
             )
-            return governance_pb2.KillResponse(flags=await self._flags())
+            return governance_pb2.KillResponse(flags=_active(await self._kill_switch.kill(flag)))
 
         return await self._requests.once(actor.id, "Kill", request, raise_flag)
 
@@ -188,7 +199,7 @@ class GovernanceServicer(governance_pb2_grpc.GovernanceServiceServicer):
     async def ListKillFlags(
         self, request: governance_pb2.ListKillFlagsRequest, context: Context
     ) -> governance_pb2.ListKillFlagsResponse:
-        return governance_pb2.ListKillFlagsResponse(flags=await self._flags())
+        return governance_pb2.ListKillFlagsResponse(flags=_active(await self._flags.read()))
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -198,12 +209,12 @@ class GovernanceServicer(governance_pb2_grpc.GovernanceServiceServicer):
             raise Unavailable("this instance stands by, or is still reading the streams; ask again", reason="STANDBY")
         return tenure
 
-    async def _flags(self) -> list[authority_pb2.KillFlag]:
-        flags = await self._active().flags.read()
-        if flags is None:
-            raise Unavailable("the kill flags cannot be read; entries count as killed", reason="FLAGS_UNREADABLE")
-        now_ns = time.time_ns()
-        return [flag for flag in flags.flags if kill.is_active(flag, now_ns)]
+
+def _active(flags: authority_pb2.KillFlags | None) -> list[authority_pb2.KillFlag]:
+    if flags is None:
+        raise Unavailable("the kill flags cannot be read; entries count as killed", reason="FLAGS_UNREADABLE")
+    now_ns = time.time_ns()
+    return [flag for flag in flags.flags if kill.is_active(flag, now_ns)]
 
 
 def _raise(refusal: common_pb2.Refusal | None) -> None:

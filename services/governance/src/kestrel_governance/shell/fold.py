@@ -14,7 +14,8 @@ from kestrel_chassis.bus import Bus, StoredMessage
 from kestrel_chassis.parking import ParkingLane
 from kestrel_domain import subjects
 from kestrel_domain.errors import InvalidRequest
-from kestrel_governance.core.authority import SERVICE, Authority
+from kestrel_governance.core.authority import Authority
+from kestrel_governance.core.beads import SERVICE
 
 _BEAD_KINDS = ("mandate", "decision", "token", "kill")
 _DOORS = ("entry", "control")

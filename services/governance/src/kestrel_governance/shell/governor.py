@@ -11,7 +11,8 @@ from kestrel_chassis.service import ServiceContext
 from kestrel_domain.errors import InvariantBroken, KestrelError
 from kestrel_domain.tokens import SigningKey
 from kestrel_governance.config import Settings
-from kestrel_governance.core.authority import SERVICE, Authority
+from kestrel_governance.core.authority import Authority
+from kestrel_governance.core.beads import SERVICE
 from kestrel_governance.shell.performer import Superseded
 from kestrel_governance.shell.tenure import Tenure, TenureOver
 

@@ -11,7 +11,8 @@ from kestrel_chassis.bus import Bus
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import OutcomeUnknown, Unavailable
 from kestrel_governance.core import kill
-from kestrel_governance.core.authority import Effect, RaiseFlag
+from kestrel_governance.core.authority import Effect
+from kestrel_governance.core.kill import RaiseFlag
 from kestrel_governance.shell.flags import FlagStore
 
 _PAUSE_S = 0.2
