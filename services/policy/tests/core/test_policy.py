@@ -370,6 +370,35 @@ def test_a_trade_by_hand_is_protected_and_not_reversed(make_world: Any, bars: An
     assert world.exits[-1][1].reason == "STOP"
 
 
+def test_a_signal_by_hand_is_completed_when_it_is_sent_again_after_a_crash(make_world: Any, bars: Any) -> None:
+    world = make_world(approves=False)
+    world.plan = replace(world.plan, momentum=replace(world.plan.momentum, entry_score=99.0))
+    world.restart()
+    world.run(rising(bars, 16))
+    world.crash_after = 1
+    with pytest.raises(bars.crash):
+        world.submit("r1")
+    assert not world.intents
+    world.crash_after = -1
+    world.restart()
+    assert world.submit("r1").intent_id == world.intents[0].intent_id
+    assert [effect.subject for effect in world.published[-2:]] == ["bead.signal.PAPER-1", "intent.PAPER-1"]
+    world.now_ns += 900 * SECOND_NS
+    world.state.books["PAPER-1"].intent_ids.clear()
+    assert world.submit("r1").effects == (), "what is older than its intent would be is over"
+
+
+def test_an_exit_by_hand_sent_again_does_not_leave_a_later_trade(make_world: Any, bars: Any) -> None:
+    world = make_world()
+    warm(world, bars)
+    world.submit("out", action=EXIT)
+    world.show(bars.one(17, 119))
+    slot = next(iter(world.slots.values()))
+    slot.opened_at_ns = world.now_ns
+    world.exit_life(slot.trade_id, state_pb2.ORDER_LIFE_UNSPECIFIED)
+    assert world.submit("out", action=EXIT).effects == ()
+
+
 def test_an_exit_by_hand_leaves_the_trade(world: Any, bars: Any) -> None:
     assert warm(world, bars)
     decision = world.submit("out", action=EXIT)

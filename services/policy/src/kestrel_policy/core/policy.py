@@ -391,32 +391,50 @@ def decide_manual(
 ) -> Decision:
     """A person's signal: sized, protected and proposed like the strategy's own, under a manual strategy's name.
 
-    The same request id again changes nothing. Raises ``InvalidRequest`` for what could never be a signal.
+    The signal that is kept says what was decided: HOLD, with the reason, where what was asked for cannot be done. The
+    same request id again changes nothing. Raises ``InvalidRequest`` for what could never be a signal.
     """
     checked_id("request_id", request_id)
     plan = _plan_of(state.plans, account)
     strategy = _manual_strategy(plan, given)
     bar = _last_bar(state, given.symbol)
-    key = derived_id("signal", strategy, account, request_id)
-    known = state.signals.get(key)
-    if known is not None:
-        proposed = intent_id(strategy, account, known.symbol, request_id)
-        return Decision(known, (), proposed if proposed in state.books[account].intent_ids else "", known.reason)
     book = state.books[account]
     reading = momentum.read(_seen(state, bar, plan.momentum), plan.momentum)
-    signal = signal_pb2.Signal()
-    signal.CopyFrom(given)
-    signal.signal_id, signal.strategy = key, strategy
-    signal.market_time_ns, signal.created_at_ns = bar.start_ns, moment.now_ns
-    signal.reference_price.CopyFrom(bar.close.message())
-    consequence, proposed, reason = _manual_consequence(plan, book, bar, reading, signal, request_id, moment)
-    signal.reason = f"{given.reason}; {reason}" if given.reason else reason
-    state.learn_signal(signal)
-    bead = _signal_bead(account, signal, moment, actor=caller)
-    return Decision(signal, (bead, *consequence), proposed, signal.reason)
+    key = derived_id("signal", strategy, account, request_id)
+    signal = state.signals.get(key)
+    bead: tuple[Publish, ...] = ()
+    if signal is None:
+        signal = signal_pb2.Signal()
+        signal.CopyFrom(given)
+        signal.signal_id, signal.strategy = key, strategy
+        signal.market_time_ns, signal.created_at_ns = bar.start_ns, moment.now_ns
+        signal.reference_price.CopyFrom(bar.close.message())
+        signal.action, reason = _manual_judgement(plan, book, bar, reading, given, moment)
+        signal.reason = f"{given.reason}; {reason}" if given.reason else reason
+        bead = (_signal_bead(account, signal, moment, actor=caller),)
+        state.learn_signal(signal)
+    consequence, proposed = _manual_effect(plan, book, bar, reading, signal, request_id, moment)
+    return Decision(signal, (*bead, *consequence), proposed, signal.reason)
 
 
-def _manual_consequence(
+def _manual_judgement(
+    plan: Plan, book: Book, bar: Bar, reading: Reading | None, given: signal_pb2.Signal, moment: Moment
+) -> tuple[signal_pb2.SignalAction.ValueType, str]:
+    """What was asked for if it can be done, else HOLD; and the reason in words."""
+    if given.action == _HOLD:
+        return _HOLD, "HOLD by hand"
+    if given.action == _ENTER:
+        entry, reason = _entry(plan, book, bar, reading, given.side, moment)
+        return (_HOLD, f"no entry: {reason}") if entry is None else (_ENTER, reason)
+    slot = book.trade_on(given.symbol)
+    if slot is None:
+        return _HOLD, f"no trade is open on {given.symbol}"
+    if book.is_leaving(slot):
+        return _HOLD, f"an exit of trade {slot.trade_id} is at work already"
+    return _EXIT, f"trade {slot.trade_id} is left"
+
+
+def _manual_effect(
     plan: Plan,
     book: Book,
     bar: Bar,
@@ -424,25 +442,23 @@ def _manual_consequence(
     signal: signal_pb2.Signal,
     request_id: str,
     moment: Moment,
-) -> tuple[list[Publish], str, str]:
-    """Effects, the intent's id, and the reason in words."""
-    if signal.action == _HOLD:
-        return [], "", "HOLD by hand"
-    if signal.action == _EXIT:
-        slot = book.trade_on(signal.symbol)
-        if slot is None:
-            return [], "", f"no trade is open on {signal.symbol}"
-        if book.is_leaving(slot):
-            return [], "", f"an exit of trade {slot.trade_id} is at work already"
-        return [_leave(plan, book, slot, ExitCause.OPERATOR, request_id, moment)], "", f"trade {slot.trade_id} is left"
-    entry, reason = _entry(plan, book, bar, reading, signal.side, moment)
-    if entry is None:
-        return [], "", f"no entry: {reason}"
+) -> tuple[tuple[Publish, ...], str]:
+    """What follows from a signal by hand and has not happened yet, and the id of its intent."""
     key = intent_id(signal.strategy, plan.account, signal.symbol, request_id)
-    if key in book.intent_ids:
-        return [], key, "proposed already"
-    signal.reason = f"{signal.reason}; {reason}" if signal.reason else reason
-    return [_propose(plan, book, bar, entry, signal, key, plan.manual_intent_lifetime_ns, moment)], key, reason
+    if signal.action == _ENTER and key in book.intent_ids:
+        return (), key
+    if signal.action == _HOLD or moment.now_ns >= signal.created_at_ns + plan.manual_intent_lifetime_ns:
+        return (), ""
+    if signal.action == _ENTER:
+        entry, _ = _entry(plan, book, bar, reading, signal.side, moment)
+        if entry is None:
+            return (), ""
+        return (_propose(plan, book, bar, entry, signal, key, plan.manual_intent_lifetime_ns, moment),), key
+    slot = book.trade_on(signal.symbol)
+    # Only the trade that was open then: a later one was not meant.
+    if slot is None or slot.opened_at_ns > signal.created_at_ns or book.is_leaving(slot):
+        return (), ""
+    return (_leave(plan, book, slot, ExitCause.OPERATOR, request_id, moment),), ""
 
 
 def _plan_of(plans: Iterable[Plan], account: str) -> Plan:
