@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
@@ -18,6 +20,7 @@ from kestrel_venue_gateway.core.admission import FlagsRead
 
 Spoil = Callable[[Any], None]
 NOTHING = Number(0, 0)
+KEY_PEM = tokens.SigningKey.generate().verifying_key().pem
 
 
 def verdict(desk: Any, command: journal_pb2.VenueCommand, flags: FlagsRead | None = None) -> str:
@@ -94,6 +97,34 @@ def test_entry_whose_command_differs_from_what_was_approved_is_refused_by_name_T
     assert verdict(desk, command) == reason
 
 
+NOT_TERMS_OF_AN_ENTRY = {
+    "kind",  # decides which list of refusals it is
+    "venue_order_id",  # nobody has one yet
+    "exit_warrant",
+    "open_qty",
+    "reason",
+}
+"""Fields of a command that an entry may carry anything in."""
+
+
+@pytest.mark.parametrize("name", sorted(journal_pb2.VenueCommand.DESCRIPTOR.fields_by_name))
+def test_no_field_of_an_entry_can_be_changed_or_cleared_unnoticed_T02(desk: Any, name: str) -> None:
+    changed, cleared = desk.entry(), desk.entry()
+    cleared.ClearField(name)
+    field = journal_pb2.VenueCommand.DESCRIPTOR.fields_by_name[name]
+    value = getattr(changed, name)
+    if field.message_type is common_pb2.Decimal.DESCRIPTOR:
+        value.units += 1
+    elif field.message_type is common_pb2.Instrument.DESCRIPTOR:
+        value.symbol += "X"
+    elif isinstance(value, int):
+        setattr(changed, name, value - 1 if name != "expires_at_ns" else 1)
+    else:
+        setattr(changed, name, value[:-1] + (b"\x7f" if isinstance(value, bytes) else "_"))
+    refused = {verdict(desk, command) != "ADMITTED" for command in (changed, cleared)}
+    assert refused == ({False} if name in NOT_TERMS_OF_AN_ENTRY else {True})
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -168,6 +199,26 @@ def test_decision_on_a_state_of_unknown_age_is_a_state_conflict_T06(desk: Any) -
     intent = desk.intent()
     intent.ClearField("anchor")
     assert verdict(desk, desk.entry(intent)) == "STATE_CONFLICT"
+
+
+@given(st.binary(max_size=64), st.binary(max_size=64), st.text(max_size=64))
+def test_no_bytes_at_all_are_a_permission(intent: bytes, flags: bytes, token: str) -> None:
+    key = tokens.VerifyingKey(KEY_PEM)
+    gate = admission.Gate("PAPER-1", "paper", common_pb2.ENVIRONMENT_PAPER, key, MINUTE_NS, 0)
+    command = journal_pb2.VenueCommand(
+        kind=journal_pb2.COMMAND_KIND_SUBMIT_ENTRY,
+        client_order_id="ks1",
+        account="PAPER-1",
+        venue="paper",
+        environment=common_pb2.ENVIRONMENT_PAPER,
+        intent=intent,
+        token=token,
+        exit_warrant=token,
+        expires_at_ns=2,
+    )
+    papers = admission.read_papers(gate, command)
+    assert admission.check_entry(gate, command, papers, FlagsRead(True, flags, 1)) is not None
+    assert admission.check_exit(gate, command, NOTHING) is not None
 
 
 # --- kill flags ------------------------------------------------------------------------------------------------

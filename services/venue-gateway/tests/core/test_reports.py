@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kestrel.common.v1 import common_pb2
 from kestrel.venue.v1 import venue_pb2
@@ -177,3 +180,25 @@ def test_mark_is_the_close_of_a_bar_and_one_per_bar() -> None:
         15,
     )
     assert report.report_id == reports.mark_report("PAPER-1", bar).report_id
+
+
+KINDS = (
+    venue_pb2.OrderReport,
+    venue_pb2.Fill,
+    venue_pb2.FillBust,
+    venue_pb2.Settlement,
+    venue_pb2.Balance,
+    venue_pb2.Funding,
+)
+
+
+@given(st.sampled_from(KINDS), st.binary(max_size=80))
+def test_nothing_a_venue_may_send_breaks_the_gateway(kind: Any, data: bytes) -> None:
+    try:
+        fact = kind.FromString(data)
+    except DecodeError:
+        return
+    heard = hear(fact)
+    assert (heard.report is None) == bool(heard.dropped)
+    if heard.report is not None:
+        assert 0 < len(heard.report.report_id) <= 64

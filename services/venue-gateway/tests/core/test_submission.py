@@ -161,6 +161,9 @@ class World:
             case Ask(order_id, fence):
                 return self.venue.ask(order_id, fence=fence)
             case Cancel(command):
+                if self.venue.silent_asks:
+                    self.venue.silent_asks -= 1
+                    return SendResult(Outcome.UNKNOWN)
                 known = command.client_order_id in self.venue.orders
                 return SendResult(Outcome.ACCEPTED if known else Outcome.REJECTED)
             case Wait():
@@ -345,7 +348,8 @@ def test_exit_refused_by_its_warrant_is_denied_and_somebody_is_told(desk: Any) -
     world, command = World(desk.now_ns), desk.exit(quantity="11")
     world.run(desk, commission_of(command))
     assert world.facts(command) == [DENIED]
-    assert world.alert_reasons() == {"EXIT_ABOVE_OPEN"}
+    assert world.alert_reasons() == {"EXIT_REFUSED"}
+    assert world.reports[0].order.reason.reason == "EXIT_ABOVE_OPEN"
 
 
 def test_exit_sent_by_another_command_is_refused(desk: Any) -> None:
@@ -353,7 +357,7 @@ def test_exit_sent_by_another_command_is_refused(desk: Any) -> None:
     world.run(desk, commission_of(command))
     world.run(desk, Commission(command, "JOURNAL_0:99:0", repeats_an_id=True))
     assert world.venue.arrivals == {command.client_order_id: 1}
-    assert world.alert_reasons() == {"EXIT_REPLAY"}
+    assert world.alert_reasons() == {"EXIT_REFUSED"}
 
 
 def test_exit_waits_for_a_store_that_does_not_answer_and_is_never_dropped(desk: Any) -> None:
@@ -380,6 +384,13 @@ def test_cancel_of_an_unknown_order_is_cancel_rejected(desk: Any) -> None:
     world, command = World(desk.now_ns), desk.cancel("ks" + "x" * 26)
     world.run(desk, commission_of(command))
     assert world.facts(command) == [CANCEL_REJECTED]
+
+
+def test_cancel_that_the_venue_does_not_answer_is_repeated_and_somebody_is_told_SCN_03(desk: Any) -> None:
+    world, command = World(desk.now_ns, SimulatedVenue(silent_asks=3)), desk.cancel("ks" + "x" * 26)
+    world.run(desk, commission_of(command))
+    assert (world.waits, world.facts(command)) == (3, [CANCEL_REJECTED])
+    assert world.alert_reasons() == {"CANCEL_UNCONFIRMED"}
 
 
 def test_cancel_for_another_account_is_refused_without_asking_the_venue(desk: Any) -> None:

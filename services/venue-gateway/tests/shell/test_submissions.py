@@ -20,7 +20,7 @@ from kestrel_venue_gateway.core.submission import (
     SpendResult,
 )
 from kestrel_venue_gateway.shell.pacing import Pauses
-from kestrel_venue_gateway.shell.submissions import Submissions
+from kestrel_venue_gateway.shell.submissions import Figures, Submissions
 
 
 class LedgerStandIn:
@@ -75,7 +75,7 @@ class Bench:
         self.may_send = True
         ledger: Any = self.ledger
         venue: Any = self.venue
-        self.submissions = Submissions(desk.gate, ledger, venue, Pauses(0.001, 0.002), lambda: self.may_send)
+        self.submissions = Submissions(desk.gate, ledger, venue, Pauses(0.001, 0.002), lambda: self.may_send, Figures())
 
     async def until(self, check: Any) -> None:
         async with asyncio.timeout(10):

@@ -266,7 +266,7 @@ def _follow_mark(commission: Commission, papers: EntryPapers, mark: SpendResult)
         yield from _resolve_entry(commission, papers)
         return
     no = refusal("TOKEN_REPLAY", "token_id", papers.token_id, "spent once", "the token was spent by another command")
-    yield RaiseAlert(_alert(commission.command, no, common_pb2.SEVERITY_CRITICAL, commission.identity))
+    yield RaiseAlert(_alert(commission.command, no.reason, no, commission.identity))
     yield from _deny(commission, no, papers=papers)
 
 
@@ -291,7 +291,7 @@ def submit_exit(gate: Gate, commission: Commission) -> Procedure:
 
 def _refuse_exit(commission: Commission, no: common_pb2.Refusal) -> Procedure:
     """Somebody wants out and cannot: that is looked at now."""
-    yield RaiseAlert(_alert(commission.command, no, common_pb2.SEVERITY_CRITICAL, commission.identity))
+    yield RaiseAlert(_alert(commission.command, "EXIT_REFUSED", no, commission.identity))
     yield from _deny(commission, no)
 
 
@@ -349,6 +349,9 @@ def cancel_order(gate: Gate, commission: Commission) -> Procedure:
         if answer.outcome is Outcome.REJECTED:
             no = answer.reason or refusal("CANCEL_REJECTED", "client_order_id", command.client_order_id, "", "")
             break
+        if round_count == 0:
+            silence = _cancel_unconfirmed(command, answer.reason)
+            yield RaiseAlert(_alert(command, silence.reason, silence, commission.identity))
         yield Wait(round_count)
         round_count += 1
     yield Record(_order_report(command, venue_pb2.ORDER_FACT_CANCEL_REJECTED, reason=no, cause=commission.identity))
@@ -396,7 +399,7 @@ def _report_doubt(command: journal_pb2.VenueCommand, reason: common_pb2.Refusal 
         "answered by the venue",
         reason.message if reason is not None else "the venue's answer was lost",
     )
-    yield RaiseAlert(_alert(command, no, common_pb2.SEVERITY_CRITICAL, ""))
+    yield RaiseAlert(_alert(command, no.reason, no, ""))
     yield Record(_order_report(command, venue_pb2.ORDER_FACT_IN_DOUBT, reason=no))
 
 
@@ -463,17 +466,13 @@ def _refused_kind(no: common_pb2.Refusal) -> authority_pb2.TokenEventKind.ValueT
     return authority_pb2.TOKEN_EVENT_KIND_EXPIRED if expired else authority_pb2.TOKEN_EVENT_KIND_REJECTED
 
 
-def _alert(
-    command: journal_pb2.VenueCommand,
-    no: common_pb2.Refusal,
-    severity: common_pb2.Severity.ValueType,
-    cause: str,
-) -> audit_pb2.Alert:
+def _alert(command: journal_pb2.VenueCommand, reason: str, no: common_pb2.Refusal, cause: str) -> audit_pb2.Alert:
+    """What the gateway raises about its own commands is looked at now: all of it is CRITICAL."""
     return audit_pb2.Alert(
-        alert_id=derived_id("alert", no.reason, command.venue, command.account, command.client_order_id, cause),
-        severity=severity,
+        alert_id=derived_id("alert", reason, command.venue, command.account, command.client_order_id, cause),
+        severity=common_pb2.SEVERITY_CRITICAL,
         service=reports.SERVICE,
-        reason=no.reason,
+        reason=reason,
         account=command.account,
         message=no.message,
         subject_id=command.client_order_id,
@@ -495,6 +494,12 @@ def _burned(reason: common_pb2.Refusal | None) -> common_pb2.Refusal:
 def _store_unreachable(papers: EntryPapers) -> common_pb2.Refusal:
     message = "the store of spent tokens did not answer, so the entry is not sent"
     return refusal("SPEND_UNKNOWN", "token_id", papers.token_id, "marked as spent before sending", message)
+
+
+def _cancel_unconfirmed(command: journal_pb2.VenueCommand, reason: common_pb2.Refusal | None) -> common_pb2.Refusal:
+    why = f": {reason.message}" if reason is not None and reason.message else ""
+    message = f"the venue has not confirmed a cancel; it is asked again{why}"
+    return refusal("CANCEL_UNCONFIRMED", "client_order_id", command.client_order_id, "answered by the venue", message)
 
 
 def _exit_replay(command: journal_pb2.VenueCommand) -> common_pb2.Refusal:

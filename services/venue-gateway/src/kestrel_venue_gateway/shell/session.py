@@ -72,6 +72,7 @@ class AccountSession:
         self.connected_at_ns = 0
         self.active = False
         self.standing_by = False
+        self.figures = Figures()
         self.on_change: Callable[[], None] = lambda: None
         self._settings = settings
         self._bus = bus
@@ -96,10 +97,6 @@ class AccountSession:
         self._stopping = False
 
     # --- for the admin service and the market feed -------------------------------------------------------------
-
-    @property
-    def figures(self) -> Figures:
-        return self._submissions.figures
 
     @property
     def report_count(self) -> int:
@@ -344,7 +341,7 @@ class AccountSession:
     # --- small things ------------------------------------------------------------------------------------------
 
     def _new_submissions(self) -> Submissions:
-        return Submissions(self._gate, self._ledger, self.venue, self._pauses(), self._holds_login)
+        return Submissions(self._gate, self._ledger, self.venue, self._pauses(), self._holds_login, self.figures)
 
     def _holds_login(self) -> bool:
         return self._lease is not None and self._lease.held

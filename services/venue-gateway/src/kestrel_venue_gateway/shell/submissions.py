@@ -38,7 +38,7 @@ from kestrel_venue_gateway.shell.venue import Venue
 
 @dataclass(slots=True)
 class Figures:
-    """What a session did since it began."""
+    """What a gateway did for one account since it began."""
 
     orders_sent: int = 0
     orders_refused: int = 0
@@ -48,7 +48,15 @@ class Figures:
 class Submissions:
     """The commands of one account that are being carried out."""
 
-    def __init__(self, gate: Gate, ledger: Ledger, venue: Venue, pauses: Pauses, may_send: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        ledger: Ledger,
+        venue: Venue,
+        pauses: Pauses,
+        may_send: Callable[[], bool],
+        figures: Figures,
+    ) -> None:
         """``may_send`` is asked immediately before anything goes to the venue: is the login still ours?"""
         self._gate = gate
         self._ledger = ledger
@@ -56,7 +64,7 @@ class Submissions:
         self._pauses = pauses
         self._may_send = may_send
         self._lanes: dict[str, asyncio.Event] = {}
-        self.figures = Figures()
+        self.figures = figures
 
     def begin(self, commission: Commission, group: asyncio.TaskGroup) -> None:
         """Start carrying out a command, behind the earlier ones of its trade."""
