@@ -12,6 +12,7 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_chassis.bus import Bus
 from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
+from kestrel_kernel.shell import owner
 
 pytestmark = pytest.mark.integration
 
@@ -202,3 +203,75 @@ async def test_a_damaged_journal_halts_its_partition_loudly(start_kernel: Any, b
     await until(halted, "the alert is out")
     assert not kernel.served.owned
     assert (await bus.stream_state("JOURNAL_0")).last_sequence == 1
+
+
+async def test_an_alert_that_a_crash_swallowed_is_published_at_the_next_start_and_only_once(
+    start_kernel: Any, bus: Bus, inbox: Any, messages: Any, until: Any
+) -> None:
+    first = start_kernel()
+    first.tasks[1].cancel()  # the process that will die publishes no alerts
+    await inbox.put(messages.entry(expires_at_ns=2**62))
+    last = await inbox.put(messages.order("rej-1", venue_pb2.ORDER_FACT_REJECTED, messages.entry_order_id()))
+
+    async def taken() -> bool:
+        return first.served.inbox_sequence >= last
+
+    await until(taken, "the rejection is journaled")
+    await first.stop()
+    assert "VENUE_REJECTED" not in [alert.reason for alert in await alerts_of(bus)]
+    for _ in range(2):
+        kernel = start_kernel()
+        epoch = kernel.served
+
+        async def told(epoch: Any = epoch) -> bool:
+            found = [alert for alert in await alerts_of(bus) if alert.subject_id == f"journal-0-epoch-{epoch.epoch}"]
+            return bool(found)
+
+        await until(told, "the new epoch is told, and with it what was left")
+        await kernel.stop()
+    reasons = [alert.reason for alert in await alerts_of(bus)]
+    assert reasons.count("VENUE_REJECTED") == 1
+    assert reasons.count("EPOCH_STARTED") == 3
+
+
+async def test_inputs_that_left_the_inbox_unread_are_a_critical_alert_and_trading_goes_on(
+    start_kernel: Any, bus: Bus, inbox: Any, messages: Any, until: Any
+) -> None:
+    first = start_kernel()
+
+    async def owned() -> bool:
+        return bool(first.served.owned)
+
+    await until(owned, "the partition is owned")
+    await first.stop()
+    await inbox.put(messages.tick())
+    await bus.api("STREAM.PURGE.INBOX")
+    second = start_kernel()
+    last = await inbox.put(messages.entry(expires_at_ns=2**62))
+
+    async def taken() -> bool:
+        return second.served.inbox_sequence >= last
+
+    await until(taken, "the entry was taken")
+
+    async def told() -> bool:
+        return "INBOX_GAP" in [alert.reason for alert in await alerts_of(bus)]
+
+    await until(told, "the gap is told")
+
+
+async def test_a_parking_lane_that_takes_nothing_holds_up_nothing_P11(
+    start_kernel: Any, bus: Bus, inbox: Any, messages: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, "PARKING_WAIT_S", 0.1)
+    await bus.api("STREAM.DELETE.PARKED")
+    kernel = start_kernel()
+    await inbox.put(b"garbage", door="venue")
+    last = await inbox.put(messages.entry(expires_at_ns=2**62))
+
+    async def taken() -> bool:
+        return kernel.served.inbox_sequence >= last
+
+    await until(taken, "the entry behind the garbage was taken")
+    for task in list(kernel.owner._still_parking):
+        task.cancel()

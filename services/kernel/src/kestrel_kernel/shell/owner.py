@@ -44,6 +44,9 @@ log = telemetry.logger()
 CONSUMER_INACTIVE_S = 300.0
 """How long the server keeps an epoch's consumer without its reader."""
 
+PARKING_WAIT_S = 5.0
+"""How long an input waits for the parking lane before the ones behind it go on."""
+
 _AGAIN_AFTER_S = 0.5
 _STANDBY_AFTER_S = 2.0
 _TICK_PAUSE_S = 0.25
@@ -81,6 +84,7 @@ class PartitionOwner:
         self._status = status
         self._stopping = stopping
         self._clock_ns = clock_ns
+        self._still_parking: set[asyncio.Task[None]] = set()
         status.block(self._name, f"partition {self._partition} waits for its lease")
 
     async def run(self) -> None:
@@ -199,6 +203,8 @@ class _Tenure:
                 f"{inbox.last_sequence}: INBOX was replaced, and its new messages would be taken for old ones",
                 reason="INBOX_REPLACED",
             )
+        if partition.journal_sequence and inbox.first_sequence > partition.inbox_sequence + 1:
+            self._tell_gap(inbox.first_sequence)
         step = partition.start_epoch(
             self._lease.epoch,
             self._settings.instance,
@@ -216,6 +222,22 @@ class _Tenure:
             journal_sequence=partition.journal_sequence,
             inbox_sequence=partition.inbox_sequence,
         )
+
+    def _tell_gap(self, first_sequence: int) -> None:
+        """Inputs left INBOX by age before this partition had read so far. Trading goes on: exits must."""
+        partition = self._partition
+        alert = audit_pb2.Alert(
+            alert_id=derived_id("alert", "kernel-gap", partition.partition, partition.inbox_sequence, first_sequence),
+            severity=common_pb2.SEVERITY_CRITICAL,
+            service=alerts.SERVICE,
+            reason="INBOX_GAP",
+            message=f"partition {partition.partition}: the journal has inputs up to {partition.inbox_sequence} and "
+            f"INBOX begins at {first_sequence}: what lies between was never applied, unless it was another partition's",
+            raised_at_ns=self._owner._clock_ns(),
+            subject_id=f"partition-{partition.partition}",
+        )
+        log.critical("inbox.gap", partition=partition.partition, first_sequence=first_sequence)
+        self._owner._alerts.put([effects.alert(alert)])
 
     async def consume(self) -> None:
         """Take the inbox from where the journal stands, group by group."""
@@ -284,12 +306,27 @@ class _Tenure:
             steps.append(step)
             error = reason_to_park(step.entry)
             if error is not None:
-                # Before the journal has it: a crash in between parks it twice under one id, never not at all.
-                await self._owner._parking.park(message, error)
+                await self._park(message, error)
         if steps:
             await self._append(steps)
             self._show(steps)
         self._is_sound = True
+
+    async def _park(self, message: StoredMessage, error: KestrelError) -> None:
+        """Before the journal has it: a crash in between parks it twice under one id, never not at all.
+
+        A lane that takes nothing (full, or gone) holds up nothing: the attempt goes on behind our back, and the
+        journal's entry carries the reason and the bytes in any case.
+        """
+        parking = asyncio.create_task(self._owner._parking.park(message, error))
+        done, _ = await asyncio.wait({parking}, timeout=PARKING_WAIT_S)
+        if done:
+            parking.result()
+            return
+        log.error("parking.slow", partition=self._partition.partition, input_sequence=message.sequence)
+        telemetry.count("messages.parking_slow")
+        self._owner._still_parking.add(parking)
+        parking.add_done_callback(self._owner._still_parking.discard)
 
     async def _append(self, steps: Sequence[Step]) -> None:
         if not self._lease.held:

@@ -20,12 +20,13 @@ REPUBLISHED_ENTRIES = 256
 """The newest entries, whose alerts may not have left the process that wrote them. At least one commit group."""
 
 _ENTRIES_PER_TURN = 256
+_ALERTS_LOOKED_BACK = 4 * REPUBLISHED_ENTRIES
 
 
 async def recover(
     bus: Bus, partition: int, partition_count: int, snapshots: Sequence[state_pb2.PartitionSnapshot]
 ) -> tuple[Partition, list[effects.Publish]]:
-    """The partition as the journal has it now, and the alerts of its newest entries.
+    """The partition as the journal has it now, and those alerts of its newest entries that were never published.
 
     Raises ``InvariantBroken`` when the journal does not hold, or does not belong to its own snapshots.
     """
@@ -60,7 +61,17 @@ async def recover(
         journal_sequence=state.journal_sequence,
         inbox_sequence=state.inbox_sequence,
     )
-    return state, pending
+    return state, await _unpublished(bus, pending)
+
+
+async def _unpublished(bus: Bus, pending: Sequence[effects.Publish]) -> list[effects.Publish]:
+    """Those that the alert stream's tail does not hold: its own memory of ids is only minutes long."""
+    if not pending:
+        return []
+    last = (await bus.stream_state(subjects.ALERTS)).last_sequence
+    start = max(1, last - _ALERTS_LOOKED_BACK + 1)
+    known = {message.message_id async for message in bus.read(subjects.ALERTS, start_sequence=start)}
+    return [alert for alert in pending if alert.message_id not in known]
 
 
 def _newest_restorable(
