@@ -286,7 +286,7 @@ class BookedFill(_message.Message):
     fee_is_predicted: _builtins.bool
     """The fee is ours, until the venue states its own."""
     is_busted: _builtins.bool
-    """The venue took the fill back: the same figures, to be subtracted."""
+    """The venue took the fill back: quantity and price as they were booked, fee and realized profit with reversed signs."""
     @_builtins.property
     def last_qty(self) -> _common_pb2.Decimal: ...
     @_builtins.property
