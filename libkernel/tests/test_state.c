@@ -53,10 +53,13 @@ static lk_input_t random_enter(bench_t *bench, uint64_t *state)
     return input;
 }
 
-/* Any order id that may exist: inputs are numbered, and so are the orders they made. */
+/* Mostly an order that is in a slot; else any number that an order may have had. */
 static lk_id_t random_order(const bench_t *bench, uint64_t *state)
 {
-    return numbered("order-", bench->step - below(state, bench->step < 60 ? bench->step : 60));
+    lk_slot_view_t view = slot_of(bench, (uint32_t)below(state, 3));
+    if (below(state, 10) == 0)
+        return numbered("order-", bench->step - below(state, bench->step < 60 ? bench->step : 60));
+    return view.exit.life != LK_LIFE_NONE && below(state, 2) ? view.exit.client_order_id : view.entry.client_order_id;
 }
 
 static lk_input_t random_fill(bench_t *bench, uint64_t *state)
@@ -81,7 +84,7 @@ static lk_input_t random_fill(bench_t *bench, uint64_t *state)
 static lk_input_t random_about_execution(bench_t *bench, uint64_t *state, lk_input_kind_t kind)
 {
     lk_input_t input = input_of(bench, kind);
-    input.execution_id = numbered("execution-", bench->step - below(state, bench->step < 40 ? bench->step : 40));
+    input.execution_id = numbered("execution-", bench->step - below(state, bench->step < 20 ? bench->step : 20));
     input.qty.units = (int64_t)below(state, 30) + 1;
     input.price.units = (int64_t)below(state, 2000) + 1;
     input.price_scale = 4;
@@ -93,7 +96,7 @@ static lk_input_t random_about_execution(bench_t *bench, uint64_t *state, lk_inp
 static lk_input_t random_input(bench_t *bench, uint64_t *state)
 {
     lk_input_t input;
-    switch (below(state, 20)) {
+    switch (below(state, 26)) {
     case 0:
     case 1:
         return random_enter(bench, state);
@@ -131,6 +134,13 @@ static lk_input_t random_input(bench_t *bench, uint64_t *state)
         input.symbol = symbol_of(below(state, 2) ? "AAA" : "BBB");
         input.price.units = (int64_t)below(state, 2000) + 1;
         input.price_scale = 4;
+        return input;
+    case 15:
+        input = input_of(bench, below(state, 2) ? LK_INPUT_BALANCE : LK_INPUT_FUNDING);
+        input.amount.units = account_of(bench).capital.units / (below(state, 10) ? 1 : 2);
+        return input;
+    case 16:
+        input = input_of(bench, below(state, 2) ? LK_INPUT_FREEZE : LK_INPUT_UNFREEZE);
         return input;
     default:
         return random_fill(bench, state);
