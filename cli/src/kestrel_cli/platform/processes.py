@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import json
 import os
+import pwd
 import signal
 import sys
 import time
@@ -22,6 +23,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -185,6 +187,7 @@ class ManagedProcess:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         log = os.open(self.spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        user = self.spec.user() if self.spec.user else None
         os.write(log, f"{_START_MARK} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
         try:
             process = await asyncio.create_subprocess_exec(
@@ -192,10 +195,10 @@ class ManagedProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd="/" if self.spec.user and self.spec.user() else None,
+                cwd="/" if user else None,
                 env={**os.environ, **self.spec.environment},
                 start_new_session=True,
-                user=self.spec.user() if self.spec.user else None,
+                **run_as(user),
                 preexec_fn=_death_with_parent(self.spec.orphan_signal),
             )
         finally:
@@ -263,6 +266,16 @@ def stop_leftovers(path: Path) -> list[str]:
     psutil.wait_procs(alive, timeout=_LEFTOVER_STOP_S)
     path.unlink(missing_ok=True)
     return stopped
+
+
+def run_as(user: str | None) -> dict[str, Any]:
+    """Arguments for subprocess: as that user, and in none of our groups.
+
+    Root's own group would decide before "others" do, and shut the folders that were opened for others.
+    """
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 
 def record_children(path: Path, processes: list[ManagedProcess]) -> None:

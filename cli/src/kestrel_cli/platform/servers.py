@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kestrel_cli.errors import CommandFailed
 from kestrel_cli.platform.layout import HOST, Endpoints, Layout, write_whole
+from kestrel_cli.platform.processes import run_as
 
 NATS_USER = "kestrel"
 DATABASE = "kestrel"
@@ -135,7 +136,7 @@ def initialize_postgres(layout: Layout) -> None:
                 str(postgres_program("initdb")), "-D", str(layout.postgres), "-U", DATABASE_USER, "--encoding=UTF8",
                 "--no-locale", "--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions",
             ],
-            user=user, cwd="/", capture_output=True, text=True, timeout=_INITDB_TIMEOUT_S, check=False,
+            **run_as(user), cwd="/", capture_output=True, text=True, timeout=_INITDB_TIMEOUT_S, check=False,
         )  # fmt: skip
     finally:
         password_file.unlink(missing_ok=True)
