@@ -256,6 +256,21 @@ def test_a_price_less_exit_fill_books_zero_and_flags_K08(desk: Any, messages: An
     assert not repaired.slots[0].realized_skipped_no_price
 
 
+def test_a_busted_fill_is_booked_back_and_flagged(desk: Any, messages: Any) -> None:
+    opened(desk, messages)
+    exit_id = desk.put(messages.exit()).commands[0].client_order_id
+    booked = desk.put(messages.fill("E-2", exit_id, SELL, "40", "151.30", "1.5")).fills[0]
+    bust = venue_pb2.FillBust(execution_id="E-2", client_order_id=exit_id)
+    entry = desk.put(messages.report("bust-1", bust=bust))
+    (back,) = entry.fills
+    assert back.is_busted
+    assert number(back.last_qty) == number(booked.last_qty)
+    assert number(back.realized_pnl) == -number(booked.realized_pnl) == Number(-40, 0)
+    assert number(entry.slots[0].qty) == Number(100, 0)
+    assert entry.anomalies[0].code == "FILL_BUSTED"
+    assert alerts.of_entry(entry, desk.partition.journal_sequence)
+
+
 def test_a_fee_in_another_currency_does_not_lose_the_fill(desk: Any, messages: Any) -> None:
     order_id = messages.entry_order_id()
     desk.put(messages.entry())
