@@ -13,6 +13,7 @@ from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
+from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.effects import Publish
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS, MINUTE_NS, SECOND_NS
@@ -91,6 +92,10 @@ class Desk:
                 setattr(holder, leaf, value)
         return intent
 
+    def bar(self, close: str = "100.00") -> venue_pb2.Bar:
+        """What the market says of AAPL."""
+        return venue_pb2.Bar(venue="paper", instrument=self.intent().instrument, close=decimal(close))
+
     def healthy_entry(self, account: str = "PAPER-1", **changes: str) -> journal_pb2.JournalEntry:
         """A journal entry after which the account has a million, all of it available."""
         snapshot = state_pb2.AccountSnapshot(
@@ -108,6 +113,7 @@ class Desk:
         authority = Authority(self.limits, self.key, partitions=1, instance="test")
         if healthy:
             authority.on_journal_entry(self.healthy_entry())
+            authority.on_bar(self.bar())
         return authority
 
     def offer(self, authority: Authority, intent: intent_pb2.Intent | bytes) -> list[Effect]:

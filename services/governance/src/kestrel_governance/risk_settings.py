@@ -61,6 +61,7 @@ class RiskSettings(BaseModel):
     risk_per_trade_ratio_max: Exact = "0.02"
     buying_power_buffer_ratio: Exact = "0.02"  # of what is available
     price_collar_ratio_max: Exact = "0.05"  # of the reference price
+    reference_deviation_ratio_max: Exact = "0.20"  # of the market's last price
     warn_ratio: Exact = "0.8"  # of each limit
     anchor_age_s_max: int = 900
     stale_kill_s: int = 300
@@ -97,6 +98,7 @@ class RiskSettings(BaseModel):
             risk_per_trade_ratio_max=Number.parse(self.risk_per_trade_ratio_max),
             buying_power_buffer_ratio=Number.parse(self.buying_power_buffer_ratio),
             price_collar_ratio_max=Number.parse(self.price_collar_ratio_max),
+            reference_deviation_ratio_max=Number.parse(self.reference_deviation_ratio_max),
             warn_ratio=Number.parse(self.warn_ratio),
             anchor_age_ns_max=self.anchor_age_s_max * SECOND_NS,
             stale_kill_ns=self.stale_kill_s * SECOND_NS,

@@ -39,7 +39,7 @@ def slot(desk: Desk, symbol: str = "MSFT", qty: str = "-100", mark: str = "100")
 
 
 def checked(desk: Desk, intent: Any = None, **facts: Any) -> dict[str, authority_pb2.RiskCheck]:
-    base = risk.Facts(now_ns=desk.now_ns, flags=desk.flags, book=facts.pop("book", book(desk)))
+    base = risk.Facts(now_ns=desk.now_ns, flags=desk.flags, book=facts.pop("book", book(desk)), market=desk.bar())
     checks = risk.evaluate(intent or desk.intent(), replace(base, **facts), desk.limits)
     return {check.reason: check for check in checks}
 
@@ -47,7 +47,7 @@ def checked(desk: Desk, intent: Any = None, **facts: Any) -> dict[str, authority
 def test_a_healthy_account_passes_every_check_and_all_are_reported(desk: Desk) -> None:
     checks = checked(desk)
     assert [name for name, check in checks.items() if check.verdict != PASS] == []
-    assert len(checks) == 17
+    assert len(checks) == 18
 
 
 def test_every_check_names_a_runbook_of_the_reasons_table_C18(desk: Desk) -> None:
@@ -112,6 +112,30 @@ def test_sizes_have_a_least_and_a_most(desk: Desk, quantity: str, reason: str, v
 )
 def test_a_limit_price_stays_within_the_collar_on_both_sides(desk: Desk, price: str, verdict: int) -> None:
     assert checked(desk, desk.intent(price=decimal(price)))["PRICE_COLLAR"].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("close", "verdict"),
+    [("100", PASS), ("86", WARN), ("83.34", WARN), ("83.33", BLOCK), ("125", WARN), ("126", BLOCK)],
+)
+def test_the_reference_price_is_held_against_the_market(desk: Desk, close: str, verdict: int) -> None:
+    assert checked(desk, market=desk.bar(close))["REFERENCE_PRICE"].verdict == verdict
+
+
+def test_a_reference_in_the_wrong_unit_cannot_make_an_order_look_small(desk: Desk) -> None:
+    small = {name: decimal("1.00") for name in ("price", "reference_price")} | {"stop_price": decimal("0.95")}
+    check = checked(desk, desk.intent(**small))["REFERENCE_PRICE"]
+    assert (check.verdict, check.value) == (BLOCK, "0.99")
+
+
+def test_an_instrument_that_is_not_the_venues_blocks(desk: Desk) -> None:
+    assert checked(desk, desk.intent(instrument__multiplier=100))["REFERENCE_PRICE"].verdict == BLOCK
+
+
+def test_without_a_market_price_paper_warns_and_live_cannot_tell(desk: Desk) -> None:
+    assert checked(desk, market=None)["REFERENCE_PRICE"].verdict == WARN
+    desk.with_limits(environment=common_pb2.ENVIRONMENT_LIVE)
+    assert checked(desk, market=None)["REFERENCE_PRICE"].verdict == INDETERMINATE
 
 
 def test_positions_and_working_entries_and_reservations_all_count_as_exposure_C02(desk: Desk) -> None:

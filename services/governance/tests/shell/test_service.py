@@ -142,6 +142,7 @@ def now_desk(desk: Desk) -> Desk:
 
 
 async def open_account(bus: Bus, desk: Desk) -> None:
+    await bus.publish(Publish("market.paper.AAPL", desk.bar().SerializeToString(), "bar-1"))
     body = desk.healthy_entry(max_slots="1000").SerializeToString()
     await bus.publish(Publish("journal.0.PAPER-1", body, "j-0-1"))
 

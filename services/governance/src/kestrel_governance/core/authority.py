@@ -19,6 +19,7 @@ from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2
+from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import checked_id, derived_id
@@ -26,7 +27,7 @@ from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
 from kestrel_domain.tokens import SigningKey
 from kestrel_governance.core import authorization, beads, evidence, kill, mandates, money, reasons, risk, structure
-from kestrel_governance.core.kill import RaiseFlag
+from kestrel_governance.core.kill import RaiseFlag as RaiseFlag
 from kestrel_governance.core.limits import RiskLimits
 from kestrel_governance.core.state import IntentRecord, State
 
@@ -95,6 +96,11 @@ class Authority:
     def on_bead(self, bead: audit_pb2.Bead) -> list[Effect]:
         """Learn from a bead, our own or the gateway's. Nothing follows from it at once."""
         self.state.learn_bead(bead)
+        return []
+
+    def on_bar(self, bar: venue_pb2.Bar) -> list[Effect]:
+        """Learn what the market says. Nothing follows from it at once."""
+        self.state.learn_bar(bar)
         return []
 
     def recover(self, *, now_ns: int, flags: authority_pb2.KillFlags | None) -> list[Effect]:
@@ -229,6 +235,21 @@ class Authority:
         ]
         return [use for use in uses if all_of_them or use.state in ("ACTIVE", "NOT_YET")]
 
+    def kill(
+        self,
+        scope: authority_pb2.KillScope.ValueType,
+        target: str,
+        level: authority_pb2.KillLevel.ValueType,
+        *,
+        reason: str,
+        actor: common_pb2.Actor,
+        now_ns: int,
+    ) -> Answer:
+        """One person stops new exposure: the flag first, then what its level asks of the kernel."""
+        flag = kill.Flag(scope=scope, target=target, level=level, reason=reason, set_by=actor, set_at_ns=now_ns)
+        kill.checked(flag)
+        return Answer((RaiseFlag(flag), *self._kill_effects(flag)))
+
     def rearm_intention(
         self, scope: authority_pb2.KillScope.ValueType, target: str, reason: str, actor: common_pb2.Actor, now_ns: int
     ) -> Publish:
@@ -291,6 +312,7 @@ class Authority:
             reservations=self.state.reservations(account, apart_from=record.key),
             recent=tuple(self.state.recent),
             notional_of_entry=self.state.notional_of_entry(account),
+            market=self.state.market.get((record.intent.venue, record.intent.instrument.symbol)),
         )
         return risk.evaluate(record.intent, facts, self.limits)
 

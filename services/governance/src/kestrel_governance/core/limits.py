@@ -43,6 +43,7 @@ class RiskLimits:
     risk_per_trade_ratio_max: Number
     buying_power_buffer_ratio: Number
     price_collar_ratio_max: Number
+    reference_deviation_ratio_max: Number
     warn_ratio: Number
     anchor_age_ns_max: int
     stale_kill_ns: int
@@ -92,13 +93,20 @@ _POSITIVE = (
     "stop_distance_ratio_max",
     "risk_per_trade_ratio_max",
     "price_collar_ratio_max",
+    "reference_deviation_ratio_max",
     "warn_ratio",
     "anchor_age_ns_max",
     "stale_kill_ns",
     "intent_lifetime_ns_max",
 )
 _NOT_NEGATIVE = ("duplicate_window_ns", "clock_skew_ns_max")
-_SHARES = ("stop_distance_ratio_max", "risk_per_trade_ratio_max", "price_collar_ratio_max", "warn_ratio")
+_SHARES = (
+    "stop_distance_ratio_max",
+    "risk_per_trade_ratio_max",
+    "price_collar_ratio_max",
+    "reference_deviation_ratio_max",
+    "warn_ratio",
+)
 
 
 def _check(holds: bool, limits: RiskLimits, name: str, rule: str) -> None:

@@ -116,6 +116,11 @@ _TABLE = (
         "Check for a wrong unit or an old price; decide again on a fresh one.",
     ),
     Reason(
+        "REFERENCE_PRICE",
+        "The price the decision was taken at is far from the market's, or the intent's instrument is not the venue's.",
+        "Check units, instrument version and the age of the decider's prices; decide again on a fresh one.",
+    ),
+    Reason(
         "ACCOUNT_FROZEN",
         "The kernel has frozen entries of this account, or its state is not known.",
         "See `kestrel account` for the reason. A ledger freeze lifts by itself once the books agree again.",

@@ -14,6 +14,7 @@ from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2
 from kestrel.kernel.v1 import state_pb2
+from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
@@ -52,7 +53,10 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything the checks may look at. ``flags`` None: they cannot be read. ``book`` None: nothing journaled yet."""
+    """Everything the checks may look at. ``flags`` None: they cannot be read. ``book`` None: nothing journaled yet.
+
+    ``market``: the newest bar the venue gave for the instrument.
+    """
 
     now_ns: int
     flags: authority_pb2.KillFlags | None
@@ -60,6 +64,7 @@ class Facts:
     reservations: Sequence[Reservation] = ()
     recent: Sequence[Recent] = ()
     notional_of_entry: Mapping[str, Fraction] | None = None
+    market: venue_pb2.Bar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +214,23 @@ def _price_collar(case: Case) -> RiskCheck:
     return _at_most(case, "PRICE_COLLAR", abs(limit / reference - 1), collar, "limit price away from reference")
 
 
+def _reference_price(case: Case) -> RiskCheck:
+    """Everything is counted at the intent's own reference, so it is held against what the market says."""
+    bar, most = case.facts.market, money.exact(case.limits.reference_deviation_ratio_max)
+    if bar is None or bar.close.units <= 0:
+        if case.limits.environment == common_pb2.ENVIRONMENT_LIVE:
+            raise NotComputable("no market price is known to hold the reference price against")
+        return result(
+            "REFERENCE_PRICE", WARN, "unknown", most, "no market price is known to hold the reference against"
+        )
+    if bar.instrument != case.intent.instrument:
+        message = "the intent's instrument (scales, tick, lot, multiplier) is not the venue's newest version of it"
+        return result("REFERENCE_PRICE", BLOCK, case.intent.instrument.version, bar.instrument.version, message)
+    close = money.exact(money.read(bar.close, "bar.close"))
+    away = abs(money.exact(Number.of(case.intent.reference_price)) / close - 1)
+    return _at_most(case, "REFERENCE_PRICE", away, most, f"reference price away from the market's {money.text(close)}")
+
+
 def _duplicate(case: Case) -> RiskCheck:
     intent, now_ns, window_ns = case.intent, case.facts.now_ns, case.limits.duplicate_window_ns
     same = [
@@ -304,6 +326,7 @@ _CHECKS: tuple[tuple[str, Callable[[Case], RiskCheck]], ...] = (
     ("MAX_SIZE", _max_size),
     ("ORDER_NOTIONAL", _order_notional),
     ("PRICE_COLLAR", _price_collar),
+    ("REFERENCE_PRICE", _reference_price),
     ("DUPLICATE", _duplicate),
     ("RATE_ORDER", _rate_order),
     ("OPEN_POSITIONS", _open_positions),

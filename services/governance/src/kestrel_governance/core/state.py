@@ -20,6 +20,7 @@ from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.intent.v1 import intent_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2
+from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import token_id
 from kestrel_domain.numbers import Number
@@ -102,6 +103,7 @@ class State:
     decided: dict[Key, authority_pb2.Decision] = field(default_factory=dict)
     mandates: dict[str, MandateRecord] = field(default_factory=dict)
     books: dict[str, AccountBook] = field(default_factory=dict)
+    market: dict[tuple[str, str], venue_pb2.Bar] = field(default_factory=dict)
     recent: deque[Recent] = field(default_factory=deque)
     kill_beads: set[str] = field(default_factory=set)
     controls: set[str] = field(default_factory=set)
@@ -233,6 +235,10 @@ class State:
             if record is not None:
                 record.is_over = True
                 self._retire(record)
+
+    def learn_bar(self, bar: venue_pb2.Bar) -> None:
+        """The newest bar of an instrument: a second opinion on prices, and the venue's own word on the instrument."""
+        self.market[bar.venue, bar.instrument.symbol] = bar
 
     # -- views ------------------------------------------------------------------------------------------------------
 

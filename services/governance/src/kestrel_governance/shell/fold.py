@@ -9,8 +9,10 @@ from google.protobuf.message import DecodeError, Message
 
 from kestrel.audit.v1 import audit_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2
+from kestrel.venue.v1 import venue_pb2
 from kestrel_chassis import telemetry
 from kestrel_chassis.bus import Bus, StoredMessage
+from kestrel_chassis.consume import PullLoop
 from kestrel_chassis.parking import ParkingLane
 from kestrel_domain import subjects
 from kestrel_domain.errors import InvalidRequest
@@ -49,7 +51,31 @@ async def fold(bus: Bus, authority: Authority, parking: ParkingLane, partitions:
     for partition in range(partitions):
         async for message in _all(bus, positions, subjects.journal_stream(partition)):
             learn_journal_entry(authority, message)
+    positions.next_sequence[subjects.MARKET] = await fold_market(bus, authority)
     return positions
+
+
+async def fold_market(bus: Bus, authority: Authority) -> int:
+    """Learn the newest bar of each instrument; the sequence at which live reading goes on."""
+    next_sequence = (await bus.stream_state(subjects.MARKET)).last_sequence + 1
+    loop = PullLoop(bus, subjects.MARKET, ack="none", last_per_subject=True)
+    try:
+        await loop.start()
+        if loop.lag:
+            async for batch in loop.batches():
+                for message in batch:
+                    learn_bar(authority, message)
+                if batch[-1].pending == 0:
+                    break
+    finally:
+        await loop.stop()
+    return next_sequence
+
+
+def learn_bar(authority: Authority, message: StoredMessage) -> None:
+    bar = venue_pb2.Bar()
+    if _parse(bar, message):
+        authority.on_bar(bar)
 
 
 def learn_intent(authority: Authority, message: StoredMessage) -> None:

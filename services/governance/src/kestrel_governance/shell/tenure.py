@@ -28,6 +28,7 @@ from kestrel_governance.shell.fold import (
     Positions,
     account_of,
     fold,
+    learn_bar,
     learn_bead,
     learn_journal_entry,
 )
@@ -82,6 +83,7 @@ class Tenure:
             for partition in range(self._partitions):
                 stream = subjects.journal_stream(partition)
                 tasks.create_task(self._journal(stream, after[stream]))
+            tasks.create_task(self._market(after[subjects.MARKET]))
             tasks.create_task(self._deadlines())
             tasks.create_task(self._connection())
 
@@ -166,6 +168,10 @@ class Tenure:
         async for message in self._messages(stream, start_sequence):
             async with self.deciding():
                 learn_journal_entry(self.authority, message)
+
+    async def _market(self, start_sequence: int) -> None:
+        async for message in self._messages(subjects.MARKET, start_sequence):
+            learn_bar(self.authority, message)
 
     async def _messages(
         self, stream: str, start_sequence: int, subject: str | None = None
