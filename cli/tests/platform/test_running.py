@@ -1,0 +1,109 @@
+"""The whole platform as processes: up, status, a second up, a killed service, Ctrl-C, and up again after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from kestrel_cli.platform.layout import read_json
+from kestrel_cli.platform.lock import holder_of
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("platform")]
+
+DEADLINE_S = 60.0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path that PostgreSQL's own user may walk through, also when the tests run as root."""
+    path = Path(tempfile.mkdtemp(prefix="kestrel-"))
+    yield path
+    holder = holder_of(path / "lock")
+    process = holder.process() if holder else None
+    if process is not None:
+        process.kill()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _kestrel(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kestrel_cli", *arguments], capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def _until(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"it did not happen within {DEADLINE_S:.0f} s that {what}")
+
+
+def _state_of(folder: Path, name: str) -> dict[str, Any]:
+    state = read_json(folder / "state.json")
+    found: dict[str, Any] = next(each for each in state["processes"] if each["name"] == name)
+    return found
+
+
+@pytest.mark.timeout(180)
+def test_up_status_second_up_crash_of_a_service_and_ctrl_c_P08(folder: Path) -> None:
+    where = ("--data-dir", str(folder))
+    (folder / "lock").write_text('{"pid": 1, "started_s": 0}')  # left behind by somebody who was killed
+
+    started = _kestrel("up", "--detach", "--mode", "instant", "--seed", "3", *where)
+    assert started.returncode == 0, started.stdout + started.stderr
+    for said in ("Kestrel is ready", "credentials", "logs", "NATS", "PostgreSQL"):
+        assert said in started.stdout
+
+    shown = _kestrel("status", "--json", *where)
+    assert shown.returncode == 0, shown.stderr
+    status = json.loads(shown.stdout)
+    assert all(service["ready"] for service in status["services"])
+    assert len(status["services"]) == 6
+    assert status["kill_flags"] == []
+
+    second = _kestrel("up", *where)
+    assert second.returncode == 0
+    assert "already runs" in second.stdout
+    assert str(status["pid"]) in second.stdout
+
+    base = json.loads((folder / "endpoints.json").read_text())["ports"]["kernel"] - 1
+    with tempfile.TemporaryDirectory() as other:
+        refused = _kestrel("up", "--port-base", str(base), "--data-dir", other)
+    assert refused.returncode == 1
+    assert "is taken" in refused.stderr
+    assert "--port-base" in refused.stderr
+
+    os.kill(_state_of(folder, "policy")["pid"], signal.SIGKILL)
+    _until(lambda: _state_of(folder, "policy")["restarts"] == 1, "policy is restarted")
+    _until(lambda: _state_of(folder, "policy")["phase"] == "ready", "policy is ready again")
+
+    children = [psutil.Process(each["pid"]) for each in read_json(folder / "children.json").values()]
+    os.kill(status["pid"], signal.SIGINT)
+    _until(lambda: holder_of(folder / "lock") is None, "Ctrl-C stops everything")
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert _kestrel("inbox", *where).returncode == 3
+
+    foreground = subprocess.Popen(
+        [sys.executable, "-m", "kestrel_cli", "up", *where], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    _until(lambda: holder_of(folder / "lock"), "it starts again, on the same data")
+    down = _kestrel("down", *where)
+    assert down.returncode == 0, down.stderr
+    out, err = foreground.communicate(timeout=DEADLINE_S)
+    assert foreground.returncode == 0, out + err
+    assert "everything is stopped" in out
