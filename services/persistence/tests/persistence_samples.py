@@ -226,6 +226,9 @@ def full_entry() -> journal_pb2.JournalEntry:
             )
         ],
         fills=[booked_fill()],
+        settlements=[
+            journal_pb2.SettledFill(execution_id="execution-1", trade_id="intent-1", realized_pnl=number(1, 2))
+        ],
         anomalies=[journal_pb2.Anomaly(code="LATE_FILL", severity=common_pb2.SEVERITY_WARNING, message="late")],
         slots=[
             state_pb2.SlotSnapshot(

@@ -85,6 +85,7 @@ def test_one_journal_entry_gives_a_row_for_each_thing_that_followed_from_its_inp
         "orders": 1,
         "cancel_requests": 1,
         "fills": 1,
+        "settlements": 1,
         "transitions": 1,
         "anomalies": 1,
         "slot_snapshots": 1,

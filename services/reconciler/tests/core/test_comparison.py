@@ -107,6 +107,19 @@ def test_the_balance_may_differ_by_the_tolerance_and_no_more(wallet: int, differ
     assert [one[0] for one in found] == ([c.BALANCE_MISMATCH] if differs else [])
 
 
+def test_a_capital_that_is_only_seeded_is_not_held_against_the_wallet_K13() -> None:
+    entry = samples.entry(capital=100)
+    entry.account_after.capital_source = state_pb2.CAPITAL_SOURCE_SEED
+    assert findings(books(entry), samples.truth(wallet=999)) == []
+
+
+def test_a_fill_the_venue_took_back_leaves_the_ledger() -> None:
+    busted = samples.fill(40)
+    busted.is_busted = True
+    found = books(samples.bought(100), samples.entry(slots=[samples.slot("AAPL", 60)], fills=[busted]))
+    assert findings(found, samples.truth({"AAPL": 60}, price=5)) == []
+
+
 def test_a_truth_without_a_balance_says_nothing_about_it() -> None:
     assert findings(books(samples.entry(capital=100_000_00)), samples.truth()) == []
 

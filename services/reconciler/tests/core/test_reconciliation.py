@@ -173,6 +173,17 @@ def test_a_truth_that_failed_is_indeterminate_and_never_an_empty_account(
     assert [one.reason for one in alerts(world)] == ["STALE_BROKER_TRUTH"]
 
 
+def test_one_truth_that_failed_among_good_ones_is_no_alert() -> None:
+    world = World()
+    world.journal(samples.bought(100))
+    world.answer = samples.truth(completeness=venue_pb2.COMPLETENESS_PARTIAL)
+    world.run_until(5)
+    world.answer = samples.truth({"AAPL": 100})
+    world.run_until(120)
+    assert (verdicts(world)[0], verdicts(world)[-1]) == (INDETERMINATE, MATCHED)
+    assert alerts(world) == []
+
+
 def test_a_truth_that_is_too_old_is_indeterminate() -> None:
     world = World()
     world.journal(samples.bought(100))
@@ -371,6 +382,7 @@ def test_a_reject_a_cancel_and_a_fill_each_ask_for_a_run_T11(fact: venue_pb2.Ord
         samples.bought(0),
     ):
         world = World()
+        world.publish()
         world.run_until(20)
         count = len(world.account.runs)
         world.journal(entry)
@@ -380,6 +392,7 @@ def test_a_reject_a_cancel_and_a_fill_each_ask_for_a_run_T11(fact: venue_pb2.Ord
 
 def test_an_acknowledgement_or_a_mark_asks_for_no_run() -> None:
     world = World()
+    world.publish()
     world.run_until(20)
     count = len(world.account.runs)
     ack = venue_pb2.OrderReport(fact=venue_pb2.ORDER_FACT_ACKNOWLEDGED)

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 import reconciler_samples as samples
 import yaml
@@ -98,14 +100,14 @@ class Gateway:
 
 
 @pytest.fixture
-async def gateway(bus: Bus) -> AsyncIterator[Gateway]:
+async def gateway(bus: Bus) -> Gateway:
     found = Gateway(bus)
 
     async def handle(_: str, data: bytes) -> None:
         await found.publish(data.decode())
 
     await bus.subscribe_core(subjects.truth_request(samples.VENUE, samples.ACCOUNT), handle)
-    yield found
+    return found
 
 
 @pytest.fixture

@@ -121,6 +121,8 @@ def _kill(record: Record, bead: audit_pb2.Bead) -> list[Row]:
             set_at_ns=count(flag.set_at_ns),
             expires_at_ns=count(flag.expires_at_ns),
             rearm_proposed_by=text(flag.rearm_proposed_by.id),
+            rearmed_by=text(flag.rearmed_by.id),
+            rearmed_at_ns=count(flag.rearmed_at_ns),
             actor=text(bead.actor.id),
         )
     ]

@@ -15,13 +15,14 @@ from kestrel_persistence.core.record import Record, Row, Value, count, money, na
 
 
 def journal_rows(record: Record, entry: journal_pb2.JournalEntry) -> list[Row]:
-    """The entry's row first, then orders, cancels, events, fills, transitions, anomalies and snapshots."""
+    """The entry's row first, then orders, cancels, events, fills, settlements, transitions, anomalies and snapshots."""
     message = _input(entry)
     return [
         _entry(record, entry, message),
         *_commands(record, entry),
         *_order_event(record, entry, message),
         *_fills(record, entry, message),
+        *_settlements(record, entry),
         *_transitions(record, entry),
         *_anomalies(record, entry),
         *_slots(record, entry),
@@ -174,8 +175,27 @@ def _fills(record: Record, entry: journal_pb2.JournalEntry, message: inbox_pb2.I
             last_price=money(fill.last_price, present=fill.HasField("last_price")),
             fee=money(fill.fee, present=fill.HasField("fee")),
             realized_pnl=money(fill.realized_pnl, present=fill.HasField("realized_pnl")),
+            fee_is_predicted=fill.fee_is_predicted,
+            is_busted=fill.is_busted,
             routed_by_stage=fill.routed_by_stage,
             **clocks,
+        )
+
+
+def _settlements(record: Record, entry: journal_pb2.JournalEntry) -> Iterator[Row]:
+    for position, settled in enumerate(entry.settlements):
+        yield _row(
+            "settlements",
+            record,
+            entry,
+            position=position,
+            account=entry.account,
+            execution_id=required("settlements.execution_id", settled.execution_id),
+            client_order_id=text(settled.client_order_id),
+            trade_id=text(settled.trade_id),
+            is_exit=settled.is_exit,
+            realized_pnl=money(settled.realized_pnl, present=settled.HasField("realized_pnl")),
+            fee=money(settled.fee, present=settled.HasField("fee")),
         )
 
 
@@ -239,6 +259,8 @@ def _slots(record: Record, entry: journal_pb2.JournalEntry) -> Iterator[Row]:
             leverage=slot.leverage,
             opened_at_ns=count(slot.opened_at_ns),
             closed_at_ns=count(slot.closed_at_ns),
+            is_adopted=slot.is_adopted,
+            is_overfilled=slot.is_overfilled,
         )
 
 
@@ -254,6 +276,7 @@ _ACCOUNT_AMOUNTS = (
     "ledger_delta",
     "gross_exposure",
     "working_exposure",
+    "predicted_fees",
 )
 
 
@@ -278,5 +301,7 @@ def _account(record: Record, entry: journal_pb2.JournalEntry) -> Iterator[Row]:
         freeze_reason=text(after.freeze_reason),
         open_slot_count=after.open_slot_count,
         max_slots=after.max_slots,
+        ledger_cause=name(state_pb2.LedgerCause, after.ledger_cause, "LEDGER_CAUSE"),
+        execution_count=after.execution_count,
         **amounts,
     )

@@ -53,6 +53,7 @@ _JOURNAL_TABLES = (
     "cancel_requests",
     "order_events",
     "fills",
+    "settlements",
     "transitions",
     "anomalies",
     "slot_snapshots",

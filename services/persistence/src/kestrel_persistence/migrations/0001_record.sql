@@ -90,13 +90,24 @@ CREATE TABLE fills (
   stream text NOT NULL, sequence bigint NOT NULL, position integer NOT NULL, time_ns bigint NOT NULL, trace_id text,
   account text NOT NULL, execution_id text NOT NULL, client_order_id text, venue_order_id text, trade_id text,
   symbol text NOT NULL, side text NOT NULL, is_exit boolean NOT NULL, last_qty numeric NOT NULL, last_price numeric,
-  fee numeric, realized_pnl numeric, routed_by_stage boolean NOT NULL, venue_time_ns bigint, received_at_ns bigint,
+  fee numeric, fee_is_predicted boolean NOT NULL, realized_pnl numeric, is_busted boolean NOT NULL,
+  routed_by_stage boolean NOT NULL, venue_time_ns bigint, received_at_ns bigint,
   inbox_sequence bigint, inbox_time_ns bigint,
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (stream, sequence, position)
 );
 CREATE INDEX fills_by_order ON fills (client_order_id);
 CREATE INDEX fills_by_trade ON fills (trade_id);
+
+-- What the venue's later settlement of an execution added.
+CREATE TABLE settlements (
+  stream text NOT NULL, sequence bigint NOT NULL, position integer NOT NULL, time_ns bigint NOT NULL, trace_id text,
+  account text NOT NULL, execution_id text NOT NULL, client_order_id text, trade_id text, is_exit boolean NOT NULL,
+  realized_pnl numeric, fee numeric,
+  recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (stream, sequence, position)
+);
+CREATE INDEX settlements_by_trade ON settlements (trade_id);
 
 -- The POSITION beads (T08).
 CREATE TABLE transitions (
@@ -120,7 +131,8 @@ CREATE TABLE slot_snapshots (
   stream text NOT NULL, sequence bigint NOT NULL, position integer NOT NULL, time_ns bigint NOT NULL, trace_id text,
   account text NOT NULL, slot_index bigint NOT NULL, stage text, lifecycle text, trade_id text, strategy text,
   symbol text, qty numeric, entry_qty numeric, entry_price numeric, realized_pnl numeric, unrealized_pnl numeric,
-  fees numeric, mark numeric, leverage bigint, opened_at_ns bigint, closed_at_ns bigint,
+  fees numeric, mark numeric, leverage bigint, opened_at_ns bigint, closed_at_ns bigint, is_adopted boolean,
+  is_overfilled boolean,
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (stream, sequence, position)
 );
@@ -131,7 +143,8 @@ CREATE TABLE account_snapshots (
   account text NOT NULL, event_sequence bigint, currency text, capital numeric, capital_source text, equity numeric,
   realized_pnl numeric, unrealized_pnl numeric, fees numeric, funding numeric, wallet numeric, available numeric,
   ledger_status text, ledger_delta numeric, entries_frozen boolean, freeze_reason text, open_slot_count bigint,
-  max_slots bigint, gross_exposure numeric, working_exposure numeric,
+  max_slots bigint, gross_exposure numeric, working_exposure numeric, ledger_cause text, predicted_fees numeric,
+  execution_count bigint,
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (stream, sequence)
 );
@@ -216,7 +229,7 @@ CREATE TABLE mandates (
 CREATE TABLE kill_events (
   stream text NOT NULL, sequence bigint NOT NULL, time_ns bigint NOT NULL, trace_id text,
   scope text, target text, level text, reason text, set_by text, set_at_ns bigint, expires_at_ns bigint,
-  rearm_proposed_by text, actor text,
+  rearm_proposed_by text, rearmed_by text, rearmed_at_ns bigint, actor text,
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (stream, sequence)
 );

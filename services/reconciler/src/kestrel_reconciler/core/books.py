@@ -148,9 +148,12 @@ class Books:
 
     def _book(self, fill: journal_pb2.BookedFill, time_ns: int) -> None:
         qty = Number.of(fill.last_qty)
-        signed_qty = qty if fill.side == common_pb2.SIDE_BUY else -qty
+        signed_qty = qty if (fill.side == common_pb2.SIDE_BUY) != fill.is_busted else -qty
         price = Number.of(fill.last_price) if fill.HasField("last_price") else None
-        self.ledger.setdefault(fill.symbol, Holding()).book(signed_qty, price)
+        holding = self.ledger.setdefault(fill.symbol, Holding())
+        holding.book(signed_qty, price)
+        if fill.is_busted and holding.qty:
+            holding.cost = None  # what the others cost by themselves is not known any more
         self.last_change_ns[fill.symbol] = time_ns
 
     def _adopt(self, adoption: inbox_pb2.Adoption) -> None:

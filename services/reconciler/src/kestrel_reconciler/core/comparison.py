@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from kestrel.common.v1 import common_pb2
+from kestrel.kernel.v1 import state_pb2
 from kestrel.reconcile.v1 import reconcile_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX
@@ -231,6 +232,8 @@ def _balance(books: Books, truth: venue_pb2.BrokerTruth, tolerances: Tolerances)
     account = books.snapshot
     if account is None or not account.HasField("capital") or not truth.balance.HasField("wallet"):
         return
+    if account.capital_source == state_pb2.CAPITAL_SOURCE_SEED:
+        return  # a figure from the settings, until the venue's first balance: nothing to hold against it
     ours, theirs = Number.of(account.capital), Number.of(truth.balance.wallet)
     if abs(theirs - ours) > tolerances.balance:
         here, there = f"{ours} {account.currency}", f"{theirs} {truth.balance.currency}"

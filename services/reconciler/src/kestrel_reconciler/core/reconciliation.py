@@ -106,7 +106,8 @@ class Reconciliation:
     traceparent: str = ""
     """Of the order whose fill, reject or cancel asked for the next run: its trace ends with that run (P04)."""
     _runs_since_bead: int = 0
-    _blind_since: str = ""
+    _blind_since_ns: int = 0
+    _told_blind: bool = False
 
     def __post_init__(self) -> None:
         self.books = Books(self.account)
@@ -423,19 +424,23 @@ class Reconciliation:
         return out
 
     def _blindness(self, reasons: list[str], now_ns: int) -> list[Effect]:
-        """Not being able to see is worth one alert, until we see again."""
+        """Not being able to see: ask again soon; when it lasts it is worth one alert, until we see again."""
         if not reasons:
-            self._blind_since = ""
+            self._blind_since_ns, self._told_blind = 0, False
             return []
-        if self._blind_since:
+        self._blind_since_ns = self._blind_since_ns or now_ns
+        again_ns = now_ns + self.rules.confirm_at_last_ns // 2
+        self.schedule.want(reconcile_pb2.RUN_TRIGGER_PERIODIC, now_ns, not_before_ns=again_ns)
+        if self._told_blind or now_ns - self._blind_since_ns < self.rules.confirm_at_last_ns:
             return []
-        self._blind_since = derived_id("blind", self.account, now_ns)
+        self._told_blind = True
+        alert_id = derived_id("blind", self.account, self._blind_since_ns)
         error = self.truth.body.error.message if self.truth else ""
         message = (
             f"{self.account}: the broker's truth cannot be used ({', '.join(reasons)}); nothing is proven. {error}"
         )
         return self._alert(
-            self._blind_since, common_pb2.SEVERITY_WARNING, STALE_BROKER_TRUTH, message.strip(), self.account, now_ns
+            alert_id, common_pb2.SEVERITY_WARNING, STALE_BROKER_TRUTH, message.strip(), self.account, now_ns
         )
 
     def _alert(

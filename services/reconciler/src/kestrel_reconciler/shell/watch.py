@@ -18,7 +18,7 @@ from kestrel_chassis.bus import Bus, StoredMessage
 from kestrel_chassis.parking import ParkingLane
 from kestrel_domain import subjects
 from kestrel_domain.errors import InvalidRequest, KestrelError, Unavailable
-from kestrel_domain.identifiers import partition_of
+from kestrel_domain.identifiers import checked_id, partition_of
 from kestrel_reconciler.core.reconciliation import Reconciliation, Rules, Truth, break_order
 from kestrel_reconciler.shell.follow import Follow
 from kestrel_reconciler.shell.outlet import Outlet
@@ -110,12 +110,23 @@ class Watch:
         except DecodeError as error:
             await self._park(message, error)
             return
-        if entry.account and entry.account != subjects.NO_ACCOUNT:
-            try:
+        try:
+            if entry.account == subjects.NO_ACCOUNT:
+                self._take_general_entry(entry)
+            else:
                 self._account(entry.account).take_entry(message.sequence, entry, self._clock_ns())
-            except InvalidRequest as error:  # a number that is none
-                await self._park(message, error)
-            self._wake.set()
+        except InvalidRequest as error:  # no account, or a number that is none
+            await self._park(message, error)
+        self._wake.set()
+
+    def _take_general_entry(self, entry: journal_pb2.JournalEntry) -> None:
+        """A new epoch names the partition's accounts; a parked input concerns none, and still was dealt with."""
+        for configuration in entry.epoch_started.accounts:
+            books = self._account(configuration.account).books
+            books.venue = books.venue or configuration.venue
+        for name, account in self.accounts.items():
+            if partition_of(name, self._partitions) == entry.partition:
+                account.books.input_sequence = max(account.books.input_sequence, entry.input_sequence)
 
     async def _take_truth(self, message: StoredMessage) -> None:
         try:
@@ -170,6 +181,7 @@ class Watch:
 
     def _account(self, name: str) -> Reconciliation:
         if name not in self.accounts:
+            checked_id("account", name)
             self.accounts[name] = Reconciliation(name, self._rules)
         return self.accounts[name]
 
