@@ -89,6 +89,8 @@ class PolicySettings(ServiceSettings):
     sizing: SizingSettings = SizingSettings()
     intent_lifetime_s: int = Field(default=240, ge=1, le=86_400)
     manual_intent_lifetime_s: int = Field(default=900, ge=1, le=86_400)
+    refusal_pause_days: int = Field(default=5, ge=0, le=365)
+    """For how long, in the market's days, what was refused is not proposed again. Signals by hand do not wait."""
     bar_age_s_max: int = Field(default=60, ge=1, le=86_400)
 
     @model_validator(mode="after")
@@ -119,6 +121,7 @@ class PolicySettings(ServiceSettings):
                 leverage=self.leverage,
                 intent_lifetime_ns=self.intent_lifetime_s * SECOND_NS,
                 manual_intent_lifetime_ns=self.manual_intent_lifetime_s * SECOND_NS,
+                refusal_pause_days=self.refusal_pause_days,
                 bar_age_ns_max=self.bar_age_s_max * SECOND_NS,
             )
             for account in dict.fromkeys(self.accounts)

@@ -141,6 +141,8 @@ def test_one_trade_per_symbol_at_most(world: Any, bars: Any) -> None:
 
 def test_a_waiting_intent_suppresses_a_second_until_it_is_dead(make_world: Any, bars: Any) -> None:
     world = make_world(approves=False)
+    world.plan = replace(world.plan, refusal_pause_days=0)
+    world.restart()
     warm(world, bars)
     later = rising(bars, 12, start=17, level=100 * 1.01**16)
     assert world.show(later[0]).reason.endswith("an intent is waiting")
@@ -157,6 +159,21 @@ def test_a_waiting_intent_suppresses_a_second_until_it_is_dead(make_world: Any, 
     assert world.show(later[6]).signal.action == ENTER, "the kernel's refusal ends it, too"
     world.restart()
     assert world.show(later[7]).reason.endswith("an intent is waiting")
+
+
+def test_what_was_refused_is_not_proposed_again_before_its_pause_is_over(make_world: Any, bars: Any) -> None:
+    world = make_world(approves=False)
+    warm(world, bars)
+    world.refuse(world.intents[0].intent_id)
+    later = rising(bars, 7, start=17, level=100 * 1.01**16)
+    held = world.run(later[:3])
+    world.restart()
+    held += world.run(later[3:5])
+    assert {decision.signal.action for decision in held} == {HOLD}
+    assert "not repeated for 5 days" in held[-1].reason
+    assert world.submit().intent_id, "a person does not have to wait"
+    world.refuse(world.intents[-1].intent_id)
+    assert world.show(later[5]).signal.action == ENTER
 
 
 def test_entries_wait_for_capital_for_slots_for_fresh_bars_and_for_the_journal(make_world: Any, bars: Any) -> None:

@@ -16,6 +16,7 @@ from kestrel.authority.v1 import authority_pb2
 from kestrel.intent.v1 import intent_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
 from kestrel_domain.numbers import Number
+from kestrel_domain.timestamps import DAY_NS
 from kestrel_domain.tokens import TOKEN_LIFETIME_NS
 from kestrel_policy.core.sizing import notional
 
@@ -45,6 +46,8 @@ class Proposal:
     """An intent that may still become a trade."""
 
     symbol: str
+    strategy: str
+    market_time_ns: int
     dead_after_ns: int
     notional: Number
 
@@ -68,6 +71,8 @@ class Book:
     proposals: dict[str, Proposal] = field(default_factory=dict)
     # Every intent id ever seen: proposing one of them again would be doing it twice.
     intent_ids: set[str] = field(default_factory=set)
+    # By strategy and symbol: the market's time of the last intent that was refused.
+    refusals: dict[tuple[str, str], int] = field(default_factory=dict)
     # By trade: the exit request that the journal has not shown yet.
     exits_sent: dict[str, str] = field(default_factory=dict)
     journal_sequence: int = 0
@@ -82,6 +87,8 @@ class Book:
         self.intent_ids.add(intent.intent_id)
         self.proposals[intent.intent_id] = Proposal(
             symbol=intent.instrument.symbol,
+            strategy=intent.strategy,
+            market_time_ns=intent.signal.market_time_ns,
             # Approved at the last moment, its token lives on for a while.
             dead_after_ns=intent.expires_at_ns + TOKEN_LIFETIME_NS,
             notional=notional(intent.instrument, Number.of(intent.reference_price), Number.of(intent.order_qty)),
@@ -91,7 +98,9 @@ class Book:
         """Governance, or a person, said no: the intent waits no longer."""
         if decision.verdict in _DEAD_VERDICTS:
             self.intent_ids.add(decision.intent_id)
-            self.proposals.pop(decision.intent_id, None)
+            proposal = self.proposals.pop(decision.intent_id, None)
+            if proposal is not None:
+                self.refusals[proposal.strategy, proposal.symbol] = proposal.market_time_ns
 
     def learn_exit_sent(self, trade_id: str, request_id: str) -> None:
         """An exit is in the inbox, and the journal will show what became of it."""
@@ -147,6 +156,11 @@ class Book:
     def waiting(self, now_ns: int) -> dict[str, Proposal]:
         """Intents that may still become trades."""
         return {key: proposal for key, proposal in self.proposals.items() if proposal.dead_after_ns > now_ns}
+
+    def is_pausing(self, strategy: str, symbol: str, market_time_ns: int, pause_days: int) -> bool:
+        """The last intent was refused, and its pause is not over."""
+        refused_ns = self.refusals.get((strategy, symbol))
+        return refused_ns is not None and market_time_ns - refused_ns <= pause_days * DAY_NS
 
     def is_leaving(self, slot: state_pb2.SlotSnapshot) -> bool:
         """An exit of this trade is on its way; only when it is dead may another be asked for."""

@@ -58,6 +58,8 @@ class Plan:
     leverage: int = 1
     intent_lifetime_ns: int = 240 * 1_000_000_000
     manual_intent_lifetime_ns: int = 900 * 1_000_000_000
+    # Calendar days of the market for which a refused intent is not repeated; 0: the next bar may.
+    refusal_pause_days: int = 5
     # A bar that reached us later than this opens nothing: its price is gone. It may still close.
     bar_age_ns_max: int = 60 * 1_000_000_000
 

@@ -204,6 +204,12 @@ def _judgement(
     side = _direction(plan.momentum, reading)
     if side is None:
         return _HOLD, none, f"no trend: score {reading.score:+.2f}, entry from {plan.momentum.entry_score:.2f}"
+    if book.is_pausing(plan.strategy, bar.instrument.symbol, bar.start_ns, plan.refusal_pause_days):
+        return (
+            _HOLD,
+            none,
+            f"no entry: the last intent was refused, and is not repeated for {plan.refusal_pause_days} days",
+        )
     entry, reason = _entry(plan, book, bar, reading, side, moment)
     if entry is None:
         return _HOLD, none, f"no entry: {reason}"
