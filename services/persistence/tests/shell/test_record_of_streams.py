@@ -181,6 +181,7 @@ async def test_a_row_keeps_money_exact_from_bus_to_database(recorder: Recorder) 
 async def test_a_fill_the_venue_took_back_is_kept_and_counts_no_more(recorder: Recorder) -> None:
     busted = samples.booked_fill()
     busted.is_busted = True
+    busted.fee.units, busted.realized_pnl.units = -busted.fee.units, -busted.realized_pnl.units
     first = samples.entry(samples.fill_report(), commands=[samples.command()], fills=[samples.booked_fill()])
     second = samples.entry(samples.fill_report(), previous=first.SerializeToString(), input_sequence=2, fills=[busted])
     await publish(

@@ -1,12 +1,11 @@
 -- Views for people. Status, quantities left, averages and positions are computed here from facts, never stored.
 
--- Fills as they count: what the venue took back is subtracted.
+-- Fills as they count: the quantity that the venue took back is subtracted; its fee and profit come with reversed signs.
 CREATE VIEW v_fills AS
 SELECT account, execution_id, client_order_id, trade_id, symbol, side, is_exit, is_busted, last_price,
        CASE WHEN is_busted THEN -last_qty ELSE last_qty END AS booked_qty,
        CASE WHEN is_busted = (side = 'BUY') THEN -last_qty ELSE last_qty END AS signed_qty,
-       CASE WHEN is_busted THEN -fee ELSE fee END AS fee,
-       CASE WHEN is_busted THEN -realized_pnl ELSE realized_pnl END AS realized_pnl,
+       fee, realized_pnl,
        venue_time_ns, received_at_ns, inbox_time_ns, time_ns, trace_id, stream, sequence, position
 FROM fills;
 
