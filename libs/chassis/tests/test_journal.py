@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from kestrel.kernel.v1 import journal_pb2
-from kestrel_chassis.bus import Bus
+from kestrel_chassis import journal
+from kestrel_chassis.bus import Bus, PubAck
 from kestrel_chassis.journal import JournalWriter, OwnershipLost, entry_hash, read_journal
 from kestrel_domain.effects import Publish
-from kestrel_domain.errors import InvariantBroken
+from kestrel_domain.errors import InvariantBroken, KestrelError, OutcomeUnknown, Unavailable
 from kestrel_testkit.fixtures import connect, eventually, provision_afresh
 from kestrel_testkit.servers import NatsServer
 
@@ -138,3 +141,72 @@ async def test_an_append_survives_a_killed_and_a_frozen_server(own_nats_server: 
     inputs = [record.entry.input_sequence async for record in read_journal(bus, 0)]
     assert inputs == list(range(1, 2001))
     await bus.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_happens_to_writes_and_answers_the_history_is_exact(
+    bus: Bus, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write may be lost before it is stored, lose its answer afterwards, or arrive late, after its repetition."""
+    chance = random.Random(seed)
+    monkeypatch.setattr(journal, "_RESOLVE_PAUSE_S", 0.005)
+    send, publish_atomic = bus.send, bus.publish_atomic
+    late: list[Callable[[], Awaitable[object]]] = []
+
+    async def perform(write: Callable[[], Awaitable[PubAck]]) -> PubAck:
+        fate = chance.choice(["good", "good", "refused", "lost", "unanswered", "late"])
+        if fate == "refused":
+            raise Unavailable("not sent")
+        if fate == "late":
+            late.append(write)
+        if fate in ("lost", "late"):
+            raise OutcomeUnknown("nobody knows")
+        ack = await write()
+        while late:
+            with pytest.raises(KestrelError):  # it comes too late: the place is taken
+                await late.pop()()
+        if fate == "unanswered":
+            raise OutcomeUnknown("nobody knows")
+        return ack
+
+    async def faulty_send(entry: Publish, *, expected_last_sequence: int) -> asyncio.Future[PubAck]:
+        async def write() -> PubAck:
+            return await (await send(entry, expected_last_sequence=expected_last_sequence))
+
+        future: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        future.set_result(await perform(write))
+        return future
+
+    async def faulty_atomic(batch: Sequence[Publish], *, expected_last_sequence: int) -> PubAck:
+        return await perform(lambda: publish_atomic(batch, expected_last_sequence=expected_last_sequence))
+
+    monkeypatch.setattr(bus, "send", faulty_send)
+    monkeypatch.setattr(bus, "publish_atomic", faulty_atomic)
+    writer, wanted = JournalWriter(bus, 0, 0, b""), 0
+    while wanted < 120:
+        count = chance.choice([1, 1, 2, 5, 20])
+        await writer.append(entries(count, writer.last_hash, start=wanted + 1))
+        wanted += count
+
+    assert [record.entry.input_sequence async for record in read_journal(bus, 0)] == list(range(1, wanted + 1))
+
+
+async def test_an_append_that_cannot_be_resolved_ends_the_writer(
+    own_nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "RESOLVE_TIMEOUT_S", 0.5)
+    bus = await connect(own_nats_server.url, tmp_path)
+    await provision_afresh(bus)
+    writer = JournalWriter(bus, 0, 0, b"")
+    own_nats_server.process.kill()
+    await eventually(lambda: not bus.connected, "the client notices")
+    with pytest.raises(OutcomeUnknown):
+        await writer.append(entries(1))
+    with pytest.raises(OwnershipLost):
+        await writer.append(entries(1))
+    await bus.close()
+
+
+async def test_a_journal_whose_beginning_is_missing_is_not_read_from_the_middle(bus: Bus) -> None:
+    with pytest.raises(InvariantBroken, match="missing"):
+        [record async for record in read_journal(bus, 0, 5)]
