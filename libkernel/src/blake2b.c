@@ -33,6 +33,19 @@ static inline uint64_t rotate_right(uint64_t word, unsigned count)
         v[b] = rotate_right(v[b] ^ v[c], 63);                                                                          \
     } while (0)
 
+/* Written out, so that the compiler knows each word's place. */
+#define ROUND(r)                                                                                                       \
+    do {                                                                                                               \
+        MIX(0, 4, 8, 12, m[ORDER[r][0]], m[ORDER[r][1]]);                                                              \
+        MIX(1, 5, 9, 13, m[ORDER[r][2]], m[ORDER[r][3]]);                                                              \
+        MIX(2, 6, 10, 14, m[ORDER[r][4]], m[ORDER[r][5]]);                                                             \
+        MIX(3, 7, 11, 15, m[ORDER[r][6]], m[ORDER[r][7]]);                                                             \
+        MIX(0, 5, 10, 15, m[ORDER[r][8]], m[ORDER[r][9]]);                                                             \
+        MIX(1, 6, 11, 12, m[ORDER[r][10]], m[ORDER[r][11]]);                                                           \
+        MIX(2, 7, 8, 13, m[ORDER[r][12]], m[ORDER[r][13]]);                                                            \
+        MIX(3, 4, 9, 14, m[ORDER[r][14]], m[ORDER[r][15]]);                                                            \
+    } while (0)
+
 static void compress(lk_blake2b_t *hash, const uint8_t *block, int is_last)
 {
     uint64_t m[16];
@@ -42,17 +55,18 @@ static void compress(lk_blake2b_t *hash, const uint8_t *block, int is_last)
     memcpy(v + 8, START, sizeof START);
     v[12] ^= hash->total_bytes;
     if (is_last) v[14] = ~v[14];
-    for (unsigned round = 0; round < 12; round++) {
-        const uint8_t *s = ORDER[round];
-        MIX(0, 4, 8, 12, m[s[0]], m[s[1]]);
-        MIX(1, 5, 9, 13, m[s[2]], m[s[3]]);
-        MIX(2, 6, 10, 14, m[s[4]], m[s[5]]);
-        MIX(3, 7, 11, 15, m[s[6]], m[s[7]]);
-        MIX(0, 5, 10, 15, m[s[8]], m[s[9]]);
-        MIX(1, 6, 11, 12, m[s[10]], m[s[11]]);
-        MIX(2, 7, 8, 13, m[s[12]], m[s[13]]);
-        MIX(3, 4, 9, 14, m[s[14]], m[s[15]]);
-    }
+    ROUND(0);
+    ROUND(1);
+    ROUND(2);
+    ROUND(3);
+    ROUND(4);
+    ROUND(5);
+    ROUND(6);
+    ROUND(7);
+    ROUND(8);
+    ROUND(9);
+    ROUND(10);
+    ROUND(11);
     for (unsigned i = 0; i < 8; i++)
         hash->state[i] ^= v[i] ^ v[i + 8];
 }
