@@ -9,8 +9,10 @@ from kestrel_kernel.config import KernelSettings
 from kestrel_kernel.shell.admin import ROLES, KernelAdmin
 from kestrel_kernel.shell.alert_queue import AlertQueue
 from kestrel_kernel.shell.owner import PartitionOwner
+from kestrel_kernel.shell.patient_parking import PatientParking
 from kestrel_kernel.shell.served import ServedPartition
 from kestrel_kernel.shell.snapshots import PartitionSnapshots
+from kestrel_kernel.shell.tenure import OwnerParts
 
 
 async def build(context: ServiceContext[KernelSettings]) -> None:
@@ -19,17 +21,11 @@ async def build(context: ServiceContext[KernelSettings]) -> None:
     alert_queue = AlertQueue(context.bus)
     context.supervisor.add("alerts", alert_queue.run, restart=True)
     store = SnapshotStore(context.bus)
+    parking = PatientParking(context.parking)
     served = [ServedPartition(partition) for partition in range(settings.partitions)]
-    for partition in range(settings.partitions):
-        owner = PartitionOwner(
-            settings,
-            context.bus,
-            context.parking,
-            PartitionSnapshots(store, partition),
-            alert_queue,
-            served[partition],
-            context.status,
-            context.supervisor.stopping,
-        )
-        context.supervisor.add(f"partition-{partition}", owner.run, restart=True)
+    for each in served:
+        snapshots = PartitionSnapshots(store, each.partition)
+        parts = OwnerParts(settings, context.bus, parking, snapshots, alert_queue, each)
+        owner = PartitionOwner(parts, context.status, context.supervisor.stopping)
+        context.supervisor.add(f"partition-{each.partition}", owner.run, restart=True)
     context.admin.add(kernel_pb2_grpc.add_KernelServiceServicer_to_server, KernelAdmin(context.bus, served), ROLES)

@@ -28,8 +28,10 @@ from kestrel_kernel.core import replay
 from kestrel_kernel.core.partition import Partition
 from kestrel_kernel.shell.alert_queue import AlertQueue
 from kestrel_kernel.shell.owner import PartitionOwner
+from kestrel_kernel.shell.patient_parking import PatientParking
 from kestrel_kernel.shell.served import ServedPartition
 from kestrel_kernel.shell.snapshots import PartitionSnapshots
+from kestrel_kernel.shell.tenure import OwnerParts
 
 ACCOUNT_SETTINGS = {
     "account": "PAPER-1",
@@ -156,16 +158,9 @@ class RunningKernel:
         self.status = ServiceStatus(self.settings)
         self.snapshots = PartitionSnapshots(SnapshotStore(self.bus), 0)
         alert_queue = AlertQueue(self.bus)
-        self.owner = PartitionOwner(
-            self.settings,
-            self.bus,
-            ParkingLane(self.bus, "kernel"),
-            self.snapshots,
-            alert_queue,
-            self.served,
-            self.status,
-            self.stopping,
-        )
+        self.parking = PatientParking(ParkingLane(self.bus, "kernel"))
+        parts = OwnerParts(self.settings, self.bus, self.parking, self.snapshots, alert_queue, self.served)
+        self.owner = PartitionOwner(parts, self.status, self.stopping)
         self.tasks = [asyncio.create_task(self.owner.run()), asyncio.create_task(alert_queue.run())]
 
     async def stop(self) -> None:
@@ -173,6 +168,7 @@ class RunningKernel:
         self.stopping.set()
         await self.bus.stop_pulls()
         await asyncio.wait({self.tasks[0]}, timeout=1.0)
+        self.parking.close()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

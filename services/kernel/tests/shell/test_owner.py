@@ -10,9 +10,10 @@ from kestrel.audit.v1 import audit_pb2
 from kestrel.kernel.v1 import state_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_chassis.bus import Bus
+from kestrel_chassis.snapshots import SnapshotStore
 from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
-from kestrel_kernel.shell import owner
+from kestrel_kernel.shell import patient_parking
 
 pytestmark = pytest.mark.integration
 
@@ -136,7 +137,7 @@ async def test_a_snapshot_is_used_and_a_damaged_one_is_passed_over_K21(
     assert second.served.inbox_sequence == last
     await second.stop()
     for place in ("a", "b"):
-        await second.owner._snapshots._store.save(f"kernel-0-{place}", b"damaged" * 10)
+        await SnapshotStore(bus).save(f"kernel-0-{place}", b"damaged" * 10)
     third = start_kernel()
 
     async def owned_again() -> bool:
@@ -263,15 +264,14 @@ async def test_inputs_that_left_the_inbox_unread_are_a_critical_alert_and_tradin
 async def test_a_parking_lane_that_takes_nothing_holds_up_nothing_P11(
     start_kernel: Any, bus: Bus, inbox: Any, messages: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(owner, "PARKING_WAIT_S", 0.1)
+    monkeypatch.setattr(patient_parking, "PARKING_WAIT_S", 0.1)
     await bus.api("STREAM.DELETE.PARKED")
     kernel = start_kernel()
-    await inbox.put(b"garbage", door="venue")
+    for number in range(50):
+        await inbox.put(b"garbage %d" % number, door="venue")
     last = await inbox.put(messages.entry(expires_at_ns=2**62))
 
     async def taken() -> bool:
         return kernel.served.inbox_sequence >= last
 
     await until(taken, "the entry behind the garbage was taken")
-    for task in list(kernel.owner._still_parking):
-        task.cancel()
