@@ -143,6 +143,12 @@ def moment(time_ns: int, *, now_ns: int | None = None) -> str:
     return f"{text} [dim]({age(now_ns - time_ns)})[/]"
 
 
+def clock(time_ns: int) -> str:
+    """Local time of day to the millisecond."""
+    at = datetime.fromtimestamp(time_ns / SECOND_NS).astimezone()
+    return f"{at:%H:%M:%S}.{time_ns // 1_000_000 % 1000:03d}"
+
+
 def age(elapsed_ns: int) -> str:
     """``3 min ago``, ``in 4 min``."""
     text = duration(abs(elapsed_ns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from kestrel_cli import clients, options, output
 from kestrel_cli.errors import REFUSED, CommandFailed
 
 _BAR_WIDTH = 30
+_BAR_BEGINS_NS = 10_000
 _VERIFY_TIMEOUT_S = 300.0
 
 audit_app = typer.Typer(no_args_is_help=True, help="The proof that the record is whole.")
@@ -128,10 +130,10 @@ def trace(
     if json:
         output.print_json(answer)
         return
-    longest = max((hop.elapsed_ns for hop in answer.hops), default=0) or 1
+    longest = max((hop.elapsed_ns for hop in answer.hops), default=0)
     rows = [
         (
-            output.moment(hop.at_ns),
+            output.clock(hop.at_ns),
             output.duration(hop.elapsed_ns) if hop.elapsed_ns else "",
             bar(hop.elapsed_ns, longest),
             escape(hop.service),
@@ -146,7 +148,7 @@ def trace(
     output.show(rows, output.table(title, columns, rows, right=("took",)), empty="Nothing is known about it yet.")
     if answer.hops:
         whole = answer.hops[-1].at_ns - answer.hops[0].at_ns
-        output.console().print(f"[dim]{len(rows)} hops in {output.duration(whole)}[/]")
+        output.console().print(f"[dim]{len(rows)} hops in {output.duration(whole)}; bars are logarithmic[/]")
 
 
 def alerts(
@@ -217,8 +219,11 @@ def parked(
 
 
 def bar(value: int, longest: int) -> str:
-    """A bar in proportion to the longest; anything above zero is seen."""
-    filled = max(round(_BAR_WIDTH * value / longest), 1) if value > 0 else 0
+    """A bar on a logarithmic scale from 10 µs to the longest, so that short hops show beside a long one."""
+    if value <= 0:
+        return ""
+    whole = math.log(max(longest, 10 * _BAR_BEGINS_NS) / _BAR_BEGINS_NS)
+    filled = max(round(_BAR_WIDTH * math.log(max(value, _BAR_BEGINS_NS) / _BAR_BEGINS_NS) / whole), 1)
     return f"[cyan]{'▇' * filled}[/]"
 
 

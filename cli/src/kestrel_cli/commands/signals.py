@@ -17,6 +17,7 @@ from kestrel_cli.commands.lookup import request_id
 from kestrel_cli.errors import CommandFailed
 from kestrel_domain.identifiers import checked_symbol, derived_id
 from kestrel_domain.numbers import Number
+from kestrel_domain.timestamps import to_text
 
 signal_app = typer.Typer(no_args_is_help=True, help="Signals: what strategies see, and one by hand.")
 
@@ -63,12 +64,12 @@ def list_signals(
             output.side(each.side),
             f"{each.confidence:.2f}",
             output.number(each, "reference_price"),
-            output.moment(each.market_time_ns),
+            to_text(each.market_time_ns)[:10],
             escape(each.reason),
         )
         for each in answer.signals
     ]
-    columns = ("signal", "strategy", "symbol", "action", "side", "confidence", "price", "market time", "note")
+    columns = ("signal", "strategy", "symbol", "action", "side", "confidence", "price", "market day", "note")
     output.show(
         rows,
         output.table("Signals", columns, rows, right=("confidence", "price")),

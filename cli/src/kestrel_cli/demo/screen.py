@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.layout import Layout as ScreenLayout
@@ -52,7 +51,7 @@ class Screen:
         for line in lines:
             self.totals.lines.append(line)
             if self._live is None:
-                sys.stdout.write(f"{_clock(line.time_ns)} {line.kind:<9} {plain(line.text)}\n")
+                sys.stdout.write(f"{output.clock(line.time_ns)} {line.kind:<9} {plain(line.text)}\n")
         if lines and self._live is None:
             sys.stdout.flush()
 
@@ -75,7 +74,7 @@ class Screen:
         table.add_column(no_wrap=True, overflow="ellipsis")
         for line in list(self.totals.lines)[-height:]:
             color = _COLORS.get(line.kind, "white")
-            table.add_row(_clock(line.time_ns), f"[{color}]{line.kind}[/]", line.text)
+            table.add_row(output.clock(line.time_ns), f"[{color}]{line.kind}[/]", line.text)
         return Panel(table, title="[bold]what happens[/]", title_align="left", border_style="dim")
 
     def _summary(self) -> Panel:
@@ -100,7 +99,3 @@ class Screen:
 def plain(text: str) -> str:
     """Without markup; a bracket that was escaped is a bracket again."""
     return Text.from_markup(text).plain
-
-
-def _clock(time_ns: int) -> str:
-    return f"{datetime.fromtimestamp(time_ns / 1e9).astimezone():%H:%M:%S.%f}"[:-3]
