@@ -285,6 +285,15 @@ def test_token_spent_elsewhere_denies_the_order_nobody_else_reports_on_TOKEN_REP
     assert world.venue.arrivals == {}
 
 
+def test_replay_is_called_a_replay_also_when_its_papers_have_run_out_meanwhile_TOKEN_REPLAY_T03(desk: Any) -> None:
+    world, command = World(desk.now_ns), desk.entry()
+    world.run(desk, commission_of(command))
+    world.now_ns += 60 * MINUTE_NS
+    world.run(desk, Commission(command, "JOURNAL_0:99:0", repeats_an_id=True))
+    assert "TOKEN_REPLAY" in world.alert_reasons()
+    assert world.facts(command) == [SUBMITTING, ACKNOWLEDGED]
+
+
 def test_kill_between_the_two_checks_stops_the_entry_KILL_ENTRY_ATTEMPT_T07(desk: Any) -> None:
     world, command = World(desk.now_ns), desk.entry()
     flag = authority_pb2.KillFlag(scope=authority_pb2.KILL_SCOPE_GLOBAL, level=authority_pb2.KILL_LEVEL_BLOCK_ENTRIES)

@@ -254,10 +254,10 @@ def _refuse_entry(commission: Commission, papers: EntryPapers | None, no: common
     mark = SpendResult.WON
     if papers is not None:
         mark = yield from _read_mark(papers.token_id, commission.identity)
-    if papers is not None and mark is SpendResult.OURS:
-        yield from _resolve_entry(commission, papers)
-    else:
+    if papers is None or mark is SpendResult.WON:
         yield from _deny(commission, no, papers=papers)
+    else:
+        yield from _follow_mark(commission, papers, mark)
 
 
 def _follow_mark(commission: Commission, papers: EntryPapers, mark: SpendResult) -> Procedure:

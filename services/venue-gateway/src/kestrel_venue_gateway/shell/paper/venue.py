@@ -100,22 +100,28 @@ class PaperVenue:
 
     async def events(self, after_sequence: int) -> AsyncGenerator[VenueEvent, None]:
         request = paper_pb2.StreamEventsRequest(account=self._account, after_sequence=after_sequence)
+        call = self._stub.StreamEvents(request)
         try:
-            async for response in self._stub.StreamEvents(request):
+            async for response in call:
                 yield _event(response)
         except grpc.aio.AioRpcError as error:
             raise _failure(error) from error
+        finally:
+            call.cancel()
         raise Unavailable("the paper venue ended its event stream", reason="VENUE_DISCONNECTED")
 
     async def bars(self, after_sequence: int) -> AsyncGenerator[venue_pb2.Bar, None]:
+        call = self._stub.StreamBars(paper_pb2.StreamBarsRequest(after_sequence=after_sequence))
         try:
-            async for response in self._stub.StreamBars(paper_pb2.StreamBarsRequest(after_sequence=after_sequence)):
+            async for response in call:
                 bar = venue_pb2.Bar()
                 bar.CopyFrom(response.bar)
                 bar.venue_sequence = response.sequence
                 yield bar
         except grpc.aio.AioRpcError as error:
             raise _failure(error) from error
+        finally:
+            call.cancel()
         raise Unavailable("the paper venue ended its market data", reason="VENUE_DISCONNECTED")
 
     async def close(self) -> None:
