@@ -18,6 +18,8 @@ class PersistenceSettings(ServiceSettings):
     batch_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Most bytes read ahead while catching up."""
     database_connections: int = Field(default=4, ge=2, le=64)
+    database_alert_seconds: float = Field(default=10.0, ge=0, le=60)
+    """An alert is raised when the database has been away for so long."""
     checkpoint_seconds: float = Field(default=10.0, gt=0)
     """A checkpoint is signed this long after the first change since the one before ..."""
     checkpoint_batches: int = Field(default=1_000, ge=1)

@@ -50,7 +50,7 @@ async def build(context: ServiceContext[PersistenceSettings]) -> None:
         else:
             context.status.unblock("database")
 
-    outage = Outage(context.bus, settings.service, time.time_ns, waits_for)
+    outage = Outage(context.bus, settings.service, time.time_ns, waits_for, grace_s=settings.database_alert_seconds)
     for name in names:
         follower = Follower(
             name,

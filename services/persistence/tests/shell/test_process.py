@@ -44,7 +44,13 @@ class Process:
                 "secrets_dir": str(secrets),
                 "data_dir": str(folder / "data"),
             },
-            "persistence": {"dsn": dsn, "admin_port": self.port, "batch_messages": 50, "checkpoint_seconds": 0.2},
+            "persistence": {
+                "dsn": dsn,
+                "admin_port": self.port,
+                "batch_messages": 50,
+                "checkpoint_seconds": 0.2,
+                "database_alert_seconds": 0.1,
+            },
         }
         self._config.write_text(yaml.safe_dump(settings))
         self._process: subprocess.Popen[bytes] | None = None

@@ -49,7 +49,7 @@ class Recorder:
     def open(self, dsn: str) -> None:
         self.database = Database(dsn)
         self.said: list[str] = []
-        self.outage = Outage(self.bus, "persistence", time.time_ns, self.said.append)
+        self.outage = Outage(self.bus, "persistence", time.time_ns, self.said.append, grace_s=0)
         self.checkpointer = Checkpointer(
             self.database,
             self.bus,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 else:
     Connection = asyncpg.Connection
 
+ACQUIRE_TIMEOUT_S = 10.0
 Park = Callable[[Record, KestrelError], Awaitable[None]]
 
 DATABASE_REFUSED = "DATABASE_REFUSED"
@@ -110,8 +111,13 @@ class Database:
         await self.open()
         assert self._pool is not None
         try:
-            async with self._pool.acquire(timeout=10) as connection:
+            # Not acquire's own time-out: asyncpg's may lose a cancellation that comes together with the connection.
+            async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
+                connection = await self._pool.acquire()
+            try:
                 yield connection  # type: ignore[misc]
+            finally:
+                await self._pool.release(connection)
         except ROW_FAULTS:
             raise
         except DATABASE_FAULTS as error:

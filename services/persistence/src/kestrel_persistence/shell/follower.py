@@ -36,43 +36,55 @@ NEVER_PARKED = (subjects.PARKED, subjects.ALERTS)
 
 
 class Outage:
-    """What all followers know of the database: since when it has been away, and that somebody was told."""
+    """What all followers know of the database: whether it answers, since when it does not, and who was told.
 
-    def __init__(self, bus: Bus, service: str, clock_ns: Callable[[], int], changed: Callable[[str], None]) -> None:
+    Begins as if the database were away: nobody has reached it yet. ``changed`` hears why it is away, or an empty text.
+    """
+
+    def __init__(
+        self, bus: Bus, service: str, clock_ns: Callable[[], int], changed: Callable[[str], None], *, grace_s: float
+    ) -> None:
         self._bus = bus
         self._service = service
         self._clock_ns = clock_ns
         self._changed = changed
+        self._grace_s = grace_s
         self._since_ns = 0
         self._telling: asyncio.Task[None] | None = None
+        changed("has not reached its database yet")
 
     def begun(self, error: KestrelError) -> None:
-        """Alert once for each outage, however many followers meet it."""
+        """One outage, and one alert when it lasts, however many followers meet it."""
         telemetry.count("database.failures", 1)
         if self._since_ns:
             return
         self._since_ns = self._clock_ns()
         log.warning("database.lost", reason=error.reason, message=str(error))
         self._changed(str(error))
-        alert = audit_pb2.Alert(
-            alert_id=derived_id("database-outage", self._service, self._since_ns),
-            severity=common_pb2.SEVERITY_CRITICAL,
-            service=self._service,
-            reason="DATABASE_UNAVAILABLE",
-            message=f"{error}. Nothing is lost: the streams keep what is not stored yet.",
-            raised_at_ns=self._since_ns,
-        )
-        self._telling = asyncio.create_task(self._tell(alert))
-
-    async def _tell(self, alert: audit_pb2.Alert) -> None:
-        await self._bus.publish_until_stored(effects.alert(alert))
+        self._telling = asyncio.create_task(self._tell(error, self._since_ns))
 
     def ended(self) -> None:
+        """The database has answered."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         if self._since_ns:
             seconds = (self._clock_ns() - self._since_ns) / 1e9
             self._since_ns = 0
             log.info("database.found", outage_seconds=round(seconds, 3))
-            self._changed("")
+        self._changed("")
+
+    async def _tell(self, error: KestrelError, since_ns: int) -> None:
+        await asyncio.sleep(self._grace_s)  # a restart, or a platform that starts, is nobody's concern
+        alert = audit_pb2.Alert(
+            alert_id=derived_id("database-outage", self._service, since_ns),
+            severity=common_pb2.SEVERITY_CRITICAL,
+            service=self._service,
+            reason="DATABASE_UNAVAILABLE",
+            message=f"{error}. Nothing is lost: the streams keep what is not stored yet.",
+            raised_at_ns=since_ns,
+        )
+        await self._bus.publish_until_stored(effects.alert(alert))
 
 
 class Follower:
