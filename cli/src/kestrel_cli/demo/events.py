@@ -17,6 +17,7 @@ from kestrel_cli import output
 from kestrel_domain.numbers import Number
 
 LINES_KEPT = 400
+_TROUBLED = (state_pb2.LIFECYCLE_REJECTED, state_pb2.LIFECYCLE_STALLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def read_entry(entry: journal_pb2.JournalEntry, time_ns: int, totals: Totals) ->
     for fill in entry.fills:
         lines.append(_fill(fill, time_ns, totals))
     for transition in entry.transitions:
-        if transition.to_lifecycle in (state_pb2.LIFECYCLE_REJECTED, state_pb2.LIFECYCLE_STALLED):
+        if transition.to_lifecycle in _TROUBLED and transition.to_lifecycle != transition.from_lifecycle:
             name = output.enum_name(state_pb2.Lifecycle, transition.to_lifecycle)
             totals.counts[f"trades {name.lower()}"] += 1
             lines.append(Line(time_ns, "order", f"trade {output.short_id(transition.trade_id)} {output.word(name)}"))

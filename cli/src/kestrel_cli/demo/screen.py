@@ -22,7 +22,7 @@ _COLORS = {
     "kill": "red", "mandate": "yellow", "token": "red", "anomaly": "yellow", "person": "bold yellow", "demo": "bold",
 }  # fmt: skip
 _FRAMES_PER_S = 6
-_SUMMARY_WIDTH = 42
+_SUMMARY_WIDTH, _CLOCK_WIDTH, _KIND_WIDTH = 42, 12, 8
 
 
 class Screen:
@@ -68,10 +68,10 @@ class Screen:
         return whole
 
     def _feed(self, height: int) -> Panel:
-        table = Table.grid(padding=(0, 1))
-        table.add_column(no_wrap=True, style="dim")
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(no_wrap=True, style="dim", width=_CLOCK_WIDTH)
+        table.add_column(no_wrap=True, width=_KIND_WIDTH)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for line in list(self.totals.lines)[-height:]:
             color = _COLORS.get(line.kind, "white")
             table.add_row(output.clock(line.time_ns), f"[{color}]{line.kind}[/]", line.text)
@@ -83,7 +83,8 @@ class Screen:
         grid.add_column(style="dim")
         grid.add_column(justify="right")
         grid.add_row("stage", f"[bold]{escape(totals.stage)}[/]")
-        grid.add_row("market day", f"{totals.day} ({totals.day_index} of {totals.day_count})")
+        grid.add_row("market day", totals.day)
+        grid.add_row("", f"{totals.day_index} of {totals.day_count}")
         grid.add_row("running for", f"{time.monotonic() - self._began:.0f} s")
         grid.add_row("equity", f"[bold]{totals.equity}[/] USD")
         grid.add_row("exposure", f"{totals.exposure} USD")
