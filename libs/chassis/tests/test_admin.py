@@ -13,11 +13,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from kestrel.admin.v1 import governance_pb2, governance_pb2_grpc, status_pb2, status_pb2_grpc
-from kestrel_chassis import identity
+from kestrel_chassis import identity, telemetry
 from kestrel_chassis.admin import AdminServer, caller, channel, error_from_rpc, operator, sync_channel
 from kestrel_chassis.identity import Operator, Role
 from kestrel_chassis.messages import LimitReached
 from kestrel_chassis.settings import ServiceSettings
+from kestrel_chassis.spanfile import read_spans
 from kestrel_chassis.status import ServiceStatus
 from kestrel_domain.errors import (
     InvalidRequest,
@@ -98,6 +99,16 @@ async def test_a_caller_is_who_the_credential_says(port: Port) -> None:
     assert (actor.id, actor.kind) == ("trader", "operator")
     assert actor.origin.startswith("ipv4:127.0.0.1")
     assert Role.RISK_OFFICER not in who.roles
+
+
+async def test_a_call_made_inside_a_span_belongs_to_its_trace(port: Port, tmp_path: Path) -> None:
+    telemetry.configure(ServiceSettings(service="test", data_dir=tmp_path))
+    parent = telemetry.new_traceparent()
+    with telemetry.span("operator.ask", parent):
+        await port.call(port.credential("trader"))
+    telemetry.shutdown()
+    names = [record["name"] for record in read_spans(tmp_path / "spans", telemetry.trace_id_of(parent))]
+    assert names == ["operator.ask", "admin.ListPending"]
 
 
 async def test_without_a_credential_nothing_is_answered(port: Port) -> None:

@@ -132,7 +132,9 @@ def test_a_new_traceparent_is_valid_and_new() -> None:
 
 def test_an_otlp_endpoint_takes_the_place_of_the_file(tmp_path: Path) -> None:
     telemetry.configure(ServiceSettings(service="kernel", data_dir=tmp_path, otlp_endpoint="http://127.0.0.1:1"))
+    telemetry.count("orders.sent", 3)
     assert not (tmp_path / "spans").exists()
+    telemetry.shutdown()
     telemetry.shutdown()
 
 

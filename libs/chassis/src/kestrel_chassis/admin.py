@@ -285,13 +285,26 @@ class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic i
 
 
 def channel(address: str, ca_path: Path, credential: str) -> grpc.aio.Channel:
-    """A channel to an admin port for asyncio; every call carries the credential."""
-    return grpc.aio.secure_channel(address, _credentials(ca_path, credential))
+    """A channel to an admin port for asyncio; every call carries the credential, and the trace it is part of."""
+    carriers: Any = [_TraceCarrier()]
+    return grpc.aio.secure_channel(address, _credentials(ca_path, credential), interceptors=carriers)
 
 
 def sync_channel(address: str, ca_path: Path, credential: str) -> grpc.Channel:
     """The same without asyncio, for the command line."""
     return grpc.secure_channel(address, _credentials(ca_path, credential))
+
+
+class _TraceCarrier(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+    """Adds ``traceparent`` to a call made inside a span."""
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        traceparent = telemetry.current_traceparent()
+        if traceparent:
+            metadata = grpc.aio.Metadata(*(client_call_details.metadata or ()))
+            metadata.add("traceparent", traceparent)
+            client_call_details = client_call_details._replace(metadata=metadata)
+        return await continuation(client_call_details, request)
 
 
 def _credentials(ca_path: Path, credential: str) -> grpc.ChannelCredentials:

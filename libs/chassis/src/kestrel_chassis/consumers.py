@@ -93,7 +93,7 @@ async def ensure_consumer(bus: Bus, stream: str, config: dict[str, Any]) -> dict
 async def delete_consumer(bus: Bus, stream: str, name: str) -> None:
     """Gone, also if it was gone before."""
     try:
-        await bus.api(f"CONSUMER.DELETE.{stream}.{name}")
+        await bus.api(f"CONSUMER.DELETE.{stream}.{name}", timeout=1.0)
     except Refused as error:
         if error.reason != CONSUMER_NOT_FOUND:
             raise

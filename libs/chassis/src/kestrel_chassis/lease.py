@@ -60,17 +60,23 @@ class Lease:
         return self.epoch
 
     async def release(self) -> None:
-        """Give it back, so that the next owner need not wait. Never raises: it expires anyway."""
+        """Give it back, so that the next owner need not wait; also after ``lost``, once this one has stopped acting.
+
+        Never raises: what cannot be given back expires.
+        """
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
+        self._deadline_s = 0.0
         revision, self._revision = self._revision, 0
-        if revision and not self.lost.is_set():
-            try:
-                await self._bucket.delete(self.name, revision, timeout=_REQUEST_TIMEOUT_S)
-                telemetry.logger().info("lease.released", lease=self.name, epoch=self.epoch)
-            except KestrelError as error:
-                telemetry.logger().warning("lease.left_to_expire", lease=self.name, error=str(error))
+        if not revision:
+            return
+        try:
+            revision = await self._own_revision() or revision
+            await self._bucket.delete(self.name, revision, timeout=_REQUEST_TIMEOUT_S)
+            telemetry.logger().info("lease.released", lease=self.name, epoch=self.epoch)
+        except KestrelError as error:
+            telemetry.logger().warning("lease.left_to_expire", lease=self.name, error=str(error))
 
     async def holder(self) -> str:
         """Who has it now, for people; empty if nobody. Not for decisions."""
@@ -97,7 +103,7 @@ class Lease:
                 break
         telemetry.count("leases.lost")
         telemetry.logger().error("lease.lost", lease=self.name, epoch=self.epoch)
-        self._revision = 0
+        self._deadline_s = 0.0
         self.lost.set()
 
     async def _renew_once(self) -> bool:

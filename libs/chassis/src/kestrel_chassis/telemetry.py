@@ -23,6 +23,8 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, S
 from opentelemetry.util.types import AttributeValue
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
     from kestrel_chassis.settings import ServiceSettings
@@ -34,6 +36,7 @@ _NOT_SECRET_KEYS = frozenset({"token_id", "warrant_id"})
 _replaying: ContextVar[bool] = ContextVar("kestrel_replaying", default=False)
 _figures: dict[str, int] = {}
 _provider: TracerProvider | None = None
+_meters: MeterProvider | None = None
 _tracer: trace.Tracer = trace.NoOpTracer()
 
 
@@ -49,7 +52,10 @@ def configure(settings: ServiceSettings, *, spans: bool = True) -> None:
 
 def shutdown() -> None:
     """Write out the spans that are still in memory."""
-    global _provider, _tracer
+    global _provider, _tracer, _meters
+    if _meters is not None:
+        _meters.shutdown(timeout_millis=1000)
+        _meters = None
     if _provider is not None:
         _provider.shutdown()
         _provider = None
@@ -268,6 +274,27 @@ def _configure_traces(settings: ServiceSettings) -> None:
     )
     _provider = provider
     _tracer = provider.get_tracer("kestrel", VERSION)
+    if settings.otlp_endpoint:
+        _configure_metrics(settings, resource)
+
+
+def _configure_metrics(settings: ServiceSettings, resource: Resource) -> None:
+    """Send the figures to the OTLP endpoint: one gauge, the figure's name as its attribute. Names are constants."""
+    global _meters
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.metrics import CallbackOptions, Observation
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    def observe(_: CallbackOptions) -> list[Observation]:
+        return [Observation(value, {"kestrel.figure": name}) for name, value in _figures.items()]
+
+    exporter = OTLPMetricExporter(
+        endpoint=settings.otlp_endpoint, insecure=not settings.otlp_endpoint.startswith("https")
+    )
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=15_000)
+    _meters = MeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
+    _meters.get_meter("kestrel", VERSION).create_observable_gauge("kestrel.figure", callbacks=[observe])
 
 
 # ---------------------------------------------------------------------- figures
