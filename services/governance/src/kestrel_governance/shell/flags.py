@@ -23,14 +23,15 @@ class FlagStore:
         self._bucket = bucket
 
     async def read(self) -> authority_pb2.KillFlags | None:
-        """None when the flags cannot be read, which counts as killed."""
+        """None when the bucket does not answer, which counts as killed; unparsable flags are one global flag."""
         try:
             found = await self._bucket.get(KILL_FLAGS_KEY, timeout=_READ_TIMEOUT_S)
         except (Unavailable, OutcomeUnknown, Refused) as error:
             telemetry.count("flags.unreadable")
             telemetry.logger().error("flags.unreadable", reason=error.reason, error=str(error))
             return None
-        return kill.parse(found[0] if found else None)
+        stored = kill.parse(found[0] if found else None)
+        return stored if stored is not None else kill.unreadable(time.time_ns())
 
     async def change(
         self, change: Callable[[authority_pb2.KillFlags], authority_pb2.KillFlags]
