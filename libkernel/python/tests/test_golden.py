@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kestrel_libkernel import Instrument, Settlement, Side
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"

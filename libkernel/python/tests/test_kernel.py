@@ -8,6 +8,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+
 from kestrel_libkernel import (
     Balance,
     Cancel,

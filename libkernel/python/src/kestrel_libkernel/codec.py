@@ -86,14 +86,21 @@ _NO_INSTRUMENT = Instrument("", 0, 0, 0, 0, 0, 0)
 
 
 def text(value: str, field: str, size: int = ID_BYTES) -> bytes:
-    """ASCII, padded with NUL. Longer than ``size`` or not ASCII is ``InvalidInput``: nothing is cut."""
+    """ASCII, which a format pads with NUL. Longer than ``size`` or not ASCII: ``InvalidInput``, nothing is cut."""
+    if value == "":
+        return b""
     try:
         data = value.encode("ascii")
     except (UnicodeEncodeError, AttributeError):
         raise InvalidInput(f"{field} {value!r}: ASCII text only") from None
     if len(data) > size:
         raise InvalidInput(f"{field} {value!r}: at most {size} characters")
-    return data.ljust(size, b"\0")
+    return data
+
+
+def padded(value: str, field: str) -> bytes:
+    """An id as an ``lk_id_t``."""
+    return text(value, field).ljust(ID_BYTES, b"\0")
 
 
 def pack_config(config: Config) -> bytes:
@@ -303,6 +310,23 @@ def _(value: Adopt) -> bytes:
 # --- out -------------------------------------------------------------------------------------------------------------
 
 
+# Members by value, and texts by code: looked up for every event.
+_COMMAND_KIND = tuple(CommandKind)
+_SIDE = tuple(Side)
+_ORDER_TYPE = tuple(OrderType)
+_TIME_IN_FORCE = tuple(TimeInForce)
+_STAGE = tuple(Stage)
+_LIFECYCLE = tuple(Lifecycle)
+_CODE = tuple(Code)
+_SEVERITY = tuple(Severity)
+_LIFE = tuple(Life)
+_PNL_SOURCE = tuple(PnlSource)
+_CAPITAL_SOURCE = tuple(CapitalSource)
+_LEDGER_STATUS = tuple(LedgerStatus)
+_LEDGER_CAUSE = tuple(LedgerCause)
+_RULES = tuple(bindings.code_text(code) for code in Code)
+
+
 def _str(data: bytes) -> str:
     return data.rstrip(b"\0").decode("ascii")
 
@@ -312,7 +336,12 @@ def _slot_index(value: int) -> int | None:
 
 
 def _bits(word: int) -> tuple[int, ...]:
-    return tuple(i for i in range(64) if word >> i & 1) if word else ()
+    places = []
+    while word:
+        lowest = word & -word
+        places.append(lowest.bit_length() - 1)
+        word ^= lowest
+    return tuple(places)
 
 
 _Event = Command | Transition | BookedFill | Settled | Anomaly
@@ -356,9 +385,9 @@ class _RawEvent(NamedTuple):
 
 def _command(raw: _RawEvent) -> Command:
     return Command(
-        kind=CommandKind(raw.command), slot_index=raw.slot_index, trade_id=_str(raw.trade_id),
-        client_order_id=_str(raw.client_order_id), venue_order_id=_str(raw.venue_order_id), side=Side(raw.side),
-        order_type=OrderType(raw.order_type), time_in_force=TimeInForce(raw.time_in_force), leverage=raw.leverage,
+        kind=_COMMAND_KIND[raw.command], slot_index=raw.slot_index, trade_id=_str(raw.trade_id),
+        client_order_id=_str(raw.client_order_id), venue_order_id=_str(raw.venue_order_id), side=_SIDE[raw.side],
+        order_type=_ORDER_TYPE[raw.order_type], time_in_force=_TIME_IN_FORCE[raw.time_in_force], leverage=raw.leverage,
         qty=raw.qty, open_qty=raw.open_qty, qty_scale=raw.qty_scale, price=raw.stated_price,
         price_scale=raw.price_scale, expires_at_ns=raw.expires_at_ns,
     )  # fmt: skip
@@ -366,9 +395,9 @@ def _command(raw: _RawEvent) -> Command:
 
 def _transition(raw: _RawEvent) -> Transition:
     return Transition(
-        slot_index=raw.slot_index, trade_id=_str(raw.trade_id), from_stage=Stage(raw.from_stage),
-        to_stage=Stage(raw.to_stage), from_lifecycle=Lifecycle(raw.from_lifecycle),
-        to_lifecycle=Lifecycle(raw.to_lifecycle), requested_qty=raw.qty, filled_qty=raw.filled_qty,
+        slot_index=raw.slot_index, trade_id=_str(raw.trade_id), from_stage=_STAGE[raw.from_stage],
+        to_stage=_STAGE[raw.to_stage], from_lifecycle=_LIFECYCLE[raw.from_lifecycle],
+        to_lifecycle=_LIFECYCLE[raw.to_lifecycle], requested_qty=raw.qty, filled_qty=raw.filled_qty,
         qty_scale=raw.qty_scale,
     )  # fmt: skip
 
@@ -376,7 +405,7 @@ def _transition(raw: _RawEvent) -> Transition:
 def _booked_fill(raw: _RawEvent) -> BookedFill:
     return BookedFill(
         slot_index=raw.slot_index, execution_id=_str(raw.execution_id), client_order_id=_str(raw.client_order_id),
-        venue_order_id=_str(raw.venue_order_id), trade_id=_str(raw.trade_id), side=Side(raw.side),
+        venue_order_id=_str(raw.venue_order_id), trade_id=_str(raw.trade_id), side=_SIDE[raw.side],
         is_exit=bool(raw.flags & IS_EXIT), qty=raw.qty, qty_scale=raw.qty_scale, price=raw.stated_price,
         price_scale=raw.price_scale, fee=raw.fee, fee_is_predicted=bool(raw.flags & FEE_PREDICTED),
         realized_pnl=raw.realized_pnl, routed_by_stage=bool(raw.flags & ROUTED_BY_STAGE),
@@ -394,9 +423,9 @@ def _settled(raw: _RawEvent) -> Settled:
 
 def _anomaly(raw: _RawEvent) -> Anomaly:
     return Anomaly(
-        code=Code(raw.code), severity=Severity(raw.severity), slot_index=_slot_index(raw.slot_index),
+        code=_CODE[raw.code], severity=_SEVERITY[raw.severity], slot_index=_slot_index(raw.slot_index),
         trade_id=_str(raw.trade_id), client_order_id=_str(raw.client_order_id), execution_id=_str(raw.execution_id),
-        text=bindings.code_text(raw.code),
+        text=_RULES[raw.code],
     )  # fmt: skip
 
 
@@ -420,8 +449,8 @@ def result(outcomes: memoryview, index: int, events: memoryview) -> Result:
         by_kind[raw.kind].append(_DECODERS[raw.kind](raw))
     return Result(
         outcome=Outcome(
-            accepted=bool(accepted), code=Code(code), severity=Severity(severity), field=bindings.field_name(field),
-            value=value, rule=bindings.code_text(code), slot_index=_slot_index(slot_index), trade_id=_str(trade_id),
+            accepted=bool(accepted), code=_CODE[code], severity=_SEVERITY[severity], field=bindings.field_name(field),
+            value=value, rule=_RULES[code], slot_index=_slot_index(slot_index), trade_id=_str(trade_id),
         ),
         commands=tuple(by_kind[EventKind.COMMAND]),  # type: ignore[arg-type]
         transitions=tuple(by_kind[EventKind.TRANSITION]),  # type: ignore[arg-type]
@@ -441,9 +470,9 @@ def _order_view(buffer: memoryview, offset: int) -> OrderView | None:
     if life == Life.NONE:
         return None
     return OrderView(
-        life=Life(life), is_filled=bool(is_filled), in_doubt=bool(in_doubt), cancel_pending=bool(cancel_pending),
-        is_stalled=bool(is_stalled), side=Side(side), order_type=OrderType(order_type),
-        time_in_force=TimeInForce(time_in_force), order_qty=order_qty, cum_qty=cum_qty,
+        life=_LIFE[life], is_filled=bool(is_filled), in_doubt=bool(in_doubt), cancel_pending=bool(cancel_pending),
+        is_stalled=bool(is_stalled), side=_SIDE[side], order_type=_ORDER_TYPE[order_type],
+        time_in_force=_TIME_IN_FORCE[time_in_force], order_qty=order_qty, cum_qty=cum_qty,
         price=price if has_price else None, average_price=average_price if has_average else None,
         submitted_at_ns=submitted_at_ns, client_order_id=_str(client_order_id), venue_order_id=_str(venue_order_id),
     )  # fmt: skip
@@ -461,7 +490,7 @@ def slot_view(buffer: memoryview) -> SlotView:
     ) = SLOT_VIEW.unpack_from(buffer, 0)  # fmt: skip
     legs, (trade_id, strategy, symbol, currency) = rest[:EXIT_LEGS_MAX], rest[EXIT_LEGS_MAX:]
     return SlotView(
-        slot_index=slot_index, stage=Stage(stage), lifecycle=Lifecycle(lifecycle), is_free=bool(is_free),
+        slot_index=slot_index, stage=_STAGE[stage], lifecycle=_LIFECYCLE[lifecycle], is_free=bool(is_free),
         is_adopted=bool(is_adopted), trade_id=_str(trade_id), trade_sequence=trade_sequence, strategy=_str(strategy),
         instrument=Instrument(
             _str(symbol), price_scale, qty_scale, tick_units, lot_units, multiplier, version, _str(currency)
@@ -472,7 +501,7 @@ def slot_view(buffer: memoryview) -> SlotView:
         mark=mark if has_mark else None, stop_price=stop_price if has_stop else None,
         target_price=target_price if has_target else None, reference_price=reference_price if has_reference else None,
         leverage=leverage, active_leg_index=active_leg_index, exit_leg_bps=tuple(leg for leg in legs if leg),
-        exit_order_count=exit_order_count, pnl_source=PnlSource(pnl_source), realized_skipped_no_price=bool(skipped),
+        exit_order_count=exit_order_count, pnl_source=_PNL_SOURCE[pnl_source], realized_skipped_no_price=bool(skipped),
         entry_basis_missing=bool(basis_missing), is_overfilled=bool(is_overfilled), has_anomaly=bool(has_anomaly),
         requested_at_ns=requested_at_ns, opened_at_ns=opened_at_ns, closed_at_ns=closed_at_ns,
         expires_at_ns=expires_at_ns,
@@ -491,9 +520,9 @@ def account_view(buffer: memoryview) -> AccountView:
         account=_str(account), currency=_str(currency), amount_scale=amount_scale, event_sequence=event_sequence,
         now_ns=now_ns, next_deadline_ns=None if next_deadline_ns == NEVER_NS else next_deadline_ns,
         slot_count=slot_count, open_slot_count=open_slot_count, capital=capital,
-        capital_source=CapitalSource(capital_source), equity=equity, realized_pnl=realized_pnl,
+        capital_source=_CAPITAL_SOURCE[capital_source], equity=equity, realized_pnl=realized_pnl,
         unrealized_pnl=unrealized_pnl, fees=fees, predicted_fees=predicted_fees, funding=funding, wallet=wallet,
-        available=available, ledger_status=LedgerStatus(ledger_status), ledger_cause=LedgerCause(ledger_cause),
+        available=available, ledger_status=_LEDGER_STATUS[ledger_status], ledger_cause=_LEDGER_CAUSE[ledger_cause],
         ledger_delta=ledger_delta, freeze=Freeze(freeze_flags), gross_exposure=gross_exposure,
         working_exposure=working_exposure, trade_count=trade_count, execution_count=execution_count,
         fills_routed_by_stage_count=routed_count, anomaly_count=anomaly_count,

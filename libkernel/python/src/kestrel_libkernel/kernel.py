@@ -65,11 +65,11 @@ class Kernel:
 
     def find_trade(self, trade_id: str) -> int | None:
         """The slot with this trade."""
-        return bindings.find_trade(self._kernel, codec.text(trade_id, "trade_id"))
+        return bindings.find_trade(self._kernel, codec.padded(trade_id, "trade_id"))
 
     def find_order(self, order_id: str) -> int | None:
         """The slot with an order of this client or venue order id."""
-        return bindings.find_order(self._kernel, codec.text(order_id, "order_id"))
+        return bindings.find_order(self._kernel, codec.padded(order_id, "order_id"))
 
     def next_deadline_ns(self) -> int | None:
         """When the kernel wants a tick; None: not before something else happens."""
