@@ -160,6 +160,27 @@ async def test_truth_waits_for_its_facts_to_be_stored(bus: Any, open_session: An
     assert inbox.time_ns <= newest.time_ns
 
 
+async def test_request_for_truth_is_answered_by_the_session_that_holds_the_login_alone(
+    bus: Any, open_session: Any, wait_until: Any
+) -> None:
+    session = open_session(ScriptedVenue([]))
+    session.ask_for_truth("asked-too-early")
+
+    async def answered() -> bool:
+        if session.active and not asked:
+            asked.append("now")
+            session.ask_for_truth("asked-now")
+        return "asked-now" in await request_ids()
+
+    async def request_ids() -> list[str]:
+        messages = [message async for message in bus.read(subjects.TRUTH)]
+        return [venue_pb2.BrokerTruth.FromString(message.data).request_id for message in messages]
+
+    asked: list[str] = []
+    await run_until(session, wait_until, answered, "the request is answered")
+    assert "asked-too-early" not in await request_ids()
+
+
 @pytest.mark.parametrize(
     ("error", "reason"), [(RemoteProtocolError("forgot"), "VENUE_PROTOCOL"), (Unavailable("away"), None)]
 )

@@ -112,9 +112,10 @@ class AccountSession:
                 await self._ledger.record(reports.mark_report(self.account, bar))
 
     def ask_for_truth(self, request_id: str) -> None:
-        """Publish truth now, as the answer to a request."""
-        self._truth_requests.append(request_id)
-        self._truth_wanted.set()
+        """Publish truth now, as the answer to a request. Who stands by leaves it to the one who holds the login."""
+        if self.active:
+            self._truth_requests.append(request_id)
+            self._truth_wanted.set()
 
     # --- the life of a session ---------------------------------------------------------------------------------
 
