@@ -1,0 +1,1 @@
+"""The running platform: all services, as a user starts them."""
