@@ -2,7 +2,7 @@
 
 Whole trades (enter, sent, acknowledged, two fills, exit, sent, acknowledged, two fills), without digests. The C figures
 are taken by ``libkernel/bench/bench.c``, compiled on the spot; the Python figures here: one input applied from
-dataclass to dataclass (``py_single_ns``), packed bytes applied without reading the answer (``py_packed_ns``), and batches
+dataclass to dataclass (``py_single_ns``), packed bytes applied, the answer unread (``py_packed_ns``), and batches
 of packed inputs (``py_batch_ns``). Worse is more nanoseconds, or another ``result``: it is a hash of the end state.
 """
 

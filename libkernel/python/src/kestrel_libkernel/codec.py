@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import singledispatch
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kestrel_libkernel import bindings
 from kestrel_libkernel.bindings import (
@@ -32,7 +32,6 @@ from kestrel_libkernel.model import (
     Config,
     Correction,
     Enter,
-    EventKind,
     Exit,
     Fill,
     Flatten,
@@ -344,9 +343,6 @@ def _bits(word: int) -> tuple[int, ...]:
     return tuple(places)
 
 
-_Event = Command | Transition | BookedFill | Settled | Anomaly
-
-
 class _RawEvent(NamedTuple):
     """One event's fields, in the order of ``lk_event_t``."""
 
@@ -429,13 +425,10 @@ def _anomaly(raw: _RawEvent) -> Anomaly:
     )  # fmt: skip
 
 
-_DECODERS: dict[int, Callable[[_RawEvent], _Event]] = {
-    EventKind.COMMAND: _command,
-    EventKind.TRANSITION: _transition,
-    EventKind.FILL_BOOKED: _booked_fill,
-    EventKind.SETTLED: _settled,
-    EventKind.ANOMALY: _anomaly,
-}
+_DECODERS: tuple[Callable[[_RawEvent], Any] | None, ...] = (
+    None, _command, _transition, _booked_fill, _anomaly, _settled,
+)  # fmt: skip
+"""By kind of event."""
 
 
 def result(outcomes: memoryview, index: int, events: memoryview) -> Result:
@@ -443,20 +436,28 @@ def result(outcomes: memoryview, index: int, events: memoryview) -> Result:
     (
         accepted, severity, account_changed, _, code, field, slot_index, value, changed_slots, first, count, trade_id,
     ) = OUTCOME.unpack_from(outcomes, index * OUTCOME_BYTES)  # fmt: skip
-    by_kind: dict[int, list[_Event]] = {kind: [] for kind in _DECODERS}
+    commands: list[Command] = []
+    transitions: list[Transition] = []
+    fills: list[BookedFill] = []
+    anomalies: list[Anomaly] = []
+    settlements: list[Settled] = []
+    by_kind: tuple[list[Any], ...] = ([], commands, transitions, fills, anomalies, settlements)
     for place in range(first, first + count):
         raw = _RawEvent._make(EVENT.unpack_from(events, place * EVENT_BYTES))
-        by_kind[raw.kind].append(_DECODERS[raw.kind](raw))
+        decode = _DECODERS[raw.kind]
+        assert decode is not None
+        by_kind[raw.kind].append(decode(raw))
     return Result(
         outcome=Outcome(
-            accepted=bool(accepted), code=_CODE[code], severity=_SEVERITY[severity], field=bindings.field_name(field),
-            value=value, rule=_RULES[code], slot_index=_slot_index(slot_index), trade_id=_str(trade_id),
+            accepted=bool(accepted), code=_CODE[code], severity=_SEVERITY[severity],
+            field=bindings.field_name(field) if field else "", value=value, rule=_RULES[code],
+            slot_index=_slot_index(slot_index), trade_id=_str(trade_id),
         ),
-        commands=tuple(by_kind[EventKind.COMMAND]),  # type: ignore[arg-type]
-        transitions=tuple(by_kind[EventKind.TRANSITION]),  # type: ignore[arg-type]
-        fills=tuple(by_kind[EventKind.FILL_BOOKED]),  # type: ignore[arg-type]
-        settlements=tuple(by_kind[EventKind.SETTLED]),  # type: ignore[arg-type]
-        anomalies=tuple(by_kind[EventKind.ANOMALY]),  # type: ignore[arg-type]
+        commands=tuple(commands),
+        transitions=tuple(transitions),
+        fills=tuple(fills),
+        settlements=tuple(settlements),
+        anomalies=tuple(anomalies),
         changed_slots=_bits(changed_slots),
         account_changed=bool(account_changed),
     )  # fmt: skip
