@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError, Message
@@ -91,13 +92,15 @@ def learn_intent(authority: Authority, message: StoredMessage) -> None:
 def learn_bead(authority: Authority, message: StoredMessage) -> None:
     bead = audit_pb2.Bead()
     if _parse(bead, message):
-        authority.on_bead(bead)
+        with _counting_what_makes_no_sense(message):
+            authority.on_bead(bead)
 
 
 def learn_journal_entry(authority: Authority, message: StoredMessage) -> None:
     entry = journal_pb2.JournalEntry()
     if _parse(entry, message):
-        authority.on_journal_entry(entry)
+        with _counting_what_makes_no_sense(message):
+            authority.on_journal_entry(entry)
 
 
 def account_of(subject: str) -> str:
@@ -129,7 +132,20 @@ def _parse(into: Message, message: StoredMessage) -> bool:
     try:
         into.ParseFromString(message.data)
         return True
-    except DecodeError:
-        telemetry.count("messages.unreadable")
-        telemetry.logger().error("message.unreadable", stream=message.stream, sequence=message.sequence)
+    except DecodeError as error:
+        _count(message, error)
         return False
+
+
+@contextmanager
+def _counting_what_makes_no_sense(message: StoredMessage) -> Iterator[None]:
+    """A number no number can be, in a message that parses: it must not stop the fold, now or at every restart."""
+    try:
+        yield
+    except InvalidRequest as error:
+        _count(message, error)
+
+
+def _count(message: StoredMessage, error: Exception) -> None:
+    telemetry.count("messages.unreadable")
+    telemetry.logger().error("message.unreadable", stream=message.stream, sequence=message.sequence, error=str(error))
