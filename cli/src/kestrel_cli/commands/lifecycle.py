@@ -28,6 +28,7 @@ from kestrel_domain.timestamps import SECOND_NS
 STOP_TIMEOUT_S = 40.0
 _STATUS_TIMEOUT_S = 3.0
 _FIGURES_SHOWN = 4
+_PLUMBING = ("admin.", "bus.")
 _MEBIBYTE = 1024 * 1024
 
 
@@ -271,8 +272,9 @@ def _service_row(name: str, answer: status_pb2.GetStatusResponse | None, process
     if answer is None:
         return "[red]●[/]", name, "", "", "", restarts, "", "[red]does not answer[/]"
     figures = dict(answer.figures)
-    lag = sum(value for key, value in figures.items() if key.endswith("lag"))
-    shown = sorted((k, v) for k, v in figures.items() if v and not k.endswith("lag"))[:_FIGURES_SHOWN]
+    lag = sum(value for key, value in figures.items() if "lag" in key)
+    telling = (k for k in sorted(figures) if figures[k] and "lag" not in k and not k.startswith(_PLUMBING))
+    shown = [(key, figures[key]) for key in telling][:_FIGURES_SHOWN]
     return (
         "[green]●[/]" if answer.ready else "[yellow]◐[/]",
         name,

@@ -83,6 +83,7 @@ _GROUPS: tuple[tuple[str, str], ...] = (
     ("beads", "SELECT kind, count(*) FROM beads GROUP BY 1"),
     ("anomalies", "SELECT code, count(*) FROM anomalies GROUP BY 1"),
     ("parked", "SELECT reason, count(*) FROM parked_messages GROUP BY 1"),
+    ("kernel_refusals", "SELECT code, count(*) FROM journal_entries WHERE NOT accepted GROUP BY 1"),
     (
         "refusals",
         "SELECT c.reason, count(*) FROM risk_checks c WHERE c.verdict IN ('BLOCK', 'INDETERMINATE') GROUP BY 1",

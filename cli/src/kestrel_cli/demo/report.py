@@ -81,6 +81,7 @@ def to_object(result: Result) -> dict[str, Any]:
         },
         "exits_by_warrant": groups.get("orders", {}).get("exits_by_warrant", 0),
         "refusals": groups.get("refusals", {}),
+        "kernel_refusals": groups.get("kernel_refusals", {}),
         "reconciliation": {
             "runs": groups.get("reconciliation_runs", {}),
             "breaks": groups.get("breaks", {}),

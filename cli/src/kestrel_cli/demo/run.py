@@ -148,6 +148,8 @@ def _scenario(run: _Run, desk: Desk, screen: Screen) -> Scenario:
     day_count = len({bar.day for bar in run.bars})
     trading_days = max(day_count - _WARM_UP_DAYS, 1)
     pace_s = min(DAY_PACE_S, TRADING_WITHIN_S / trading_days)
+    if day_count <= _WARM_UP_DAYS:
+        screen.say(f"[yellow]too few days ({day_count}): the strategy needs {_WARM_UP_DAYS} before it trades[/]")
     screen.say(f"{day_count} days of {len({bar.symbol for bar in run.bars})} symbols, venue seed {run.options.seed}")
     return Scenario(desk, screen, run.bars, _WARM_UP_DAYS, pace_s)
 
@@ -184,6 +186,8 @@ async def _prove(run: _Run, bus: Any, desk: Desk, story: Story, last_run: Any, *
     comparison = counts.compare(collect.read_venue(ledger), journal.book, database.book)
     arrivals = Counter({each.client_order_id: each.request_count for each in ledger.arrivals})
     problems = [*story.problems, *database.problems]
+    if not ledger.orders:
+        problems.append("nothing was ordered: there was nothing to lose")
     if not at_rest:
         problems.append(f"not at rest within {_REST_WITHIN_S:.0f} s")
     return report.Result(
