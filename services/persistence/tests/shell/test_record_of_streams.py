@@ -341,6 +341,20 @@ async def test_tampering_with_the_database_is_detected_and_located_C16(
     assert found[chain][0] == sequence, found
 
 
+async def test_truths_that_the_stream_has_dropped_stay_in_the_record_and_are_no_fault(recorder: Recorder) -> None:
+    truths = [
+        samples.record("TRUTH", f"truth.paper.{account}", samples.truth(), number)
+        for number in range(120)
+        for account in ("PAPER-1", "PAPER-2")
+    ]
+    recorder.start()
+    await publish(recorder.bus, *truths)
+    await recorder.caught_up()
+    assert (await recorder.bus.stream_state("TRUTH")).messages == 200
+    assert len(await recorder.fetch("SELECT 1 FROM truths")) >= 200
+    assert problems(await recorder.verdicts()) == {}
+
+
 async def test_a_stream_that_was_changed_is_detected_and_located_C16(
     recorder: Recorder, postgres: SimpleNamespace
 ) -> None:

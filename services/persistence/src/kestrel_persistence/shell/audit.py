@@ -23,6 +23,8 @@ from kestrel_persistence.shell.follower import record_of
 
 READ_AT_ONCE = 500
 UNUSABLE = "unusable_messages"
+SUPERSEDED = (subjects.TRUTH, subjects.MARKET)
+"""Streams that keep the last so many messages of each subject: what lies between those is in the database only."""
 
 T = TypeVar("T")
 
@@ -170,9 +172,11 @@ class Audit:
 
     async def _compare(self, stream: str, records: Sequence[Record], head: Head, after: int) -> tuple[Head, int, str]:
         """The head after these records, and the first row that is wrong, if there is one."""
-        first, last = (after + 1 if after else records[0].sequence), records[-1].sequence
+        scope = [record.sequence for record in records]
+        if stream not in SUPERSEDED:
+            scope = list(range(after + 1 if after else scope[0], scope[-1] + 1))
         async with self._database.connection() as connection, connection.transaction():
-            refused = await self._refused(connection, stream, first, last)
+            refused = await self._refused(connection, stream, scope)
             for sequence in refused:
                 if await self._is_taken(connection, records, head, sequence):
                     return head, sequence, "recorded as refused by the database, which takes it"
@@ -181,19 +185,19 @@ class Audit:
             for table in (*tables_of_stream(stream), UNUSABLE):
                 await self._database.stage(connection, table, expected.get(table, []))
                 query = _differing(self._database.tables[table])
-                differing = await connection.fetchrow(query, stream, first, last)
+                differing = await connection.fetchrow(query, stream, scope)
                 if differing is not None:
                     problem = f"table {table}: a row is {differing['kind']}; the stored bytes say otherwise"
                     return planned.head, differing["sequence"], problem
         return planned.head, 0, ""
 
-    async def _refused(self, connection: Connection, stream: str, first: int, last: int) -> dict[int, KestrelError]:
+    async def _refused(self, connection: Connection, stream: str, scope: Sequence[int]) -> dict[int, KestrelError]:
         """What the database is said to have refused. What cannot be read shows by itself."""
         query = (
             "SELECT sequence, reason, message FROM unusable_messages"
-            " WHERE stream = $1 AND sequence BETWEEN $2 AND $3 AND reason = $4"
+            " WHERE stream = $1 AND sequence = ANY($2) AND reason = $3"
         )
-        lines = await connection.fetch(query, stream, first, last, DATABASE_REFUSED)
+        lines = await connection.fetch(query, stream, scope, DATABASE_REFUSED)
         return {line["sequence"]: InvalidRequest(line["message"], reason=line["reason"]) for line in lines}
 
     async def _is_taken(self, connection: Connection, records: Sequence[Record], head: Head, sequence: int) -> bool:
@@ -224,7 +228,7 @@ class Audit:
 def _differing(shape: Table) -> str:
     """The first row that is in the table and not in its stage, or the other way round."""
     columns = ", ".join(shape.columns)
-    held = f"SELECT {columns} FROM {shape.name} WHERE stream = $1 AND sequence BETWEEN $2 AND $3"  # noqa: S608
+    held = f"SELECT {columns} FROM {shape.name} WHERE stream = $1 AND sequence = ANY($2)"  # noqa: S608
     right = f"SELECT {columns} FROM {shape.stage}"  # noqa: S608 - our names
     return (
         f"SELECT sequence, kind FROM ("  # noqa: S608
