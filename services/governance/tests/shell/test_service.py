@@ -18,12 +18,14 @@ import pytest
 from kestrel.admin.v1 import governance_pb2, governance_pb2_grpc, status_pb2, status_pb2_grpc
 from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
+from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2
 from kestrel_chassis.admin import channel, error_from_rpc
 from kestrel_domain import effects as domain_effects
 from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
 from kestrel_domain.tokens import VerifyingKey, read_token
+from kestrel_testkit.fixtures import connect, provision_afresh
 
 pytestmark = pytest.mark.integration
 
@@ -149,7 +151,7 @@ async def open_account(bus: Bus, desk: Desk) -> None:
 
 async def send(bus: Bus, desk: Desk, intent_id: str, **changes: Any) -> bytes:
     body: bytes = desk.intent(intent_id, **changes).SerializeToString()
-    await bus.publish(Publish("intent.PAPER-1", body, f"{intent_id}-1"))
+    await bus.publish_until_stored(Publish("intent.PAPER-1", body, f"{intent_id}-1"))
     return body
 
 
@@ -157,7 +159,12 @@ async def pending(governance: Governance, intent_id: str) -> Any:
     found: list[Any] = []
 
     async def waits() -> bool:
-        answer = await governance.call("trader", "ListPending", governance_pb2.ListPendingRequest())
+        try:
+            answer = await governance.call("trader", "ListPending", governance_pb2.ListPendingRequest())
+        except grpc.aio.AioRpcError as error:
+            if error_from_rpc(error).reason != "STANDBY":
+                raise
+            return False  # it is reading the streams
         found[:] = [one for one in answer.pending if one.intent.intent_id == intent_id]
         return bool(found)
 
@@ -365,3 +372,35 @@ async def test_an_orderly_stop_hands_over_to_the_instance_that_stands_by(
     assert len(await stored(bus, subjects.INBOX, "inbox.0.PAPER-1.control")) == 1
     answer = await governance.call("trader", "ListPending", governance_pb2.ListPendingRequest(), second)
     assert [one.evidence_sha256 for one in answer.pending] == [shown.evidence_sha256]
+
+
+async def test_a_bus_that_is_killed_and_comes_back_is_folded_again_and_nothing_is_lost(
+    tmp_path: Path, own_nats_server: Any, now_desk: Desk, secrets: Path
+) -> None:
+    bus = await connect(own_nats_server.url, tmp_path)
+    await provision_afresh(bus)
+    governance = Governance(tmp_path, own_nats_server.url, secrets)
+    try:
+        await open_account(bus, now_desk)
+        await governance.ready(await governance.start())
+        await send(bus, now_desk, "i-1")
+        shown = await pending(governance, "i-1")
+        own_nats_server.process.kill()
+        own_nats_server.process.start()
+        await until(lambda: _connected(bus), "the test is connected again")
+        await send(bus, now_desk, "i-2", order_qty=common_pb2.Decimal(units=50))
+        await governance.ready(0)
+        await pending(governance, "i-2")
+        again = await pending(governance, "i-1")
+        assert again.evidence_sha256 == shown.evidence_sha256
+        approval = governance_pb2.ApproveRequest(request_id="r", intent_id="i-1", evidence_sha256=shown.evidence_sha256)
+        answer = await governance.call("trader", "Approve", approval)
+        assert answer.decision.verdict == authority_pb2.VERDICT_APPROVED
+        assert len(await stored(bus, subjects.INBOX, "inbox.*.*.entry")) == 1
+    finally:
+        await governance.stop()
+        await bus.close()
+
+
+async def _connected(bus: Bus) -> bool:
+    return bool(bus.connected)
