@@ -282,7 +282,7 @@ lk_code_t lk_apply_fill(lk_call_t *call)
     }
     lk_slot_t *slot = &kernel->slots[route.slot_index];
     prepare(kernel, &route, &input->execution_id, &change);
-    bool bridges = change.execution.number > kernel->ledger.anchored_count;
+    bool bridges = lk_ledger_takes(&change.ledger, change.execution.number);
     lk_code_t code = read_figures(call, slot, change.execution.side, &change, &field);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, fill_value(input, field), route.slot_index);
     if (!count_on_order(&change.order, &change.execution) || !fold(kernel, &change, bridges)) {

@@ -140,6 +140,8 @@ typedef struct {
     uint64_t event_count;     /* event ids accepted */
     uint64_t execution_count; /* executions booked */
     uint64_t anchored_count;  /* executions up to this number are in the wallet */
+    uint64_t unseen_count;    /* executions that the wallet holds and we were not told of: late, or not ours */
+    uint64_t awaited_count;   /* of those, how many of the next executions are taken to be */
     uint64_t venue_sequence;
     uint64_t routed_by_stage_count;
     uint64_t anomaly_count;
@@ -158,9 +160,10 @@ typedef struct {
     uint8_t ledger_status;
     uint8_t ledger_cause;
     uint8_t freeze_flags;
-    uint8_t reserved[3];
+    uint8_t has_awaited; /* since the anchor, an execution was taken to be in the wallet already */
+    uint8_t reserved[2];
 } lk_ledger_t;
-_Static_assert(sizeof(lk_ledger_t) == 20 * 8 + 8, "no padding");
+_Static_assert(sizeof(lk_ledger_t) == 22 * 8 + 8, "no padding");
 
 /* Hash of an id -> a number. Open addressing; candidates with the same hash are compared by the caller. */
 typedef struct {
@@ -320,6 +323,8 @@ bool lk_stated_id_is_sound(const lk_id_t *id);
 
 /* ledger.c: `bridges` says whether the venue's wallet, as last stated, does not contain it yet. */
 bool lk_ledger_book(lk_ledger_t *ledger, bool bridges, int64_t realized, int64_t fee);
+/* Whether this new execution bridges; not when the wallet is taken to hold it already. */
+bool lk_ledger_takes(lk_ledger_t *ledger, uint64_t number);
 bool lk_ledger_predict(lk_ledger_t *ledger, bool bridges, int64_t fee_change, int64_t bridge_change);
 
 #endif

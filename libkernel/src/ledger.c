@@ -20,6 +20,16 @@ bool lk_ledger_predict(lk_ledger_t *ledger, bool bridges, int64_t fee_change, in
     return !bridges || lk_add(ledger->bridge_predicted, bridge_change, &ledger->bridge_predicted);
 }
 
+bool lk_ledger_takes(lk_ledger_t *ledger, uint64_t number)
+{
+    LK_ASSERT(number > ledger->anchored_count);
+    if (ledger->awaited_count == 0) return true;
+    ledger->awaited_count--;
+    ledger->has_awaited = 1;
+    ledger->anchored_count = number;
+    return false;
+}
+
 lk_code_t lk_apply_funding(lk_call_t *call)
 {
     lk_ledger_t ledger = call->kernel->ledger;
@@ -57,6 +67,28 @@ static bool sum_after(const lk_kernel_t *kernel, uint64_t watermark, remainder_t
         if (execution->is_exit && execution->is_skipped && !execution->is_settled) rest->skipped_count++;
     }
     return true;
+}
+
+/* How many of our executions the frame's wallet holds. A wallet that knows of more than we do holds some that are late
+ * or not ours: the next ones are taken to be those, and until that is settled a difference is no error. */
+static uint64_t included_count(lk_ledger_t *ledger, uint64_t watermark, bool *has_unseen)
+{
+    uint64_t count = ledger->execution_count;
+    uint64_t unseen_count = watermark > count ? watermark - count : 0;
+    *has_unseen = ledger->has_awaited != 0;
+    ledger->has_awaited = 0;
+    if (watermark == 0 || unseen_count == ledger->unseen_count) {
+        return watermark == 0 || watermark > count ? count : watermark;
+    }
+    if (!ledger->has_anchor) { /* what was before us is no riddle */
+        ledger->unseen_count = unseen_count;
+        return watermark > count ? count : watermark;
+    }
+    *has_unseen = true;
+    ledger->awaited_count =
+        unseen_count > ledger->unseen_count ? ledger->awaited_count + (unseen_count - ledger->unseen_count) : 0;
+    ledger->unseen_count = unseen_count;
+    return watermark > count ? count : watermark;
 }
 
 /* Compare first: what did we expect the wallet to be, and why might it differ? */
@@ -114,8 +146,8 @@ lk_code_t lk_apply_balance(lk_call_t *call)
     const lk_input_t *input = call->input;
     lk_ledger_t ledger = kernel->ledger;
     uint64_t count = ledger.execution_count;
-    uint64_t seen_count = ledger.anchored_count > count ? ledger.anchored_count : count;
-    uint64_t watermark = input->execution_watermark == 0 ? seen_count : input->execution_watermark;
+    bool has_unseen_fills = false;
+    uint64_t watermark = included_count(&ledger, input->execution_watermark, &has_unseen_fills);
     bool is_older = input->venue_sequence != 0 && input->venue_sequence <= ledger.venue_sequence;
     bool is_beyond_window = watermark < count && count - watermark > kernel->config.window_count;
     remainder_t rest = {0};
@@ -139,7 +171,7 @@ lk_code_t lk_apply_balance(lk_call_t *call)
     uint8_t before = ledger.ledger_status;
     bool is_compared = ledger.has_anchor != 0;
     if (is_compared)
-        classify(&ledger, &kernel->config, &rest, watermark > count);
+        classify(&ledger, &kernel->config, &rest, has_unseen_fills);
     else
         ledger.ledger_delta = 0; /* nothing to compare yet */
     anchor(&ledger, input, watermark, &rest);

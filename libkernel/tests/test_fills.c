@@ -490,6 +490,37 @@ static void test_watermark_says_which_fills_the_wallet_holds_K14(void)
     bench_free(bench);
 }
 
+static lk_code_t balance_at(bench_t *bench, int64_t wallet, uint64_t watermark)
+{
+    lk_input_t frame = input_of(bench, LK_INPUT_BALANCE);
+    frame.amount.units = wallet;
+    frame.execution_watermark = watermark;
+    return apply(bench, &frame);
+}
+
+static void test_execution_that_is_not_ours_clouds_one_comparison_and_no_more_K14(void)
+{
+    bench_t *bench = fee_bench();
+    int64_t wallet = (int64_t)1000000 * UNIT;
+    balance_at(bench, wallet, 40); /* the account had 40 before us */
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 100);
+    balance_at(bench, wallet -= 5 * UNIT, 41); /* somebody else traded on the account, and paid 5 */
+    CHECK(account_of(bench).ledger_status == LK_LEDGER_WARNING);
+    for (uint64_t i = 1; i <= 3; i++) {
+        lk_input_t input = fill_input(bench, "entry", "", LK_SIDE_BUY, 10, 10000);
+        input.execution_id = numbered("e", i);
+        input.fee.units = 7 * UNIT;
+        input.flags |= LK_HAS_FEE;
+        CHECK(apply(bench, &input) == LK_CODE_OK);
+        balance_at(bench, wallet -= 7 * UNIT, i + 41);
+        CHECK(account_of(bench).ledger_status == (i == 1 ? LK_LEDGER_WARNING : LK_LEDGER_OK));
+        CHECK(account_of(bench).capital.units == wallet);
+    }
+    balance_at(bench, wallet -= 7 * UNIT, 44);
+    CHECK(account_of(bench).ledger_status == LK_LEDGER_ERROR);
+    bench_free(bench);
+}
+
 static void test_funding_has_its_own_line_K18(void)
 {
     bench_t *bench = fee_bench();
@@ -529,6 +560,7 @@ int main(void)
     RUN(test_unexplained_difference_freezes_entries_until_the_books_agree_K14);
     RUN(test_unsettled_fill_is_named_as_the_cause_K14);
     RUN(test_watermark_says_which_fills_the_wallet_holds_K14);
+    RUN(test_execution_that_is_not_ours_clouds_one_comparison_and_no_more_K14);
     RUN(test_funding_has_its_own_line_K18);
     return 0;
 }

@@ -399,8 +399,9 @@ typedef struct {
  * CORRECTION   execution_id, and qty, price [HAS_PRICE], fee [HAS_FEE] as restated
  * SETTLEMENT   execution_id, amount [HAS_AMOUNT] the venue's realized pnl, fee [HAS_FEE]
  * BALANCE      amount = wallet, available [HAS_AVAILABLE], venue_sequence (0: none), execution_watermark (0: all
- *              executions before this frame in the order of inputs are in the wallet; n: only the first n of this
- *              account's executions that the kernel was told of, counted from create)
+ *              executions before this frame in the order of inputs are in the wallet; n: how many executions of the
+ *              account it holds. Fewer than we know of: the last ones are still to come. More: some came before us, are
+ *              late, or not ours; a new one of those makes a difference a WARNING, once)
  * FUNDING      amount, symbol (empty: the account's)
  * FLATTEN      client_order_id = the root of the exits' ids, at most 60 characters: slot 7 gets "<root>-07";
  *              strategy, symbol (empty: all)

@@ -253,9 +253,10 @@ class Config:
     taker_fee_rate: int = 0
     ack_timeout_ns: int = 60_000_000_000
     seed_capital: int = 0
-    ledger_tolerance: int = 0
-    ledger_error_tolerance: int = 0
-    settlement_tolerance: int = 0
+    ledger_tolerance: int = 1_000_000
+    """0.01 at the default amount scale; so are the other two 1.00 and 0.01."""
+    ledger_error_tolerance: int = 100_000_000
+    settlement_tolerance: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
