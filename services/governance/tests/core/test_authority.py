@@ -409,6 +409,17 @@ def test_an_anchor_of_exactly_fifteen_minutes_still_passes_with_a_warning_T06(de
     assert look.checks(effects)["STATE_STALE"].verdict == authority_pb2.CHECK_VERDICT_WARN
 
 
+def test_a_stale_intent_found_at_a_restart_stops_those_behind_it_INV_STALE_KILL_1(desk: Desk, look: Look) -> None:
+    authority = desk.authority()
+    stale = desk.intent(anchor__as_of_ns=desk.now_ns - 16 * MINUTE_NS)
+    for intent in (stale, desk.intent("i-2")):
+        authority.learn_intent(intent.SerializeToString(), account="PAPER-1", received_at_ns=desk.now_ns)
+    effects = authority.recover(now_ns=desk.now_ns, flags=desk.flags)
+    reasons = [bead.decision.reason for bead in look.beads(effects, "decision")]
+    assert ["STATE_CONFLICT" in reasons[0], "KILL_ACTIVE" in reasons[1]] == [True, True]
+    assert not desk.flags.flags
+
+
 def test_approving_after_the_state_went_stale_is_a_state_conflict_INV_STALE_KILL_1(desk: Desk, look: Look) -> None:
     authority = desk.authority()
     desk.offer(authority, desk.intent(expires_at_ns=desk.now_ns + 60 * MINUTE_NS))

@@ -112,7 +112,11 @@ class Authority:
         for record in list(self.state.records.values()):
             done += self._complete(record, now_ns)
         for record in self.state.undecided():
-            done += self._decide(record, now_ns, flags)
+            decided = self._decide(record, now_ns, flags)
+            for effect in decided:
+                if isinstance(effect, RaiseFlag) and flags is not None:
+                    flags = kill.raised(flags, effect.flag, now_ns)  # it stops those behind it in this list, too
+            done += decided
         return done
 
     def tick(self, *, now_ns: int) -> list[Effect]:
