@@ -40,6 +40,7 @@ class Process:
     def __init__(self, bus: Bus, secrets: Path, folder: Path) -> None:
         self.port = free_port()
         self._secrets = secrets
+        self._channels: list[grpc.aio.Channel] = []
         self._config = folder / "kestrel.yaml"
         self._log = folder / "reconciler.log"
         settings = {
@@ -76,6 +77,7 @@ class Process:
     def stub(self, operator: str = "risk") -> reconciler_pb2_grpc.ReconcilerServiceAsyncStub:
         credential = (self._secrets / "operators" / f"{operator}.credential").read_text().strip()
         opened = channel(f"127.0.0.1:{self.port}", self._secrets / "ca.pem", credential)
+        self._channels.append(opened)  # a stub does not keep its channel alive
         return reconciler_pb2_grpc.ReconcilerServiceStub(opened)  # type: ignore[return-value]
 
 
