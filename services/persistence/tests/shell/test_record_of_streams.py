@@ -222,6 +222,17 @@ async def test_a_redelivery_of_everything_changes_nothing(recorder: Recorder, po
     assert problems(await recorder.verdicts()) == {}
 
 
+async def test_what_a_consumer_left_out_is_read_from_the_stream_before_anything_behind_it(recorder: Recorder) -> None:
+    await publish_run_of_the_mill(recorder.bus, 9)
+    follower = recorder.followers["BEADS"]
+    messages = [message async for message in recorder.bus.read("BEADS")]
+    await follower._take([messages[0], messages[1]])
+    await follower._take([messages[6], messages[8]])
+    await follower._take([messages[3]])
+    stored = await recorder.fetch("SELECT sequence, chain_sequence FROM beads ORDER BY sequence")
+    assert [tuple(line) for line in stored] == [(n, n) for n in range(1, 10)]
+
+
 async def test_a_row_the_database_refuses_is_parked_with_its_words_and_the_rest_goes_on_P11(
     recorder: Recorder,
 ) -> None:
