@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 
@@ -119,6 +121,26 @@ async def test_a_child_that_no_longer_answers_is_restarted(tmp_path: Path, monke
     child.restart_no_more()
     await child.stop()
     await running
+
+
+async def test_children_start_beside_the_threads_of_grpc(tmp_path: Path) -> None:
+    """A fork that ran Python code beside them aborted about once in a hundred times."""
+    child = _process(tmp_path, "")
+
+    async def ask_nobody() -> None:
+        while True:
+            async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(channel.channel_ready(), 0.02)
+
+    asking = [asyncio.create_task(ask_nobody()) for _ in range(4)]
+    try:
+        codes = {await (await child._spawn()).wait() for _ in range(40)}
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    assert codes == {0}
 
 
 def test_a_log_is_kept_within_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

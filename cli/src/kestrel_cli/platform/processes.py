@@ -4,18 +4,16 @@
     any of them --it ends by itself--> RESTARTING --back-off over--> STARTING
     any of them --stop()--> STOPPING --> STOPPED
 
-A child lives no longer than its supervisor: on Linux the system kills it (PDEATHSIG), elsewhere the next start finds
-it by pid and start time in the children's file and stops it.
+A child lives no longer than its supervisor: on Linux the system kills it (launch.py asks for that), elsewhere the next
+start finds it by pid and start time in the children's file and stops it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
-import pwd
 import signal
 import sys
 import time
@@ -23,7 +21,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -36,7 +33,7 @@ _STEADY_AFTER_S = 30.0
 _PROBE_EVERY_STARTING_S, _PROBE_EVERY_UNREADY_S, _PROBE_EVERY_READY_S = 0.1, 0.5, 5.0
 _PROBES_UNANSWERED_MAX = 24
 _LEFTOVER_STOP_S = 5.0
-_PR_SET_PDEATHSIG = 1
+_LAUNCHER = Path(__file__).with_name("launch.py")
 _START_MARK = "--- started by kestrel up"
 
 
@@ -191,15 +188,13 @@ class ManagedProcess:
         os.write(log, f"{_START_MARK} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
         try:
             process = await asyncio.create_subprocess_exec(
-                *self.spec.command(),
+                *launched(self.spec.command(), user=user, orphan_signal=self.spec.orphan_signal),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/" if user else None,
                 env={**os.environ, **self.spec.environment},
                 start_new_session=True,
-                **run_as(user),
-                preexec_fn=_death_with_parent(self.spec.orphan_signal),
             )
         finally:
             os.close(log)
@@ -268,14 +263,10 @@ def stop_leftovers(path: Path) -> list[str]:
     return stopped
 
 
-def run_as(user: str | None) -> dict[str, Any]:
-    """Arguments for subprocess: as that user, and in none of our groups.
-
-    Root's own group would decide before "others" do, and shut the folders that were opened for others.
-    """
-    if user is None:
-        return {}
-    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+def launched(command: list[str], *, user: str | None, orphan_signal: signal.Signals) -> list[str]:
+    """The command line that runs a command as that user, outside all of our groups, and no longer than we live."""
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCHER)]
+    return [*launcher, str(os.getpid()), str(int(orphan_signal)), user or "", *command]
 
 
 def record_children(path: Path, processes: list[ManagedProcess]) -> None:
@@ -289,18 +280,3 @@ def describe_exit(code: int | None) -> str:
         with contextlib.suppress(ValueError):
             return f"signal {signal.Signals(-code).name}"
     return f"exit code {code}"
-
-
-def _death_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
-    """What the child does between fork and exec: ask the system to end it when its parent dies."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask

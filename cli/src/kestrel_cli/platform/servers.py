@@ -7,6 +7,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from kestrel_cli.errors import CommandFailed
 from kestrel_cli.platform.layout import HOST, Endpoints, Layout, write_whole
-from kestrel_cli.platform.processes import run_as
+from kestrel_cli.platform.processes import launched
 
 NATS_USER = "kestrel"
 DATABASE = "kestrel"
@@ -131,13 +132,18 @@ def initialize_postgres(layout: Layout) -> None:
         for path in (layout.postgres, postgres_program("initdb")):
             _let_others_pass(path.parent)
     try:
+        initdb = [
+            str(postgres_program("initdb")), "-D", str(layout.postgres), "-U", DATABASE_USER, "--encoding=UTF8",
+            "--no-locale", "--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions",
+        ]  # fmt: skip
         done = subprocess.run(
-            [
-                str(postgres_program("initdb")), "-D", str(layout.postgres), "-U", DATABASE_USER, "--encoding=UTF8",
-                "--no-locale", "--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions",
-            ],
-            **run_as(user), cwd="/", capture_output=True, text=True, timeout=_INITDB_TIMEOUT_S, check=False,
-        )  # fmt: skip
+            launched(initdb, user=user, orphan_signal=signal.SIGKILL),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=_INITDB_TIMEOUT_S,
+            check=False,
+        )
     finally:
         password_file.unlink(missing_ok=True)
     if done.returncode:
