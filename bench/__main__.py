@@ -1,0 +1,75 @@
+"""``python -m bench``: measure, write, show."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench import report
+from kestrel_cli.errors import CommandFailed
+
+AREAS = ("kernel", "persistence", "platform", "path")
+EXAMPLES = """
+examples:
+  python -m bench
+      every area; some minutes; one JSON file for each in var/bench/
+  python -m bench --area kernel --quick
+      seconds, and only good enough to see that it runs
+  python -m bench --area path --area platform --out /tmp/figures
+      two areas, elsewhere
+
+areas:
+  kernel       nanoseconds per input in C, in Python and in the kernel service's core, beside plain Python
+  persistence  rows a second through the service's own writer, beside COPY and an idempotent insert
+  platform     start-up time, processor time at rest and memory of the whole platform
+  path         intent to venue, hop by hop, beside as many bare durable publishes on the same NATS server
+
+Everything runs on this machine's loopback address and below a temporary folder. docs/benchmarks.md says what each
+figure means. Measure on a quiet machine; compare ratios before times.
+"""
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0, 1 when an area could not be measured, 2 for unusable options, 130 after Ctrl-C."""
+    options = _parser().parse_args(argv)
+    failed = []
+    try:
+        for area in dict.fromkeys(options.area or AREAS):
+            about = report.surroundings()
+            measure: Callable[..., dict[str, Any]] = importlib.import_module(f"bench.{area}").measure
+            try:
+                figures = measure(quick=options.quick)
+            except (CommandFailed, AssertionError, OSError, RuntimeError) as error:
+                print(f"bench: {area} was not measured: {error}", file=sys.stderr)
+                failed.append(area)
+                continue
+            path = report.write(area, {"quick": options.quick, **figures}, about, options.out)
+            report.show(area, figures, path)
+    except KeyboardInterrupt:
+        print("bench: interrupted; everything it had started is stopped", file=sys.stderr)
+        return INTERRUPTED
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Benchmarks that print ratios, each against a floor measured in the same run.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--area", action="append", choices=AREAS, help="what to measure; repeatable (default: all)")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that it runs, not to compare")
+    parser.add_argument(
+        "--out", type=Path, default=Path("var/bench"), help="folder of the JSON files (default %(default)s)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
