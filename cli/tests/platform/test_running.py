@@ -76,6 +76,8 @@ def test_up_status_second_up_crash_of_a_service_and_ctrl_c_P08(folder: Path) -> 
     assert len(status["services"]) == 6
     assert status["kill_flags"] == []
 
+    again = json.loads(_kestrel("up", "--json", *where).stdout)
+    assert (again["state"], again["pid"]) == ("already running", status["pid"])
     second = _kestrel("up", *where)
     assert second.returncode == 0
     assert "already runs" in second.stdout
@@ -102,8 +104,9 @@ def test_up_status_second_up_crash_of_a_service_and_ctrl_c_P08(folder: Path) -> 
         [sys.executable, "-m", "kestrel_cli", "up", *where], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     _until(lambda: holder_of(folder / "lock"), "it starts again, on the same data")
-    down = _kestrel("down", *where)
+    down = _kestrel("down", "--json", *where)
     assert down.returncode == 0, down.stderr
+    assert json.loads(down.stdout)["state"] == "stopped"
     out, err = foreground.communicate(timeout=DEADLINE_S)
     assert foreground.returncode == 0, out + err
     assert "everything is stopped" in out

@@ -68,6 +68,7 @@ def up(
             "--port-base", min=1024, max=65_000, help=f"Ports from here on; {DEFAULT_PORT_BASE} or the next free."
         ),
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Start the whole platform on this machine: NATS, PostgreSQL, the paper venue and six services.
 
@@ -83,13 +84,14 @@ def up(
     manners = VenueManners(mode=mode.value, seed=seed)
     layout = Layout(data_dir.resolve())
     if detach:
-        running.run_detached(layout, manners, port_base, data_dir)
+        running.run_detached(layout, manners, port_base, data_dir, json=json)
     else:
-        running.run_in_foreground(layout, manners, port_base, data_dir)
+        running.run_in_foreground(layout, manners, port_base, data_dir, json=json)
 
 
 def down(
     force: Annotated[bool, typer.Option("--force", help="Kill it when it does not stop in time.")] = False,
+    json: options.Json = False,
     data_dir: options.DataDir = options.DEFAULT_DATA_DIR,
 ) -> None:
     """Stop the platform in good order, from anywhere.
@@ -99,6 +101,9 @@ def down(
     """
     layout = Layout(data_dir.resolve())
     holder = holder_of(layout.lock)
+    if holder is None and json:
+        output.print_json({"state": "not running", "data_dir": str(layout.root)})
+        return
     if holder is None:
         output.console().print(f"[dim]Kestrel does not run in {escape(str(data_dir))}; nothing to stop.[/]")
         return
@@ -119,7 +124,10 @@ def down(
             f"Kestrel (pid {holder.pid}) did not stop within {STOP_TIMEOUT_S:.0f} s",
             next_step="look at its logs, or end it at once: kestrel down --force",
         )
-    output.console().print("[green]✓[/] Kestrel is down")
+    if json:
+        output.print_json({"state": "stopped", "pid": holder.pid, "data_dir": str(layout.root)})
+    else:
+        output.console().print("[green]✓[/] Kestrel is down")
 
 
 def status(
@@ -156,6 +164,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="The venue's chance: the same seed, the same venue.")] = 7,
     days: Annotated[int, typer.Option("--days", min=1, max=2_000, help="The last so many trading days.")] = 140,
     out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("var/demo"),
+    json: options.Json = False,
 ) -> None:
     """Watch decisions on real prices become approved, tokened, executed, reconciled and stored; ends by itself.
 
@@ -168,7 +177,7 @@ def demo(
     """
     from kestrel_cli.demo.run import DemoOptions, run_demo
 
-    raise typer.Exit(run_demo(DemoOptions(data=data, seed=seed, days=days, out=out)))
+    raise typer.Exit(run_demo(DemoOptions(data=data, seed=seed, days=days, out=out, json=json)))
 
 
 def bench(context: typer.Context) -> None:

@@ -57,6 +57,7 @@ class DemoOptions:
     seed: int = 7
     days: int = 140
     out: Path = Path("var/demo")
+    json: bool = False
 
 
 @dataclass(slots=True)
@@ -95,7 +96,7 @@ def run_demo(options: DemoOptions) -> int:
 async def _demonstrate(run: _Run) -> int:
     manners = VenueManners(MODE, run.options.seed, DELAY_SCALE_PERMILLE)
     platform = PlatformOptions(manners, {"policy": {"momentum": _STRATEGY_SETTINGS}})
-    with Screen(run.totals) as screen:
+    with Screen(run.totals, quiet=run.options.json) as screen:
         supervisor = PlatformSupervisor(
             run.layout, run.endpoints, platform, observe=_StartTeller(screen), handle_signals=False
         )
@@ -221,6 +222,9 @@ def _conclude(run: _Run) -> int:
     if result is None:
         raise CommandFailed("the demo ended before its proof", next_step=f"logs are in {run.layout.logs}")
     json_path, html_path = report.write_report(result, run.options.out)
+    if run.options.json:
+        output.print_json(report.to_object(result))
+        return 0 if result.good else 1
     screen = output.console()
     screen.print(_verdict_table(result))
     for problem in (*result.comparison.findings, *result.problems):

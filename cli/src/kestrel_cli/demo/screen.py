@@ -28,14 +28,15 @@ _SUMMARY_WIDTH, _CLOCK_WIDTH, _KIND_WIDTH = 42, 12, 8
 class Screen:
     """A context manager; ``add`` a line, and it appears."""
 
-    def __init__(self, totals: Totals) -> None:
+    def __init__(self, totals: Totals, *, quiet: bool = False) -> None:
         self.totals = totals
         self._began = time.monotonic()
         self._console = output.console()
         self._live: Live | None = None
+        self._quiet = quiet
 
     def __enter__(self) -> Screen:
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not self._quiet:
             self._live = Live(
                 get_renderable=self.picture, console=self._console, refresh_per_second=_FRAMES_PER_S, transient=True
             )
@@ -50,9 +51,9 @@ class Screen:
     def add(self, *lines: Line) -> None:
         for line in lines:
             self.totals.lines.append(line)
-            if self._live is None:
+            if self._live is None and not self._quiet:
                 sys.stdout.write(f"{output.clock(line.time_ns)} {line.kind:<9} {plain(line.text)}\n")
-        if lines and self._live is None:
+        if lines and self._live is None and not self._quiet:
             sys.stdout.flush()
 
     def say(self, text: str, kind: str = "demo") -> None:

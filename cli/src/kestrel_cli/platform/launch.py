@@ -4,8 +4,8 @@
 
 It becomes another user (if USER is not empty) in that user's own groups: root's group would decide before "others" do,
 and shut the folders that were opened for others. It asks the system for a signal when the parent dies, and then turns
-into the command. Done here and not in a function that runs in the forked supervisor: gRPC's threads live there, and a fork
-that runs Python code beside them aborts now and then. Imports nothing of ours.
+into the command. Done here and not in a function that runs in the forked supervisor: gRPC's threads live there, and a
+fork that runs Python code beside them aborts now and then. Imports nothing of ours.
 """
 
 from __future__ import annotations

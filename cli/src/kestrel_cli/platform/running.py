@@ -15,7 +15,7 @@ from rich.markup import escape
 from kestrel_cli import output
 from kestrel_cli.errors import CommandFailed
 from kestrel_cli.platform.config import PlatformOptions, VenueManners
-from kestrel_cli.platform.layout import Endpoints, Layout, choose_ports, read_json
+from kestrel_cli.platform.layout import DEFAULT_PORT_BASE, PORT_OFFSETS, Endpoints, Layout, choose_ports, read_json
 from kestrel_cli.platform.lock import PlatformLock, holder_of
 from kestrel_cli.platform.supervisor import READY_TIMEOUT_S, PlatformState, PlatformSupervisor
 from kestrel_cli.platform.table import process_table
@@ -24,29 +24,34 @@ _DETACHED_TIMEOUT_S = READY_TIMEOUT_S + 30.0
 _POLL_S = 0.1
 
 
-def run_in_foreground(layout: Layout, manners: VenueManners, port_base: int | None, shown_dir: Path) -> None:
+def run_in_foreground(
+    layout: Layout, manners: VenueManners, port_base: int | None, shown_dir: Path, *, json: bool = False
+) -> None:
     """Run until Ctrl-C or SIGTERM, showing a table while starting. Raises CommandFailed when it does not start."""
     layout.create()
     with PlatformLock(layout.lock) as lock:
         if not lock.acquire():
-            say_who_runs(layout, shown_dir)
+            say_who_runs(layout, shown_dir, json=json)
             return
         endpoints = choose_ports(port_base, previous=Endpoints.load(layout.endpoints))
         live = Live(console=output.console(), refresh_per_second=8, transient=False)
-        terminal = sys.stdout.isatty()
-        told = _Teller(layout, endpoints, live if terminal else None)
+        terminal = sys.stdout.isatty() and not json
+        told = _Teller(layout, endpoints, live if terminal else None, json=json)
         supervisor = PlatformSupervisor(layout, endpoints, PlatformOptions(manners), observe=told)
         with live if terminal else _Nothing():
             good = asyncio.run(supervisor.run())
         if not good:
             raise failure(supervisor.state().problem, supervisor.log_tails(), layout)
-        output.console().print("[green]✓[/] everything is stopped")
+        if not json:
+            output.console().print("[green]✓[/] everything is stopped")
 
 
-def run_detached(layout: Layout, manners: VenueManners, port_base: int | None, shown_dir: Path) -> None:
+def run_detached(
+    layout: Layout, manners: VenueManners, port_base: int | None, shown_dir: Path, *, json: bool = False
+) -> None:
     """Start a supervisor of its own session and come back when the platform is ready."""
     if holder_of(layout.lock) is not None:
-        say_who_runs(layout, shown_dir)
+        say_who_runs(layout, shown_dir, json=json)
         return
     layout.create()
     layout.state.unlink(missing_ok=True)
@@ -59,7 +64,7 @@ def run_detached(layout: Layout, manners: VenueManners, port_base: int | None, s
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=os.getcwd()
         )
-    state = _follow(layout, child)
+    state = _follow(layout, child, quiet=json)
     if state is None or state.overall != "ready":
         raise CommandFailed(
             f"Kestrel did not start: {_last_words(layout)}",
@@ -67,12 +72,27 @@ def run_detached(layout: Layout, manners: VenueManners, port_base: int | None, s
         )
     endpoints = Endpoints.load(layout.endpoints)
     assert endpoints is not None, "written before anything starts"
-    announce(layout, endpoints, state)
-    output.console().print("[dim]stop it: kestrel down[/]")
+    announce(layout, endpoints, state, json=json)
+    if not json:
+        output.console().print("[dim]stop it: kestrel down[/]")
 
 
-def announce(layout: Layout, endpoints: Endpoints, state: PlatformState) -> None:
+def announce(layout: Layout, endpoints: Endpoints, state: PlatformState, *, json: bool = False) -> None:
     """Where everything is."""
+    if json:
+        output.print_json(
+            {
+                "state": state.overall,
+                "pid": state.pid,
+                "ready_after_s": state.ready_after_s,
+                "environment": "paper",
+                "data_dir": str(layout.root),
+                "configuration": str(layout.config),
+                "logs": str(layout.logs),
+                "ports": endpoints.ports,
+            }
+        )
+        return
     screen = output.console()
     screen.print(
         f"\n[bold green]Kestrel is ready[/] after {state.ready_after_s or 0:.1f} s  ·  PAPER, no real money moves"
@@ -85,13 +105,23 @@ def announce(layout: Layout, endpoints: Endpoints, state: PlatformState) -> None
         ("NATS", endpoints.nats_url),
         ("PostgreSQL", f"{endpoints.address('postgres')}, database kestrel, password in {layout.secrets}"),
     ):
-        screen.print(f"  [dim]{name:<14}[/]{escape(str(value))}")
+        screen.print(f"  [dim]{name:<14}[/]{escape(str(value))}", soft_wrap=True)
+    base = endpoints.ports["kernel"] - PORT_OFFSETS["kernel"]
+    if base != DEFAULT_PORT_BASE:
+        screen.print(
+            f"  [dim]{'ports':<14}[/]from {base} on, instead of {DEFAULT_PORT_BASE}; commands find them by themselves"
+        )
     screen.print("  [dim]next[/]          kestrel status  ·  kestrel inbox  ·  kestrel --help\n")
 
 
-def say_who_runs(layout: Layout, shown_dir: Path) -> None:
+def say_who_runs(layout: Layout, shown_dir: Path, *, json: bool = False) -> None:
     """A second ``up`` changes nothing; it says who runs and how to look at it."""
     holder = holder_of(layout.lock)
+    if json:
+        output.print_json(
+            {"state": "already running", "pid": holder.pid if holder else 0, "data_dir": str(layout.root)}
+        )
+        return
     state = PlatformState.from_json(read_json(layout.state))
     since = f", since {output.moment(int(state.started_at_s * 1e9))}" if state else ""
     where = "" if str(shown_dir) == "var/kestrel" else f" --data-dir {shown_dir}"
@@ -116,7 +146,8 @@ def failure(problem: str, tails: dict[str, list[str]], layout: Layout) -> Comman
 class _Teller:
     """Shows the supervisor's state: a live table on a terminal, one line per change elsewhere."""
 
-    def __init__(self, layout: Layout, endpoints: Endpoints, live: Live | None) -> None:
+    def __init__(self, layout: Layout, endpoints: Endpoints, live: Live | None, *, json: bool) -> None:
+        self._json = json
         self._layout = layout
         self._endpoints = endpoints
         self._live = live
@@ -126,13 +157,13 @@ class _Teller:
     def __call__(self, state: PlatformState) -> None:
         if self._live is not None:
             self._live.update(process_table(state))
-        else:
+        elif not self._json:
             self._print_changes(state)
         if state.overall == "ready" and not self._announced:
             self._announced = True
             if self._live is not None:
                 self._live.refresh()
-            announce(self._layout, self._endpoints, state)
+            announce(self._layout, self._endpoints, state, json=self._json)
 
     def _print_changes(self, state: PlatformState) -> None:
         for process in state.processes:
@@ -150,12 +181,12 @@ class _Nothing:
         return None
 
 
-def _follow(layout: Layout, child: subprocess.Popen[bytes]) -> PlatformState | None:
+def _follow(layout: Layout, child: subprocess.Popen[bytes], *, quiet: bool) -> PlatformState | None:
     """Show the starting platform's own state file until it is ready, has failed, or took too long."""
     deadline = time.monotonic() + _DETACHED_TIMEOUT_S
     state = None
     screen = output.console()
-    with Live(console=screen, refresh_per_second=8) if screen.is_terminal else _Nothing() as live:
+    with Live(console=screen, refresh_per_second=8) if screen.is_terminal and not quiet else _Nothing() as live:
         while time.monotonic() < deadline:
             found = PlatformState.from_json(read_json(layout.state))
             if found is not None and found.pid == child.pid:
