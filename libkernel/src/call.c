@@ -131,6 +131,6 @@ lk_code_t lk_refuse(lk_call_t *call, lk_code_t code, lk_field_t field, int64_t v
 lk_code_t lk_refuse_at(lk_call_t *call, lk_code_t code, lk_field_t field, int64_t value, uint32_t slot_index)
 {
     call->outcome->slot_index = slot_index;
-    call->outcome->trade_id = call->kernel->slots[slot_index].trade_id;
+    if (slot_index != LK_NO_SLOT) call->outcome->trade_id = call->kernel->slots[slot_index].trade_id;
     return lk_refuse(call, code, field, value);
 }

@@ -123,6 +123,38 @@ static uint32_t free_slot(const lk_kernel_t *kernel)
     return found;
 }
 
+/* A slot whose trade is not over and in this symbol, or LK_NO_SLOT. */
+static uint32_t slot_in_symbol(const lk_kernel_t *kernel, const lk_symbol_t *symbol)
+{
+    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
+        bool is_busy = kernel->busy_slots >> i & 1u;
+        if (is_busy && memcmp(&kernel->slots[i].symbol, symbol, sizeof *symbol) == 0) return i;
+    }
+    return LK_NO_SLOT;
+}
+
+/* Where a new trade may go: its own slot if this is a further attempt of it, else a free one. LK_CODE_OK, or the code
+ * of the refusal, with the field it is about and the slot in the way. */
+static lk_code_t find_place(const lk_kernel_t *kernel, const lk_input_t *input, uint32_t *slot_index, lk_field_t *field)
+{
+    uint32_t place = 0;
+    if (!lk_find_trade(kernel, &input->trade_id, &place)) place = free_slot(kernel);
+    *slot_index = LK_NO_SLOT;
+    *field = LK_FIELD_NONE;
+    if (place == LK_NO_SLOT) return LK_CODE_SLOT_BUSY;
+    *slot_index = slot_in_symbol(kernel, &input->symbol);
+    *field = LK_FIELD_SYMBOL;
+    if (*slot_index != LK_NO_SLOT) return LK_CODE_SYMBOL_BUSY;
+    *slot_index = place;
+    return LK_CODE_OK;
+}
+
+/* The trade is in a slot and not over. */
+static bool trade_is_open(const lk_kernel_t *kernel, const lk_id_t *trade_id, uint32_t *slot_index)
+{
+    return lk_find_trade(kernel, trade_id, slot_index) && (kernel->busy_slots >> *slot_index & 1u);
+}
+
 /* The largest notional it may come to, at the dearest price that it states. */
 static bool notional_fits(const lk_slot_t *slot, uint32_t amount_scale)
 {
@@ -225,7 +257,7 @@ lk_code_t lk_apply_enter(lk_call_t *call)
 
     lk_field_t field = bad_enter_field(input, &kernel->config);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_INTENT, field, field_value(input, field));
-    if (lk_find_trade(kernel, &input->trade_id, &slot_index)) {
+    if (trade_is_open(kernel, &input->trade_id, &slot_index)) {
         return lk_refuse_at(call, LK_CODE_SLOT_BUSY, LK_FIELD_TRADE_ID, 0, slot_index);
     }
     if (order_id_is_taken(kernel, &input->client_order_id)) {
@@ -235,8 +267,8 @@ lk_code_t lk_apply_enter(lk_call_t *call)
     if (input->expires_at_ns != 0 && input->now_ns >= input->expires_at_ns) {
         return lk_refuse(call, LK_CODE_ENTRY_EXPIRED, LK_FIELD_EXPIRES_AT_NS, input->expires_at_ns);
     }
-    slot_index = free_slot(kernel);
-    if (slot_index == LK_NO_SLOT) return lk_refuse(call, LK_CODE_SLOT_BUSY, LK_FIELD_NONE, 0);
+    lk_code_t code = find_place(kernel, input, &slot_index, &field);
+    if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, 0, slot_index);
     lk_slot_t content = slot_from_enter(input);
     if (!notional_fits(&content, kernel->config.amount_scale)) {
         return lk_refuse(call, LK_CODE_OVERFLOW, LK_FIELD_QTY, input->qty.units);
@@ -538,11 +570,11 @@ lk_code_t lk_apply_adopt(lk_call_t *call)
 
     lk_field_t field = bad_adopt_field(input, &kernel->config);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_INTENT, field, field_value(input, field));
-    if (lk_find_trade(kernel, &input->trade_id, &slot_index)) {
+    if (trade_is_open(kernel, &input->trade_id, &slot_index)) {
         return lk_refuse_at(call, LK_CODE_SLOT_BUSY, LK_FIELD_TRADE_ID, 0, slot_index);
     }
-    slot_index = free_slot(kernel);
-    if (slot_index == LK_NO_SLOT) return lk_refuse(call, LK_CODE_SLOT_BUSY, LK_FIELD_NONE, 0);
+    lk_code_t code = find_place(kernel, input, &slot_index, &field);
+    if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, 0, slot_index);
     lk_slot_t content = slot_from_adopt(input);
     lk_book_t *book = &content.book;
     if (!lk_slot_notional(&content, kernel->config.amount_scale, input->price.units, book->entry_qty,

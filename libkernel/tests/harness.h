@@ -134,6 +134,13 @@ static inline lk_code_t enter(bench_t *bench, const char *trade_id, const char *
     return apply(bench, &input);
 }
 
+static inline lk_code_t enter_in(bench_t *bench, const char *symbol, const char *trade_id, const char *order_id)
+{
+    lk_input_t input = enter_input(bench, trade_id, order_id, LK_SIDE_BUY, 10);
+    input.symbol = symbol_of(symbol);
+    return apply(bench, &input);
+}
+
 static inline lk_code_t leave(bench_t *bench, const char *trade_id, const char *order_id)
 {
     lk_input_t input = input_of(bench, LK_INPUT_EXIT);

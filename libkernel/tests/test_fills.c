@@ -114,7 +114,7 @@ static void test_fill_after_cancel_is_counted_flagged_and_found_in_its_free_slot
     lk_slot_view_t view = slot_of(bench, 0);
     CHECK(view.stage == LK_STAGE_POSITION_OPEN && view.entry.life == LK_LIFE_CANCELED && !view.is_free);
     CHECK(view.has_anomaly);
-    CHECK(enter(bench, "trade-2", "entry-2", LK_SIDE_BUY, 10) == LK_CODE_OK);
+    CHECK(enter_in(bench, "BTC-USDT", "trade-2", "entry-2") == LK_CODE_OK);
     CHECK(bench->outcome.slot_index == 1);
     bench_free(bench);
 }
@@ -166,7 +166,10 @@ static void test_fill_without_identity_is_routed_by_stage_and_counted_K07(void)
     input.symbol = symbol_of("FET-USDT");
     CHECK(apply(bench, &input) == LK_CODE_OK);
     CHECK(slot_of(bench, 0).qty.units == 6);
+    leave(bench, "trade", "exit");
+    fill(bench, "exit", "x2", LK_SIDE_SELL, 6, 1000);
     enter(bench, "trade-2", "entry-2", LK_SIDE_BUY, 10);
+    fill(bench, "exit", "x3", LK_SIDE_SELL, 1, 1000); /* too late and too much: the first trade is open again */
     input = fill_input(bench, "", "e2", LK_SIDE_BUY, 10, 1000); /* two slots of one symbol: whose is it? */
     input.symbol = symbol_of("FET-USDT");
     CHECK(apply(bench, &input) == LK_CODE_UNRESOLVED_SLOT);
@@ -302,8 +305,10 @@ static void test_flatten_leaves_every_trade_in_scope(void)
     bench_t *bench = bench_new(4);
     enter(bench, "t0", "entry-0", LK_SIDE_BUY, 10);
     fill(bench, "entry-0", "e0", LK_SIDE_BUY, 10, 1000);
-    enter(bench, "t1", "entry-1", LK_SIDE_SELL, 10);
-    enter(bench, "t2", "entry-2", LK_SIDE_SELL, 10);
+    enter_in(bench, "BTC-USDT", "t1", "entry-1");
+    lk_input_t short_entry = enter_input(bench, "t2", "entry-2", LK_SIDE_SELL, 10);
+    short_entry.symbol = symbol_of("ETH-USDT");
+    apply(bench, &short_entry);
     fill(bench, "entry-2", "e2", LK_SIDE_SELL, 4, 1000);
     lk_input_t input = input_of(bench, LK_INPUT_FLATTEN);
     input.client_order_id = id_of("root");
@@ -331,7 +336,7 @@ static void test_frozen_account_takes_no_entry_and_every_exit_K14_K20(void)
     CHECK(leave(bench, "trade", "exit") == LK_CODE_OK);
     lk_input_t unfreeze = input_of(bench, LK_INPUT_UNFREEZE);
     CHECK(apply(bench, &unfreeze) == LK_CODE_OK);
-    CHECK(enter(bench, "trade-2", "entry-2", LK_SIDE_BUY, 10) == LK_CODE_OK);
+    CHECK(enter_in(bench, "BTC-USDT", "trade-2", "entry-2") == LK_CODE_OK);
     bench_free(bench);
 }
 

@@ -136,6 +136,36 @@ static void test_entry_that_has_no_place_is_refused_K02(void)
     bench_free(bench);
 }
 
+static void test_second_trade_in_a_symbol_is_refused_until_the_first_is_over_X10(void)
+{
+    bench_t *bench = bench_new(3);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    lk_input_t input = enter_input(bench, "trade-2", "entry-2", LK_SIDE_SELL, 10);
+    check_refused(bench, &input, LK_CODE_SYMBOL_BUSY, LK_FIELD_SYMBOL);
+    CHECK(bench->outcome.slot_index == 0);
+    CHECK(enter_in(bench, "BTC-USDT", "trade-3", "entry-3") == LK_CODE_OK);
+    lk_input_t adopt = enter_input(bench, "trade-4", "", LK_SIDE_BUY, 10);
+    adopt.kind = LK_INPUT_ADOPT;
+    adopt.price.units = 1000;
+    check_refused(bench, &adopt, LK_CODE_SYMBOL_BUSY, LK_FIELD_SYMBOL);
+    report(bench, "entry", LK_FACT_CANCELED);
+    input = enter_input(bench, "trade-2", "entry-2", LK_SIDE_SELL, 10);
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    bench_free(bench);
+}
+
+static void test_further_attempt_of_a_trade_that_is_over_takes_its_slot_X08(void)
+{
+    bench_t *bench = bench_new(2);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    report(bench, "entry", LK_FACT_EXPIRED);
+    CHECK(enter(bench, "trade", "entry-again", LK_SIDE_BUY, 10) == LK_CODE_OK);
+    CHECK(bench->outcome.slot_index == 0);
+    lk_input_t input = enter_input(bench, "trade", "entry-3", LK_SIDE_BUY, 10);
+    check_refused(bench, &input, LK_CODE_SLOT_BUSY, LK_FIELD_TRADE_ID);
+    bench_free(bench);
+}
+
 static void test_duplicate_event_changes_nothing_K10(void)
 {
     bench_t *bench = bench_new(2);
@@ -307,6 +337,8 @@ int main(void)
     RUN(test_malformed_entry_is_refused_with_the_field_named_K20);
     RUN(test_overflowing_entry_is_refused_K20);
     RUN(test_entry_that_has_no_place_is_refused_K02);
+    RUN(test_second_trade_in_a_symbol_is_refused_until_the_first_is_over_X10);
+    RUN(test_further_attempt_of_a_trade_that_is_over_takes_its_slot_X08);
     RUN(test_duplicate_event_changes_nothing_K10);
     RUN(test_windows_are_bounded_and_forget_the_oldest_first_K10);
     RUN(test_what_matches_no_slot_mutates_nothing_K11);

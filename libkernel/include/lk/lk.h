@@ -24,15 +24,18 @@
  * Threads     One at a time per kernel. Kernels share nothing.
  * Assertions  A broken promise of ours stops the process (LK_ASSERT stays on in production).
  *
- * Slots       ENTER takes the free slot that has been free longest. A slot is free when its stage is IDLE or
+ * Slots       ENTER takes the free slot that has been free longest; a further attempt of a trade that is over takes the
+ *             slot the trade had. A slot is free when its stage is IDLE or
  *             TERMINAL_WRITTEN; a trade that is over stays readable in its slot until another takes it, so a fill that
  *             comes late still finds its order and a settlement its trade. Taking a used slot reports
  *             TERMINAL_WRITTEN -> IDLE for the old trade, then IDLE -> ENTRY_REQUESTED for the new one.
- * Routing     A fill belongs to the order with its venue order id, else with its client order id. Only a fill without
- * any identity is routed by the stage of the single open slot of its symbol; that is counted and flagged
- *             ROUTED_BY_STAGE. What matches nothing is UNRESOLVED_SLOT and mutates nothing.
- * PnL         is leverage-free: realized = direction x (proceeds - cost of what was closed). The entry price shown is
- * the volume-weighted mean of all entry fills; what is open is carried at average cost, so that a whole trade realizes
+ * Netting     Venues net what an account holds of a symbol and realize at its average cost, so two trades in one symbol
+ *             could neither be told apart nor be left one by one. ENTER and ADOPT are refused as SYMBOL_BUSY while
+ * another trade in the symbol is not over. Routing     A fill belongs to the order with its venue order id, else with
+ * its client order id. Only a fill without any identity is routed by the stage of the single open slot of its symbol;
+ * that is counted and flagged ROUTED_BY_STAGE. What matches nothing is UNRESOLVED_SLOT and mutates nothing. PnL is
+ * leverage-free: realized = direction x (proceeds - cost of what was closed). The entry price shown is the
+ * volume-weighted mean of all entry fills; what is open is carried at average cost, so that a whole trade realizes
  * exactly proceeds - cost, in whatever order its fills arrived. A fill without a price reduces the position, books
  * nothing and sets realized_skipped_no_price, until a SETTLEMENT brings the venue's figure.
  */
@@ -223,7 +226,8 @@ extern "C" {
     X(LEDGER_ERROR, CRITICAL, "our ledger and the venue's wallet differ; entries are frozen")                          \
     X(LEDGER_RESTORED, INFO, "our ledger and the venue's wallet agree again")                                          \
     X(VENUE_REJECTED, WARNING, "the venue refused an order")                                                           \
-    X(GATEWAY_DENIED, WARNING, "the gateway refused an order before sending it")
+    X(GATEWAY_DENIED, WARNING, "the gateway refused an order before sending it")                                       \
+    X(SYMBOL_BUSY, WARNING, "another trade in this symbol is open: the venue would net the two")
 
 /* Fields that a refusal can name. */
 #define LK_FIELDS(X)                                                                                                   \

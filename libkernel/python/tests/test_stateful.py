@@ -25,7 +25,7 @@ from kestrel_libkernel import (
     bindings,
 )
 
-FET = Instrument("FET-USDT", price_scale=4, qty_scale=0)
+INSTRUMENTS = [Instrument(symbol, price_scale=4, qty_scale=0) for symbol in ("FET-USDT", "ADA-USDT")]
 AMOUNT = 10_000  # one unit of price x one unit of quantity, at amount_scale 8
 SLOTS = 2
 ENDED = {Stage.IDLE, Stage.TERMINAL_WRITTEN}
@@ -60,15 +60,18 @@ class Trading(RuleBasedStateMachine):
             self.stages[move.slot_index] = move.to_stage
         return result
 
-    @rule(side=st.sampled_from([Side.BUY, Side.SELL]), qty=st.integers(1, 100), leverage=st.just(1))
-    def enter(self, side: Side, qty: int, leverage: int) -> None:
+    @rule(
+        side=st.sampled_from([Side.BUY, Side.SELL]), qty=st.integers(1, 100), instrument=st.sampled_from(INSTRUMENTS)
+    )
+    def enter(self, side: Side, qty: int, instrument: Instrument) -> None:
         trade, order = f"trade-{self.step}", f"entry-{self.step}"
-        all_busy = all(stage not in ENDED for stage in self.stages)
+        busy = [slot.instrument.symbol for slot in self.kernel.slots() if self.stages[slot.slot_index] not in ENDED]
+        expected = Code.SYMBOL_BUSY if instrument.symbol in busy else Code.OK
         result = self.apply(
-            Enter, trade_id=trade, client_order_id=order, instrument=FET, side=side, order_type=OrderType.MARKET,
-            time_in_force=TimeInForce.DAY, qty=qty, leverage=leverage,
+            Enter, trade_id=trade, client_order_id=order, instrument=instrument, side=side,
+            order_type=OrderType.MARKET, time_in_force=TimeInForce.DAY, qty=qty, leverage=1,
         )  # fmt: skip
-        assert result.outcome.code is (Code.SLOT_BUSY if all_busy else Code.OK)
+        assert result.outcome.code is (Code.SLOT_BUSY if len(busy) == SLOTS else expected)
         if result.outcome.accepted:
             self.orders[order], self.filled[trade] = (trade, side), []
 

@@ -229,6 +229,7 @@ class Code(_Listed):
     LEDGER_RESTORED = auto()
     VENUE_REJECTED = auto()
     GATEWAY_DENIED = auto()
+    SYMBOL_BUSY = auto()
 
 
 class Freeze(IntFlag):

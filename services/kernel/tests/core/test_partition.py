@@ -185,6 +185,7 @@ def test_an_exit_is_never_suppressed_by_a_malformed_size_K19_K20(desk: Any, mess
 def test_flatten_leaves_every_trade_by_its_own_warrant(desk: Any, messages: Any) -> None:
     opened(desk, messages)
     second = messages.intent("trade-2")
+    second.instrument.symbol = "MSFT"
     desk.put(messages.entry(second))
     desk.put(messages.fill("E-2", messages.entry_order_id("trade-2"), BUY, "50", "150.00"))
     entry = desk.put(messages.control(inbox_pb2.CONTROL_ACTION_FLATTEN, "kill-1", reason="kill"))
@@ -202,7 +203,9 @@ def test_frozen_entries_are_refused_and_exits_pass(desk: Any, messages: Any) -> 
     assert desk.put(messages.entry(messages.intent("trade-2"))).outcome.code == "ENTRY_FROZEN"
     assert desk.put(messages.exit()).outcome.accepted
     desk.put(messages.control(inbox_pb2.CONTROL_ACTION_UNFREEZE_ENTRIES, "unfreeze-1"))
-    assert desk.put(messages.entry(messages.intent("trade-3"))).outcome.accepted
+    third = messages.intent("trade-3")
+    third.instrument.symbol = "MSFT"
+    assert desk.put(messages.entry(third)).outcome.accepted
 
 
 def test_an_unanswered_entry_stalls_after_sixty_seconds_and_alerts_INV_POSITION_SUBMITTED_TTL_1_T09(

@@ -36,6 +36,9 @@ Key = tuple[str, int]
 _FINISHED_KEPT = 20_000
 """How many finished intents are remembered with their answers; what is older is still in the streams."""
 
+_REPEATED = "DUPLICATE_EVENT"
+"""The kernel's answer to an entry that it has already."""
+
 _TOKEN_ENDS = (
     authority_pb2.TOKEN_EVENT_KIND_USED,
     authority_pb2.TOKEN_EVENT_KIND_EXPIRED,
@@ -230,7 +233,9 @@ class State:
         except DecodeError:
             return  # the kernel refused and parked it; nothing of ours
         self.learn_inbox(message)
-        if message.WhichOneof("body") == "entry" and not entry.outcome.accepted:
+        # A repeat says nothing about the first one, which may be a trade by now.
+        refused = not entry.outcome.accepted and entry.outcome.code != _REPEATED
+        if message.WhichOneof("body") == "entry" and refused:
             record = self._record_of(message.entry)
             if record is not None:
                 record.is_over = True
