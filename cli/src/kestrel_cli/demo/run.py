@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 from rich.markup import escape
 
 from kestrel.reconcile.v1 import reconcile_pb2
 from kestrel_cli import output
 from kestrel_cli.demo import collect, counts, figures, follow, prices, report
-from kestrel_cli.demo.desk import Desk
+from kestrel_cli.demo.desk import Desk, said
 from kestrel_cli.demo.events import Totals
 from kestrel_cli.demo.prices import DailyBar
 from kestrel_cli.demo.scenario import Scenario, Story, is_busy
@@ -109,6 +110,10 @@ async def _demonstrate(run: _Run) -> int:
         except asyncio.CancelledError:
             screen.say("[yellow]interrupted: stopping everything in good order[/]")
             return _INTERRUPTED
+        except CommandFailed:
+            raise
+        except Exception as error:
+            raise _failed(run, error) from error
         finally:
             screen.totals.stage = "stopping"
             supervisor.ask_to_stop()
@@ -143,6 +148,15 @@ async def _when_ready(run: _Run, screen: Screen, supervisor: PlatformSupervisor,
                 await asyncio.gather(following, return_exceptions=True)
     finally:
         await desk.close()
+
+
+def _failed(run: _Run, error: Exception) -> CommandFailed:
+    """What the demo was at, what went wrong, and where to look."""
+    what = said(error) if isinstance(error, grpc.aio.AioRpcError) else str(error) or type(error).__name__
+    return CommandFailed(
+        f"the demo failed while {run.totals.stage}: {what}",
+        next_step=f"look at {run.layout.logs}; the data is still there: kestrel up --data-dir {run.layout.root}",
+    )
 
 
 def _scenario(run: _Run, desk: Desk, screen: Screen) -> Scenario:
