@@ -50,7 +50,8 @@ lint: .venv/.ready
 	$(BIN)/clang-format --dry-run -Werror libkernel/include/lk/*.h libkernel/src/*.c libkernel/tests/*.c
 
 types: .venv/.ready
-	$(BIN)/mypy $(addsuffix /src,$(PACKAGES)) libkernel/python/src
+	$(BIN)/mypy $(addsuffix /src,$(PACKAGES)) libkernel/python/src tools
+	MYPYPATH=. $(BIN)/mypy tests bench
 
 fmt: .venv/.ready ## Put the code into its one format
 	$(BIN)/ruff format .
@@ -63,11 +64,13 @@ bench: .venv/.ready ## Benchmarks, one JSON file per area in var/bench/
 sim: .venv/.ready ## The simulated world, by seed: make sim SEED=7
 	$(BIN)/python -m tests.simulation --seed $(SEED)
 
-gen: .venv/.ready ## Generate code from contracts
+gen: .venv/.ready ## Generate code: contracts, and the binding of libkernel
 	$(BIN)/python tools/generate.py
+	$(BIN)/python libkernel/python/build_ffi.py
 
 gen-check: .venv/.ready
 	$(BIN)/python tools/generate.py --check
+	$(BIN)/python libkernel/python/build_ffi.py --check
 
 lock: .tools/.ready ## Pin every dependency with its hashes
 	$(UV) pip compile $(PYPROJECTS) --group build --group dev --universal --generate-hashes --no-emit-index-url \
@@ -88,7 +91,7 @@ clean: ## Remove everything that was built (not var/)
 
 .venv/.dependencies: requirements.lock .tools/.ready
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
 	@touch $@
 
 .venv/.packages: .venv/.dependencies $(PYPROJECTS)

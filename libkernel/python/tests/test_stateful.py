@@ -60,9 +60,7 @@ class Trading(RuleBasedStateMachine):
             self.stages[move.slot_index] = move.to_stage
         return result
 
-    @rule(
-        side=st.sampled_from([Side.BUY, Side.SELL]), qty=st.integers(1, 100), instrument=st.sampled_from(INSTRUMENTS)
-    )
+    @rule(side=st.sampled_from([Side.BUY, Side.SELL]), qty=st.integers(1, 100), instrument=st.sampled_from(INSTRUMENTS))
     def enter(self, side: Side, qty: int, instrument: Instrument) -> None:
         trade, order = f"trade-{self.step}", f"entry-{self.step}"
         busy = [slot.instrument.symbol for slot in self.kernel.slots() if self.stages[slot.slot_index] not in ENDED]
