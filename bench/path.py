@@ -1,0 +1,299 @@
+"""From an intent to the venue and back, hop by hop, on the running platform; beside the floor on the same NATS server.
+
+The floor of an entry is what must be durable before the venue may hear of it, and nothing else: five publishes (intent,
+decision, authorization, journal entry, SUBMITTING) and one create of a key (the token's spend), one after the other,
+with the same bytes and the same client. Worse is: a greater ratio to it, or another hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import uvloop
+
+from bench import running, service
+from bench.figures import milliseconds, percentile, ratio, result_hash, rounded
+from bench.trail import ENTRY_FLOOR, ENTRY_HOPS, EXIT_HOPS, Trails, between, hops, learn_everything
+from kestrel.admin.v1 import governance_pb2
+from kestrel.audit.v1 import audit_pb2
+from kestrel.authority.v1 import authority_pb2
+from kestrel.common.v1 import common_pb2
+from kestrel.intent.v1 import intent_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2
+from kestrel.paper.v1 import paper_pb2
+from kestrel_chassis.bus import Bus
+from kestrel_chassis.consume import PullLoop
+from kestrel_chassis.streams import StreamDefinition
+from kestrel_cli.demo import collect, prices
+from kestrel_cli.demo.desk import Desk
+from kestrel_cli.platform import servers
+from kestrel_cli.platform.buses import connected_bus, quiet_libraries
+from kestrel_cli.platform.config import ACCOUNT, VENUE
+from kestrel_cli.platform.layout import Endpoints, Layout
+from kestrel_domain import effects, subjects
+from kestrel_domain.effects import Publish
+from kestrel_domain.numbers import Number
+from kestrel_domain.timestamps import MINUTE_NS, SECOND_NS
+
+STRATEGY = "bench"
+SYMBOLS = tuple(f"BENCH{number}" for number in range(60))
+"""Many, since a symbol with an open trade takes no second one. Each has a real bar of AAPL."""
+
+MAIN_RATE = 20
+_PLAN = {1: 30.0, MAIN_RATE: 15.0, 50: 10.0}
+_QUICK_PLAN = {1: 4.0, MAIN_RATE: 3.0}
+"""Entries a second, and for how many seconds. Each entry is followed by its exit, so twice as many orders."""
+
+_WARM_UP_COUNT = 40
+_FLOOR_COUNT, _QUICK_FLOOR_COUNT = 400, 50
+_REST_TIMEOUT_S = 20.0
+_STREAMS = (
+    subjects.INTENTS,
+    subjects.BEADS,
+    subjects.INBOX,
+    subjects.journal_stream(0),
+    f"KV_{subjects.SPENT_BUCKET}",
+)
+_FLOOR_STREAM, _FLOOR_BUCKET = "BENCH", "bench"
+
+Figures = dict[str, Any]
+
+
+def measure(*, quick: bool) -> Figures:
+    """One always-sync NATS server: some two minutes; quick, some 30 s."""
+    quiet_libraries()
+    with running.temporary_folder("path") as folder, running.running_platform(folder) as (layout, endpoints):
+        figures = uvloop.run(_measure(layout, endpoints, quick=quick))
+    main = figures["rates"][str(MAIN_RATE)]
+    r1 = {
+        "rate_per_s": MAIN_RATE,
+        **{name: main["intent_to_venue"][name] for name in ("count", "p50_ms", "p99_ms")},
+        **{name: main[name] for name in ("p50_over_floor", "p99_over_floor")},
+        "hops": main["hops"],
+        **uvloop.run(service.measure(quick=quick)),
+    }
+    return {"r1": r1, **figures}
+
+
+async def _measure(layout: Layout, endpoints: Endpoints, *, quick: bool) -> Figures:
+    desk = Desk(layout, endpoints)
+    rates: Figures = {}
+    async with connected_bus(layout) as bus:
+        try:
+            load = Load(layout, endpoints, bus, desk)
+            await load.prepare()
+            example = (await load.run(_WARM_UP_COUNT, 10)).entries["bench-1"]
+            floor = Floor(bus, [example.bodies[name] for name in ENTRY_FLOOR])
+            await floor.prepare()
+            floor_count = _QUICK_FLOOR_COUNT if quick else _FLOOR_COUNT
+            for rate, seconds in (_QUICK_PLAN if quick else _PLAN).items():
+                floor_ns = await floor.measure(floor_count)
+                found = running.processes(layout)
+                cpu_before = running.cpu_seconds(found)
+                count = int(rate * seconds)
+                trails = await load.run(count, rate)
+                cpu = {name: used - cpu_before[name] for name, used in running.cpu_seconds(found).items()}
+                floor_ns += await floor.measure(floor_count)
+                rates[str(rate)] = _told(trails, floor_ns, cpu)
+            result = await load.result()
+        finally:
+            await desk.close()
+    return {"rates": rates, "floor_is": f"{len(ENTRY_FLOOR)} durable publishes, then 1 create", "result": result}
+
+
+def _told(trails: Trails, floor_ns: list[int], cpu: dict[str, float]) -> Figures:
+    entries, exits = list(trails.entries.values()), list(trails.exits.values())
+    to_venue = between(entries, "begun", "venue")
+    assert len(to_venue) == len(entries), f"{len(entries) - len(to_venue)} of {len(entries)} never came to the venue"
+    return {
+        "intent_to_venue": milliseconds(to_venue),
+        "floor": milliseconds(floor_ns),
+        "p50_over_floor": ratio(percentile(to_venue, 0.5), percentile(floor_ns, 0.5)),
+        "p99_over_floor": ratio(percentile(to_venue, 0.99), percentile(floor_ns, 0.99)),
+        "hops": hops(entries, ENTRY_HOPS),
+        "intent_to_row": milliseconds(between(entries, "begun", "row")),
+        "exit_to_venue": milliseconds(between(exits, "begun", "venue")),
+        "exit_hops": hops(exits, EXIT_HOPS),
+        "cpu_ms_per_round_trip": {name: rounded(used * 1000 / len(entries), 3) for name, used in cpu.items()},
+    }
+
+
+@dataclass(slots=True)
+class Floor:
+    """The least that must be stored, by the same client, on the same server."""
+
+    bus: Bus
+    bodies: list[bytes]
+    number: int = 0
+
+    async def prepare(self) -> None:
+        """A stream and a bucket of our own, set up as the platform's are."""
+        for definition in (
+            StreamDefinition(_FLOOR_STREAM, ("bench.>",), "bench", 1, 256 << 20),
+            StreamDefinition(
+                f"KV_{_FLOOR_BUCKET}", (f"$KV.{_FLOOR_BUCKET}.>",), "bench", 1, 64 << 20, messages_per_subject_max=1
+            ),
+        ):
+            await self.bus.api(f"STREAM.CREATE.{definition.name}", definition.config())
+
+    async def measure(self, count: int) -> list[int]:
+        times = []
+        for _ in range(count):
+            self.number += 1
+            began_ns = time.perf_counter_ns()
+            for place, body in enumerate(self.bodies):
+                await self.bus.publish(Publish(f"bench.{place}", body, f"floor-{self.number}-{place}", ""))
+            await self.bus.bucket(_FLOOR_BUCKET).create(f"spent-{self.number}", b"JOURNAL_0:1:0")
+            times.append(time.perf_counter_ns() - began_ns)
+        return times
+
+
+class Load:
+    """Intents at a rate, each trade left as soon as it is filled."""
+
+    def __init__(self, layout: Layout, endpoints: Endpoints, bus: Bus, desk: Desk) -> None:
+        self._bus = bus
+        self._desk = desk
+        self._dsn = servers.database_url(layout, endpoints)
+        self._numbers = itertools.count(1)
+        (self._bar,) = (bar for bar in prices.last_days(prices.bundled_bars(), 1) if bar.symbol == "AAPL")
+
+    async def prepare(self) -> None:
+        """Prices at the venue, and a mandate, so that no person is waited for."""
+        for symbol in SYMBOLS:
+            bar = replace(self._bar, symbol=symbol).message()
+            await self._desk.market.PublishBar(paper_pb2.PublishBarRequest(bar=bar))
+        mandate = authority_pb2.Mandate(
+            mandate_id="bench",
+            strategy=STRATEGY,
+            account=ACCOUNT,
+            max_order_notional=Number(1_000_000, 0).message(),
+            environment=common_pb2.ENVIRONMENT_PAPER,
+            expires_at_ns=time.time_ns() + 60 * MINUTE_NS,
+            reason="benchmarks",
+        )
+        request = governance_pb2.GrantMandateRequest(request_id="bench", mandate=mandate)
+        await self._desk.stub("governance", "risk").GrantMandate(request, timeout=10)
+        await self._at_rest()
+
+    async def run(self, count: int, rate: float) -> Trails:
+        """Open loop: an intent goes out when it is due, whatever became of those before it."""
+        start = {stream: (await self._bus.stream_state(stream)).last_sequence + 1 for stream in _STREAMS}
+        trails = Trails()
+        over = asyncio.Event()
+        leaving = asyncio.create_task(self._leave(trails, start[subjects.journal_stream(0)], count, over))
+        sending: list[asyncio.Task[Any]] = []
+        try:
+            began_s = time.monotonic()
+            for place in range(count):
+                await asyncio.sleep(max(0.0, began_s + place / rate - time.monotonic()))
+                effect = self._intent(f"bench-{next(self._numbers)}")
+                trails.begin_entry(effect.message_id, time.time_ns())
+                sending.append(asyncio.create_task(self._bus.publish(effect)))
+            await asyncio.gather(*sending)
+            async with asyncio.timeout(_REST_TIMEOUT_S):
+                await over.wait()
+            await self._at_rest()
+        except TimeoutError:
+            why = await self._refusals(start)
+            message = f"at {rate} a second not every trade was over within {_REST_TIMEOUT_S:.0f} s: {why}"
+            raise AssertionError(message) from None
+        finally:
+            for task in (leaving, *sending):
+                task.cancel()
+            await asyncio.gather(leaving, *sending, return_exceptions=True)
+        await learn_everything(trails, self._bus, start, await self._desk.ledger(), self._dsn)
+        return trails
+
+    async def result(self) -> str:
+        """A hash over what was traded. Raises AssertionError when an order came twice or was not filled."""
+        ledger = await self._desk.ledger()
+        assert all(each.request_count == 1 for each in ledger.arrivals), "an order came to the venue twice"
+        assert all(each.status == "FILLED" for each in ledger.orders), "an order was not filled"
+        traded = Counter((each.symbol, each.side, Number.of(each.order_qty).units) for each in ledger.orders)
+        return result_hash(f"{key}: {count}" for key, count in sorted(traded.items()))
+
+    async def _refusals(self, start: Mapping[str, int]) -> str:
+        """What governance and the kernel said no to, counted."""
+        found: Counter[str] = Counter()
+        async for message in self._bus.read(subjects.BEADS, start_sequence=start[subjects.BEADS]):
+            decision = audit_pb2.Bead.FromString(message.data).decision
+            if decision.intent_id and decision.verdict != authority_pb2.VERDICT_APPROVED:
+                found[f"{authority_pb2.Verdict.Name(decision.verdict)} {decision.reason}"] += 1
+        journal = subjects.journal_stream(0)
+        async for message in self._bus.read(journal, start_sequence=start[journal]):
+            outcome = journal_pb2.JournalEntry.FromString(message.data).outcome
+            if outcome.code and not outcome.accepted:
+                found[f"kernel {outcome.code} {outcome.refusal.message}"] += 1
+        slots = await self._desk.open_slots()
+        return f"refusals {dict(found)}, {len(slots)} trades open"
+
+    def _intent(self, intent_id: str) -> Publish:
+        number = int(intent_id.rpartition("-")[2])
+        symbol = SYMBOLS[number % len(SYMBOLS)]
+        last, now_ns = self._bar.close.at(4), time.time_ns()
+        intent = intent_pb2.Intent(
+            intent_id=intent_id,
+            account=ACCOUNT,
+            venue=VENUE,
+            environment=common_pb2.ENVIRONMENT_PAPER,
+            instrument=prices.instrument(symbol),
+            side=common_pb2.SIDE_BUY,
+            order_qty=Number(1 + number // len(SYMBOLS) % 20, 0).message(),  # no duplicates within a second
+            order_type=common_pb2.ORDER_TYPE_MARKET,
+            time_in_force=common_pb2.TIME_IN_FORCE_DAY,
+            stop_price=Number(last.units * 95 // 100 // 100 * 100, 4).message(),
+            reference_price=last.message(),
+            leverage=1,
+            strategy=STRATEGY,
+            attempt=1,
+            anchor=common_pb2.StateAnchor(hash="ab" * 32, as_of_ns=now_ns),
+            proposer=common_pb2.Actor(id=f"policy/{STRATEGY}", kind="strategy", origin="bench"),
+            created_at_ns=now_ns,
+            expires_at_ns=now_ns + 300 * SECOND_NS,
+        )
+        return effects.publish(subjects.intent(ACCOUNT), intent, intent_id)
+
+    async def _leave(self, trails: Trails, start_sequence: int, count: int, over: asyncio.Event) -> None:
+        """Follow the journal: a filled entry is left, and so many filled exits are the end."""
+        exited: set[str] = set()
+        loop = PullLoop(self._bus, subjects.journal_stream(0), start_sequence=start_sequence, ack="none")
+        try:
+            async for batch in loop.batches():
+                for message in batch:
+                    for fill in journal_pb2.JournalEntry.FromString(message.data).fills:
+                        if fill.is_exit:
+                            exited.add(fill.trade_id)
+                        elif fill.trade_id in trails.entries and fill.trade_id not in trails.exits:
+                            trails.begin_exit(fill.trade_id, time.time_ns())
+                            await self._bus.publish(_exit(fill.trade_id))
+                if len(exited) >= count:
+                    over.set()
+        finally:
+            await loop.stop()
+
+    async def _at_rest(self) -> None:
+        """Every input journaled and every stream in the database."""
+        async with asyncio.timeout(_REST_TIMEOUT_S):
+            while not await self._is_stored():  # noqa: ASYNC110 - other processes get there, and cannot wake us
+                await asyncio.sleep(0.2)
+
+    async def _is_stored(self) -> bool:
+        if await self._desk.lag() or await self._desk.open_slots():
+            return False
+        stored = await collect.stream_positions(self._dsn)
+        for stream, position in stored.items():
+            if (await self._bus.stream_state(stream)).last_sequence > position:
+                return False
+        return True
+
+
+def _exit(trade_id: str) -> Publish:
+    request = intent_pb2.ExitRequest(request_id=f"exit-{trade_id}", account=ACCOUNT, trade_id=trade_id, reason="bench")
+    return effects.publish(subjects.inbox(0, ACCOUNT, "exit"), inbox_pb2.InboxMessage(exit=request), request.request_id)

@@ -1,0 +1,125 @@
+"""The kernel service as a process: how fast it journals an INBOX that is full, beside only reading the same messages.
+
+The floor reads INBOX the way the service does (its own consumer, batches of 256, one acknowledgement a batch) and does
+nothing with it. The second floor also stores one message of the journal's size per input, in groups as the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import lifecycles, running
+from bench.figures import median, ratio, rounded
+from kestrel_chassis import identity, settings, streams
+from kestrel_chassis.bus import Bus
+from kestrel_chassis.consume import PullLoop
+from kestrel_chassis.streams import StreamDefinition
+from kestrel_domain import subjects
+from kestrel_domain.effects import Publish
+from kestrel_testkit.servers import start_nats
+
+_TRADES, _QUICK_TRADES = 2_000, 150
+_BATCH = 256
+_ROUNDS = 3
+_TIMEOUT_S = 120.0
+Figures = dict[str, Any]
+
+
+class _Settings(settings.ServiceSettings):
+    """Only the address counts."""
+
+    service: str = "bench"
+
+
+async def measure(*, quick: bool) -> Figures:
+    """On an always-sync server of its own: some 30 s."""
+    inputs = lifecycles.trades(_QUICK_TRADES if quick else _TRADES)
+    with running.temporary_folder("service") as folder:
+        server = start_nats(folder / "nats")
+        try:
+            bus = await Bus.connect(_Settings.model_validate({"nats_url": server.url, "data_dir": folder}))
+            try:
+                await streams.provision(bus)
+                publishes = [Publish(each.subject, each.data, each.message_id, "") for each in inputs]
+                await bus.publish_all(publishes, timeout=_TIMEOUT_S)
+                service_s = await _service(bus, folder, server.url, len(inputs))
+                entry_bytes = await _entry_bytes(bus)
+                reading = [await _consume(bus, len(inputs)) for _ in range(_ROUNDS)]
+                storing = [await _consume(bus, len(inputs), store_bytes=entry_bytes) for _ in range(_ROUNDS)]
+            finally:
+                await bus.close()
+        finally:
+            server.process.stop()
+    return {
+        "kernel_service_inputs_per_s": rounded(service_s),
+        "bare_consumption_per_s": rounded(median(reading)),
+        "bare_consumption_and_journal_per_s": rounded(median(storing)),
+        "kernel_service_over_bare_consumption": ratio(service_s, median(reading)),
+        "kernel_service_over_consumption_and_journal": ratio(service_s, median(storing)),
+        "journal_entry_bytes": entry_bytes,
+        "inputs": len(inputs),
+    }
+
+
+async def _service(bus: Bus, folder: Path, url: str, count: int) -> float:
+    """Inputs a second from the first journaled input to the last, by the server's clock."""
+    identity.create_laptop_secrets(folder / "secrets")
+    config = folder / "kernel.yaml"
+    common = {"nats_url": url, "secrets_dir": str(folder / "secrets"), "data_dir": str(folder / "data")}
+    config.write_text(yaml.safe_dump({"common": common}))
+    with (folder / "kernel.log").open("wb") as log:
+        command = [sys.executable, "-m", "kestrel_kernel", "--config", str(config)]
+        child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: ASYNC220
+    stream = subjects.journal_stream(lifecycles.PARTITION)
+    try:
+        deadline_s = time.monotonic() + _TIMEOUT_S
+        while (await bus.stream_state(stream)).last_sequence < count + 1:
+            if child.poll() is not None or time.monotonic() > deadline_s:
+                words = (folder / "kernel.log").read_text(errors="replace")[-1500:]
+                raise RuntimeError(f"the kernel service did not journal {count} inputs:\n{words}")
+            await asyncio.sleep(0.1)
+        first, last = await bus.get_message(stream, 2), await bus.get_message(stream, count + 1)
+    finally:
+        running.stop(child)
+    assert first is not None, "entry 1 is the epoch, entry 2 the first input"
+    assert last is not None, "it was just counted"
+    return (count - 1) / ((last.time_ns - first.time_ns) / 1e9)
+
+
+async def _entry_bytes(bus: Bus) -> int:
+    stream = subjects.journal_stream(lifecycles.PARTITION)
+    sizes = [len(message.data) async for message in bus.read(stream, start_sequence=2, stop_sequence=501)]
+    return sum(sizes) // len(sizes)
+
+
+async def _consume(bus: Bus, count: int, *, store_bytes: int = 0) -> float:
+    """Messages a second."""
+    position = 0
+    if store_bytes:
+        definition = StreamDefinition("BENCH", ("bench.>",), "bench", 1, 256 << 20, allow_atomic=True)
+        await bus.api(f"STREAM.CREATE.{definition.name}", definition.config())
+    loop = PullLoop(bus, subjects.INBOX, subjects=[f"inbox.{lifecycles.PARTITION}.>"], ack="all", batch=_BATCH)
+    await loop.start()
+    taken = 0
+    began_s = time.perf_counter()
+    async for batch in loop.batches():
+        if store_bytes:
+            entries = [Publish("bench.0", b"\0" * store_bytes, f"b-{message.sequence}", "") for message in batch]
+            await bus.publish_atomic(entries, expected_last_sequence=position)
+            position += len(entries)
+        await loop.ack_all(batch[-1])
+        taken += len(batch)
+        if taken >= count:
+            break
+    lasted_s = time.perf_counter() - began_s
+    await loop.stop()
+    if store_bytes:
+        await bus.api("STREAM.DELETE.BENCH")
+    return taken / lasted_s
