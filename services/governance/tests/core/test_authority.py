@@ -9,7 +9,7 @@ import pytest
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2
-from kestrel.kernel.v1 import inbox_pb2
+from kestrel.kernel.v1 import inbox_pb2, state_pb2
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvalidRequest, Refused
 from kestrel_domain.identifiers import token_id
@@ -306,11 +306,13 @@ def test_an_intent_outside_the_mandates_limits_waits_for_a_person(
 
 def test_a_mandates_count_and_total_are_used_up_by_what_was_authorized(desk: Desk, look: Look) -> None:
     authority = desk.authority()
-    authority.grant_mandate(desk.mandate(max_order_count=2), actor=desk.bob, request_id="g", now_ns=desk.now_ns)
+    mandate = desk.mandate(max_order_count=2, symbols=[])
+    authority.grant_mandate(mandate, actor=desk.bob, request_id="g", now_ns=desk.now_ns)
     verdicts = []
-    for number in range(3):
+    for number, symbol in enumerate(("AAPL", "MSFT", "GOOG")):
         desk.now_ns += 2 * SECOND_NS
-        verdicts.append(look.verdict(desk.offer(authority, desk.intent(f"i-{number}"))))
+        intent = desk.intent(f"i-{number}", instrument__symbol=symbol)
+        verdicts.append(look.verdict(desk.offer(authority, intent)))
     assert verdicts == [
         authority_pb2.VERDICT_APPROVED,
         authority_pb2.VERDICT_APPROVED,
@@ -475,7 +477,7 @@ def test_an_authorized_intent_reserves_its_notional_at_once(desk: Desk, look: Lo
     authority.grant_mandate(desk.mandate(), actor=desk.bob, request_id="g", now_ns=desk.now_ns)
     assert look.verdict(desk.offer(authority, desk.intent("i-1", stop_price=near))) == authority_pb2.VERDICT_APPROVED
     desk.now_ns += 2 * SECOND_NS
-    second = desk.offer(authority, desk.intent("i-2", stop_price=near))
+    second = desk.offer(authority, desk.intent("i-2", stop_price=near, instrument__symbol="MSFT"))
     assert look.verdict(second) == authority_pb2.VERDICT_DENIED
     check = look.checks(second)["TOTAL_EXPOSURE"]
     assert (check.verdict, check.value, check.limit) == (authority_pb2.CHECK_VERDICT_BLOCK, "20000", "18000")
@@ -492,8 +494,56 @@ def test_a_reservation_becomes_the_slots_or_is_released_when_the_kernel_answers(
     assert len(authority.state.reservations("PAPER-1")) == 1
     authority.on_journal_entry(desk.entry_journaled(entry, accepted=accepted))
     assert authority.state.reservations("PAPER-1") == []
-    effects = desk.offer(authority, desk.intent("i-2", order_qty=look.decimal("50")))
+    effects = desk.offer(authority, desk.intent("i-2", order_qty=look.decimal("50"), instrument__symbol="MSFT"))
+    assert look.verdict(effects) == authority_pb2.VERDICT_APPROVED
     assert look.checks(effects)["TOTAL_EXPOSURE"].value == ("15000" if accepted else "5000")
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_symbol_is_busy_from_its_authorization_until_its_trade_is_over(
+    desk: Desk, look: Look, accepted: bool
+) -> None:
+    authority = desk.authority()
+    authority.grant_mandate(desk.mandate(), actor=desk.bob, request_id="g", now_ns=desk.now_ns)
+    [entry] = look.published(desk.offer(authority, desk.intent()), "inbox.")
+
+    def second(intent_id: str) -> Any:
+        desk.now_ns += 2 * SECOND_NS
+        return desk.offer(authority, desk.intent(intent_id))
+
+    reserved = second("i-2")
+    assert look.verdict(reserved) == authority_pb2.VERDICT_DENIED
+    assert look.beads(reserved, "decision")[0].decision.reason == "SYMBOL_BUSY"
+    journaled = desk.entry_journaled(entry, accepted=accepted)
+    authority.on_journal_entry(journaled)
+    answered = second("i-3")
+    assert look.verdict(answered) == (authority_pb2.VERDICT_DENIED if accepted else authority_pb2.VERDICT_APPROVED)
+    if accepted:
+        assert look.checks(answered)["SYMBOL_BUSY"].value == "i-1"
+        journaled.slots[0].entry.life = state_pb2.ORDER_LIFE_CANCELED
+        authority.on_journal_entry(journaled)
+        assert look.verdict(second("i-4")) == authority_pb2.VERDICT_APPROVED
+
+
+def test_of_two_that_wait_in_one_symbol_only_one_can_be_approved(desk: Desk, look: Look) -> None:
+    authority = desk.authority()
+    desk.offer(authority, desk.intent("i-1"))
+    desk.offer(authority, desk.intent("i-2", order_qty=look.decimal("50")))
+    answers = []
+    for shown in authority.pending("", now_ns=desk.now_ns, flags=desk.flags):
+        answers.append(
+            authority.approve(
+                shown.intent.intent_id,
+                evidence_sha256=shown.evidence_sha256,
+                reason="both looked right",
+                actor=desk.ada,
+                request_id=shown.intent.intent_id,
+                now_ns=desk.now_ns,
+                flags=desk.flags,
+            )
+        )
+    assert [answer.refusal and answer.refusal.reason for answer in answers] == [None, "SYMBOL_BUSY"]
+    assert not look.published(answers[1].effects, "inbox.")
 
 
 def test_a_token_nobody_used_expires_once_and_frees_its_capital_T04(desk: Desk, look: Look) -> None:

@@ -21,6 +21,7 @@ from kestrel_governance.core.kill import RaiseFlag
 from kestrel_testkit.world import SimulatedBus
 
 Desk = Any
+SYMBOLS = ("AAPL", "GOOG", "IBM", "FB")
 
 
 class Process:
@@ -101,16 +102,15 @@ class Process:
 
 
 def world(desk: Desk, count: int, *, mandate_orders: int) -> SimulatedBus:
-    """Intents in the stream, and a mandate that covers the first of them."""
+    """Intents in the stream, each in a symbol of its own, and a mandate that covers the first of them."""
     bus = SimulatedBus()
-    mandate = desk.mandate(max_order_count=mandate_orders)
+    mandate = desk.mandate(max_order_count=mandate_orders, symbols=[])
     mandate.granted_by.CopyFrom(desk.bob)
     mandate.granted_at_ns = mandate.not_before_ns = desk.now_ns - SECOND_NS
     bead = audit_pb2.Bead(bead_id="g", account="PAPER-1", created_at_ns=desk.now_ns, mandate=mandate)
     bus.publish(domain_effects.bead(bead), now_ns=desk.now_ns)
     for number in range(count):
-        intent = desk.intent(f"i-{number}", order_qty=desk.intent().order_qty)
-        intent.order_qty.units = 10 + number  # not a duplicate of another
+        intent = desk.intent(f"i-{number}", instrument__symbol=SYMBOLS[number])
         bus.publish(Publish("intent.PAPER-1", intent.SerializeToString(), f"i-{number}-1"), now_ns=desk.now_ns)
     return bus
 

@@ -1,4 +1,4 @@
-"""Whatever happens, in any order: no entry without a decision, none while killed, none twice, none above the limits."""
+"""Whatever happens, in any order: none without a decision, while killed, twice, above limits, or two in one symbol."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ def test_no_sequence_of_events_breaks_an_invariant(make_desk: Callable[[], Any])
             )
             self.authority = self.desk.authority()
             self.authority.on_journal_entry(self.desk.healthy_entry(equity=str(EQUITY), available=str(EQUITY)))
-            asked = self.desk.mandate(max_total_notional=None)
+            asked = self.desk.mandate(max_total_notional=None, symbols=[])
             self.authority.grant_mandate(asked, actor=self.desk.bob, request_id="g", now_ns=self.desk.now_ns)
             self.entries: dict[str, Publish] = {}
             self.decisions: dict[str, int] = {}
             self.unanswered: list[Publish] = []
             self.held: dict[str, Fraction] = {}
+            self.symbols: dict[str, str] = {}
             self.count = 0
 
         def take(self, effects: Any) -> None:
@@ -67,15 +68,22 @@ def test_no_sequence_of_events_breaks_an_invariant(make_desk: Callable[[], Any])
             self.entries[effect.message_id] = effect
             self.unanswered.append(effect)
             self.held[intent.intent_id] = Fraction(intent.order_qty.units * 100)
+            self.symbols[intent.intent_id] = intent.instrument.symbol
 
-        @rule(quantity=st.sampled_from([10, 310, 460, 900]), by_hand=st.integers(0, 3), age_s=st.integers(0, 11))
-        def intent(self, quantity: int, by_hand: int, age_s: int) -> None:
+        @rule(
+            symbol=st.sampled_from(["AAPL", "GOOG", "IBM", "MSFT"]),
+            quantity=st.sampled_from([10, 310, 460, 900]),
+            by_hand=st.integers(0, 3),
+            age_s=st.integers(0, 11),
+        )
+        def intent(self, symbol: str, quantity: int, by_hand: int, age_s: int) -> None:
             self.count += 1
             self.take(
                 self.desk.offer(
                     self.authority,
                     self.desk.intent(
                         f"i-{self.count}",
+                        instrument__symbol=symbol,
                         order_qty=common_pb2.Decimal(units=quantity + self.count % 7),
                         proposer=self.desk.bob if by_hand == 3 else self.desk.intent().proposer,
                         anchor__as_of_ns=self.desk.now_ns - (20 * MINUTE_NS if age_s == 11 else SECOND_NS),
@@ -140,6 +148,11 @@ def test_no_sequence_of_events_breaks_an_invariant(make_desk: Callable[[], Any])
         @invariant()
         def capital_is_never_promised_twice(self) -> None:
             assert sum(self.held.values(), Fraction(0)) <= LIMIT
+
+        @invariant()
+        def a_symbol_has_one_trade_at_most(self) -> None:
+            symbols = [self.symbols[intent_id] for intent_id in self.held]
+            assert len(set(symbols)) == len(symbols)
 
     case = Machine.TestCase
     case.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

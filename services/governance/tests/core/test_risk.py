@@ -47,7 +47,7 @@ def checked(desk: Desk, intent: Any = None, **facts: Any) -> dict[str, authority
 def test_a_healthy_account_passes_every_check_and_all_are_reported(desk: Desk) -> None:
     checks = checked(desk)
     assert [name for name, check in checks.items() if check.verdict != PASS] == []
-    assert len(checks) == 18
+    assert len(checks) == 19
 
 
 def test_every_check_names_a_runbook_of_the_reasons_table_C18(desk: Desk) -> None:
@@ -64,6 +64,7 @@ def test_without_any_journal_nothing_that_needs_the_account_passes_C02(desk: Des
         "CAPITAL_UNKNOWN",
         "ORDER_NOTIONAL",
         "OPEN_POSITIONS",
+        "SYMBOL_BUSY",
         "RISK_PER_TRADE",
         "BUYING_POWER",
         "TOTAL_EXPOSURE",
@@ -153,6 +154,24 @@ def test_positions_and_working_entries_and_reservations_all_count_as_exposure_C0
     assert checks["SYMBOL_EXPOSURE"].value == "10000"
     assert checks["OPEN_POSITIONS"].value == "4"
     assert checks["BUYING_POWER"].value == "21600"
+
+
+@pytest.mark.parametrize(("symbol", "verdict"), [("AAPL", BLOCK), ("MSFT", PASS)])
+def test_a_symbol_takes_one_trade_at_a_time_open_or_reserved(desk: Desk, symbol: str, verdict: int) -> None:
+    """The venue nets what an account holds of a symbol; a trade in another symbol is nobody's business."""
+    held = checked(desk, book=book(desk, slot(desk, symbol)))["SYMBOL_BUSY"]
+    assert (held.verdict, held.value) == (verdict, "t" if verdict == BLOCK else "none")
+    working = slot(desk, symbol, qty="0")
+    working.entry.life = state_pb2.ORDER_LIFE_OPEN
+    assert checked(desk, book=book(desk, working))["SYMBOL_BUSY"].verdict == verdict
+    reserved = checked(desk, reservations=(risk.Reservation("i-9", symbol, Fraction(5000), 1),))["SYMBOL_BUSY"]
+    assert (reserved.verdict, reserved.value) == (verdict, "i-9" if verdict == BLOCK else "none")
+
+
+def test_a_trade_that_is_over_leaves_its_symbol_free(desk: Desk) -> None:
+    over = slot(desk, "AAPL", qty="0")
+    over.entry.life = state_pb2.ORDER_LIFE_CANCELED
+    assert checked(desk, book=book(desk, over))["SYMBOL_BUSY"].verdict == PASS
 
 
 def test_a_working_entry_counts_at_what_it_was_authorized_for(desk: Desk) -> None:

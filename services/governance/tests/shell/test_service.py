@@ -304,9 +304,9 @@ async def test_what_cannot_be_read_is_parked_and_nothing_behind_it_waits_P11(
 async def test_kill_9_in_mid_run_loses_nothing_and_doubles_nothing(
     governance: Governance, bus: Bus, now_desk: Desk
 ) -> None:
-    count = 60
+    count, few = 60, common_pb2.Decimal(units=30)
     await open_account(bus, now_desk)
-    mandate = now_desk.mandate(max_total_notional=None, max_order_count=1000)
+    mandate = now_desk.mandate(max_total_notional=None, max_order_count=1000, symbols=[])
     mandate.granted_by.CopyFrom(now_desk.bob)
     bead = audit_pb2.Bead(bead_id="m", account="PAPER-1", created_at_ns=now_desk.now_ns, mandate=mandate)
     await bus.publish(domain_effects.bead(bead))
@@ -315,9 +315,7 @@ async def test_kill_9_in_mid_run_loses_nothing_and_doubles_nothing(
 
     async def offer() -> None:
         for number in range(count):
-            quantity = now_desk.intent().order_qty
-            quantity.units = 1 + number
-            await send(bus, now_desk, f"i-{number}", order_qty=quantity)
+            await send(bus, now_desk, f"i-{number}", order_qty=few, instrument__symbol=f"S{number}")
 
     async def entries(at_least: int) -> bool:
         return len(await stored(bus, subjects.INBOX, "inbox.*.*.entry")) >= at_least

@@ -161,6 +161,25 @@ def test_a_waiting_intent_suppresses_a_second_until_it_is_dead(make_world: Any, 
     assert world.show(later[7]).reason.endswith("an intent is waiting")
 
 
+def test_nothing_is_proposed_in_a_symbol_that_somebody_elses_trade_or_intent_is_in(make_world: Any, bars: Any) -> None:
+    """The venue nets per symbol. Whose trade it is does not matter, nor whether a bar or a person asks."""
+    shown = rising(bars, 18)
+    donor = make_world(approves=False)
+    warm(donor, bars)
+    foreign = donor.intents[0]
+    foreign.intent_id, foreign.strategy = "somebody-elses", "other"
+    waiting = make_world()
+    waiting.intents.append(foreign)
+    waiting.restart()
+    assert waiting.run(shown[:16])[-1].reason == "no entry: an intent is waiting"
+    assert waiting.submit().reason == "no entry: an intent is waiting"
+    waiting.enter(foreign)
+    assert waiting.show(shown[16]).reason == "trade somebody-elses is open, and nothing speaks against it"
+    assert waiting.submit("r2").reason == "no entry: a trade is open"
+    assert [intent.intent_id for intent in waiting.intents] == ["somebody-elses"]
+    assert waiting.submit("out", action=EXIT).signal.action == EXIT, "leaving is always possible"
+
+
 def test_what_was_refused_is_not_proposed_again_before_its_pause_is_over(make_world: Any, bars: Any) -> None:
     world = make_world(approves=False)
     warm(world, bars)

@@ -86,6 +86,11 @@ _TABLE = (
         "Wait for a slot to become free.",
     ),
     Reason(
+        "SYMBOL_BUSY",
+        "Another trade in this symbol is open or authorized; the venue would net the two.",
+        "Leave that trade first, or wait until it is over.",
+    ),
+    Reason(
         "DUPLICATE",
         "Same account, symbol, side and quantity as another intent a moment ago.",
         "If it is meant, propose it again after the window; if not, find why the proposer repeated itself.",

@@ -265,6 +265,16 @@ def _open_positions(case: Case) -> RiskCheck:
     return _at_most(case, "OPEN_POSITIONS", Fraction(count), Fraction(most), "open trades, with this one")
 
 
+def _symbol_busy(case: Case) -> RiskCheck:
+    """The venue nets what an account holds of a symbol, so a second trade in it could not be told from the first."""
+    symbol = case.intent.instrument.symbol
+    trades = [slot.trade_id for slot in case.book.open_slots() if slot.instrument.symbol == symbol]
+    trades += [each.intent_id for each in case.facts.reservations if each.symbol == symbol]
+    if trades:
+        return result("SYMBOL_BUSY", BLOCK, trades[0], "none", f"trade {trades[0]} in {symbol} is not over")
+    return result("SYMBOL_BUSY", PASS, "none", "none", f"no other trade in {symbol}")
+
+
 def _stop_required(case: Case) -> RiskCheck:
     intent, farthest = case.intent, money.exact(case.limits.stop_distance_ratio_max)
     if not intent.HasField("stop_price"):
@@ -330,6 +340,7 @@ _CHECKS: tuple[tuple[str, Callable[[Case], RiskCheck]], ...] = (
     ("DUPLICATE", _duplicate),
     ("RATE_ORDER", _rate_order),
     ("OPEN_POSITIONS", _open_positions),
+    ("SYMBOL_BUSY", _symbol_busy),
     ("STOP_REQUIRED", _stop_required),
     ("RISK_PER_TRADE", _risk_per_trade),
     ("BUYING_POWER", _buying_power),
