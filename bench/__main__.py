@@ -45,9 +45,10 @@ def main(argv: list[str] | None = None) -> int:
             try:
                 figures = measure(quick=options.quick)
             except (CommandFailed, AssertionError, OSError, RuntimeError) as error:
-                print(f"bench: {area} was not measured: {error}", file=sys.stderr)
+                print(f"bench: {area} was not measured: {error or type(error).__name__}", file=sys.stderr)
                 failed.append(area)
                 continue
+            about["hardware"]["load_average_after"] = report.load_average()
             path = report.write(area, {"quick": options.quick, **figures}, about, options.out)
             report.show(area, figures, path)
     except KeyboardInterrupt:

@@ -9,6 +9,8 @@ Worse is: fewer rows a second, a smaller share of the floor, or another hash.
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,6 +24,7 @@ from bench import kernel, lifecycles, running
 from bench.figures import median, percentile, ratio, result_hash, rounded
 from kestrel_cli.platform import servers
 from kestrel_cli.platform.layout import Layout, choose_ports
+from kestrel_cli.platform.processes import launched
 from kestrel_domain import subjects
 from kestrel_domain.errors import KestrelError
 from kestrel_persistence.config import PersistenceSettings
@@ -50,13 +53,14 @@ async def _measure(folder: Path, *, quick: bool) -> Figures:
     batches = _batches(_QUICK_TRADES if quick else _TRADES)
     ready_made = [tables_of(plan(batch, Head(), {}).rows) for batch in batches]
     row_count = sum(len(rows) for tables in ready_made for rows in tables.values())
-    writer, floor, commits_ms = [], [], []
+    writer, floor, planning, commits_ms = [], [], [], []
     result = ""
     async with _server(folder) as new_database:
         for number in range(_QUICK_ROUNDS if quick else _ROUNDS):
             lasted_s, each_ms, result = await _through_the_writer(await new_database(f"writer_{number}"), batches)
             writer.append(row_count / lasted_s)
             commits_ms += each_ms
+            planning.append(_planning_s(batches) / lasted_s)
             lasted_s, floor_result = await _through_the_floor(await new_database(f"floor_{number}"), ready_made)
             floor.append(row_count / lasted_s)
             assert result == floor_result, "the writer and the floor stored different rows"
@@ -68,7 +72,7 @@ async def _measure(folder: Path, *, quick: bool) -> Figures:
         "persistence_over_floor": ratio(median(writer), median(floor)),
         "batch_p50_ms": rounded(percentile(commits_ms, 0.5)),
         "batch_p99_ms": rounded(percentile(commits_ms, 0.99)),
-        "planning_share": rounded(_planning_s(batches) / (row_count / median(writer)), 3),
+        "planning_share": rounded(median(planning), 3),
         "messages_per_batch": _BATCH,
         "messages": messages,
         "rows": row_count,
@@ -177,11 +181,10 @@ async def _server(folder: Path) -> AsyncIterator[Callable[[str], Awaitable[str]]
     layout.create()
     endpoints = choose_ports(None)
     servers.initialize_postgres(layout)
-    log = layout.log("postgres").open("ab")
-    child = await asyncio.create_subprocess_exec(
-        *servers.postgres_command(layout, endpoints),
-        stdout=log, stderr=log, start_new_session=True, cwd="/", user=servers.postgres_system_user(),
-    )  # fmt: skip
+    user = servers.postgres_system_user()
+    command = launched(servers.postgres_command(layout, endpoints), user=user, orphan_signal=signal.SIGQUIT)
+    with layout.log("postgres").open("ab") as log:
+        child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd="/")  # noqa: ASYNC220
 
     async def new_database(name: str) -> str:
         connection = await asyncpg.connect(servers.database_url(layout, endpoints, "postgres"))
@@ -195,17 +198,16 @@ async def _server(folder: Path) -> AsyncIterator[Callable[[str], Awaitable[str]]
         await _answering(servers.database_url(layout, endpoints, "postgres"))
         yield new_database
     finally:
-        if child.returncode is None:
-            child.terminate()
-        await child.wait()
-        log.close()
+        running.stop(child)
 
 
 async def _answering(dsn: str) -> None:
-    async with asyncio.timeout(_START_TIMEOUT_S):
-        while True:
-            try:
-                await (await asyncpg.connect(dsn, timeout=5)).close()
-                return
-            except (OSError, asyncpg.PostgresError):
-                await asyncio.sleep(0.1)
+    deadline_s = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            await (await asyncpg.connect(dsn, timeout=5)).close()
+            return
+        except (OSError, asyncpg.PostgresError) as error:
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"PostgreSQL did not start within {_START_TIMEOUT_S:.0f} s: {error}") from error
+        await asyncio.sleep(0.1)

@@ -21,6 +21,7 @@ from kestrel_cli.platform import servers
 
 _PACKAGES = ("nats-py", "uvloop", "asyncpg", "protobuf", "grpcio", "cffi")
 _PROGRAM_TIMEOUT_S = 10
+_PERCENTILES = {"count": "count", "p50_ms": "p50", "p90_ms": "p90", "p99_ms": "p99", "max_ms": "greatest"}
 Figures = dict[str, Any]
 
 
@@ -34,7 +35,7 @@ def surroundings() -> Figures:
             "cores": os.cpu_count(),
             "memory_mib": psutil.virtual_memory().total >> 20,
             "system": f"{platform.system()} {platform.release()}",
-            "load_average_before": [round(load, 2) for load in os.getloadavg()],
+            "load_average_before": load_average(),
         },
         "versions": {
             "python": platform.python_version(),
@@ -44,6 +45,11 @@ def surroundings() -> Figures:
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         },
     }
+
+
+def load_average() -> list[float]:
+    """Over 1, 5 and 15 minutes; our own work counts."""
+    return [round(load, 2) for load in os.getloadavg()]
 
 
 def write(area: str, figures: Figures, about: Figures, out: Path) -> Path:
@@ -57,19 +63,27 @@ def write(area: str, figures: Figures, about: Figures, out: Path) -> Path:
 
 
 def show(area: str, figures: Figures, path: Path) -> None:
-    table = Table("figure", "value", title=f"{area}  ({path})", title_justify="left")
+    """Plain figures in one table, times with their percentiles in another."""
+    console = Console()
+    plain = Table("figure", "value", title=f"{area}  ({path})", title_justify="left")
+    times = Table("time in ms", *_PERCENTILES.values(), title=f"{area}, times", title_justify="left")
     for name, value in flattened(figures):
-        table.add_row(name, value)
-    Console().print(table)
-
-
-def flattened(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """``{"a": {"b": 1}}`` as ``("a.b", "1")``."""
-    for name, value in figures.items():
         if isinstance(value, Mapping):
+            times.add_row(name, *(f"{value[key]:,}" for key in _PERCENTILES))
+        else:
+            plain.add_row(name, f"{value:,}" if isinstance(value, int | float) else str(value))
+    for table in (plain, times):
+        if table.row_count:
+            console.print(table)
+
+
+def flattened(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``{"a": {"b": 1}}`` as ``("a.b", 1)``; a set of percentiles stays together."""
+    for name, value in figures.items():
+        if isinstance(value, Mapping) and value.keys() != _PERCENTILES.keys():
             yield from flattened(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", f"{value:,}" if isinstance(value, int | float) else str(value)
+            yield f"{prefix}{name}", value
 
 
 def _commit() -> str:

@@ -18,13 +18,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
 from kestrel_cli.platform.config import PlatformOptions, VenueManners, configuration
 from kestrel_cli.platform.layout import POSTGRES, Endpoints, Layout, choose_ports, read_json
 from kestrel_cli.platform.lock import PlatformLock
+from kestrel_cli.platform.processes import launched
 from kestrel_cli.platform.supervisor import PlatformState, PlatformSupervisor
 
 SLOT_COUNT = 64
@@ -52,10 +53,7 @@ def running_platform(folder: Path) -> Iterator[tuple[Layout, Endpoints]]:
     layout = Layout(folder)
     layout.create()
     with layout.log(SUPERVISOR).open("ab") as log:
-        # A session of its own: Ctrl-C reaches us alone, and we stop the rest in good order.
-        child = subprocess.Popen(
-            [sys.executable, "-m", "bench.running", str(folder)], stdout=log, stderr=log, start_new_session=True
-        )
+        child = started([sys.executable, "-m", "bench.running", str(folder)], log)
     try:
         _wait_ready(layout, child)
         endpoints = Endpoints.load(layout.endpoints)
@@ -73,6 +71,13 @@ def _wait_ready(layout: Layout, child: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(0.1)
     raise RuntimeError(f"the platform did not start:\n{layout.log(SUPERVISOR).read_text(errors='replace')[-2000:]}")
+
+
+def started(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """A process in a session of its own: Ctrl-C reaches us alone, and we stop the rest in good order; at worst it dies
+    with us."""
+    whole = launched(command, user=None, orphan_signal=signal.SIGTERM)
+    return subprocess.Popen(whole, stdout=log, stderr=log, start_new_session=True)
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:

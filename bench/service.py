@@ -7,7 +7,6 @@ nothing with it. The second floor also stores one message of the journal's size 
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -76,7 +75,7 @@ async def _service(bus: Bus, folder: Path, url: str, count: int) -> float:
     config.write_text(yaml.safe_dump({"common": common}))
     with (folder / "kernel.log").open("wb") as log:
         command = [sys.executable, "-m", "kestrel_kernel", "--config", str(config)]
-        child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: ASYNC220
+        child = running.started(command, log)
     stream = subjects.journal_stream(lifecycles.PARTITION)
     try:
         deadline_s = time.monotonic() + _TIMEOUT_S
