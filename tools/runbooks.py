@@ -3,9 +3,9 @@
     python tools/runbooks.py           # rewrite the list in docs/operations/README.md
     python tools/runbooks.py --check   # say what is missing, extra or stale; exit code 1 if anything is
 
-Reasons come from the registries where there are some (governance's table, libkernel's list, the chassis's advisories, the
-reconciler's kinds of breaks), and else from the source: literal reasons in the code of services and libraries. Bodies of
-pages are written by people; only the list between the two marks of the index is written here.
+Reasons come from the registries where there are some (governance's table, libkernel's list, the chassis's advisories,
+the reconciler's kinds of breaks), and else from the source: literal reasons in the code of services and libraries.
+Bodies of pages are written by people; only the list between the two marks of the index is written here.
 """
 
 from __future__ import annotations
@@ -42,12 +42,14 @@ URGENCIES = {
     "none": "Nothing to do but to know",
 }
 BEGIN, END = "<!-- reasons: written by tools/runbooks.py -->", "<!-- end of reasons -->"
+_LINK = re.compile(r"\[([^]]*)]\([^)]*\)")
+_SENTENCE_END = re.compile(r"(?<=[.:])\s(?=[A-Z])")
 _URGENCY = re.compile(r"^\*\*Urgency:\*\* (\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the index says of one page."""
+    """What the index says of one page; ``meaning`` is its first sentence."""
 
     name: str
     reason: str
@@ -78,9 +80,9 @@ def _from_registries() -> Iterator[tuple[str, str]]:
         yield reason, "libs/chassis/src/kestrel_chassis/advisories.py"
     for reason in comparison.SEVERITIES:
         yield reason, "services/reconciler/src/kestrel_reconciler/core/comparison.py"
-    for kind in reconcile_pb2.BreakKind.keys():
-        if kind != "BREAK_KIND_UNSPECIFIED":
-            name = kind.removeprefix("BREAK_KIND_")
+    for kind in reconcile_pb2.BreakKind.values():
+        if kind != reconcile_pb2.BREAK_KIND_UNSPECIFIED:
+            name = reconcile_pb2.BreakKind.Name(kind).removeprefix("BREAK_KIND_")
             yield f"DRIFT_{name}", "services/reconciler/src/kestrel_reconciler/core/reconciliation.py"
 
 
@@ -164,7 +166,8 @@ def _page(path: Path) -> Page:
     if urgency is None or urgency.group(1) not in URGENCIES:
         raise ValueError(f"{path.name}: a line must begin `**Urgency:** ` and one of {', '.join(URGENCIES)}")
     paragraphs = [part.replace("\n", " ") for part in text.split("\n\n")]
-    return Page(path.name, title[2:], urgency.group(1), paragraphs[2])
+    meaning = _LINK.sub(r"\1", paragraphs[2]).strip()
+    return Page(path.name, title[2:], urgency.group(1), _SENTENCE_END.split(meaning, maxsplit=1)[0])
 
 
 def index_list() -> str:

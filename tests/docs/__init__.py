@@ -1,0 +1,1 @@
+"""What the documents say is so: reasons, commands, links and tests they name exist."""
