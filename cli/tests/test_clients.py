@@ -55,6 +55,19 @@ def test_what_the_sentence_says_already_is_not_said_twice() -> None:
     assert failure.code == USAGE
 
 
+def test_a_person_who_may_not_decide_alone_is_told_how_another_one_does() -> None:
+    refusal = common_pb2.Refusal(
+        reason="FOUR_EYES",
+        field="actor",
+        value="trader",
+        rule="an approver who did not propose it",
+        message="The person who asks already played the other part. Ask a second person.",
+    )
+    failure = explain(_Error(grpc.StatusCode.FAILED_PRECONDITION, "x", refusal), LAYOUT)
+    assert str(failure).startswith("FOUR_EYES: ")
+    assert failure.next_step == "the rule: an approver who did not propose it; another approver: --as <operator>"
+
+
 def test_a_service_that_does_not_answer_points_to_status_and_logs() -> None:
     failure = explain(_Error(grpc.StatusCode.UNAVAILABLE, "connection refused"), LAYOUT)
     assert failure.code == NOT_RUNNING

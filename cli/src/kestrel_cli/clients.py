@@ -25,6 +25,8 @@ _NEXT_STEPS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "what was asked for may still have happened: look before asking again",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "wait a moment and try again",
 }
+_NEXT_STEPS_BY_REASON = {"FOUR_EYES": "another approver: --as <operator>"}
+"""Where the reason says more than the code does."""
 
 
 @dataclass(slots=True)
@@ -115,9 +117,10 @@ def explain(error: grpc.RpcError, layout: Layout) -> CommandFailed:
     if refusal.field and refusal.value not in refusal.message:
         message += f" ({refusal.field} {refusal.value!r})"
     rule = refusal.rule if refusal.rule not in refusal.message else ""
+    step = _NEXT_STEPS_BY_REASON.get(refusal.reason) or _NEXT_STEPS.get(code, "")
     return CommandFailed(
         message,
-        next_step="; ".join(part for part in (rule and f"the rule: {rule}", _NEXT_STEPS.get(code, "")) if part),
+        next_step="; ".join(part for part in (rule and f"the rule: {rule}", step) if part),
         code=_EXIT_CODES.get(code, REFUSED),
     )
 

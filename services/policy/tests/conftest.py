@@ -94,7 +94,7 @@ class World:
             book.learn_intent(intent)
         for bead in self.beads:
             if bead.HasField("signal"):
-                self.state.learn_signal(bead.signal)
+                self.state.learn_signal(bead.signal, bead.actor)
             else:
                 book.learn_decision(bead.decision)
         for sequence, entry in enumerate(self.journal, 1):
@@ -118,10 +118,10 @@ class World:
     def run(self, bars: list[venue_pb2.Bar]) -> list[Decision]:
         return [self.show(bar) for bar in bars]
 
-    def submit(self, request_id: str = "r1", **signal: Any) -> Decision:
+    def submit(self, request_id: str = "r1", *, by: str = "trader", origin: str = "", **signal: Any) -> Decision:
         self.now_ns += SECOND_NS
         given = signal_pb2.Signal(**({"symbol": "AAPL", "action": signal_pb2.SIGNAL_ACTION_ENTER, "side": 1} | signal))
-        caller = common_pb2.Actor(id="trader", kind="operator")
+        caller = common_pb2.Actor(id=by, kind="operator", origin=origin)
         decision = decide_manual(self.state, request_id, self.plan.account, given, caller, self.moment())
         self.perform(decision)
         return decision

@@ -384,7 +384,6 @@ def test_a_signal_by_hand_is_sized_and_proposed_like_the_strategys_own_under_ano
     assert intent.signal.confidence == 0.9
     assert intent.HasField("stop_price")
     assert intent.expires_at_ns - intent.created_at_ns == 900 * SECOND_NS
-    assert world.beads[-1].actor.id == "trader"
     assert world.beads[-1].signal.reason.startswith("I like it; quantity")
     again = world.submit(reason="I like it", confidence=0.9)
     assert (again.intent_id, again.effects) == (decision.intent_id, ())
@@ -424,6 +423,28 @@ def test_a_signal_by_hand_is_completed_when_it_is_sent_again_after_a_crash(make_
     assert world.submit("r1").effects == (), "what is older than its intent would be is over"
 
 
+def test_who_gives_a_signal_by_hand_is_its_proposer_also_when_it_is_completed_later(make_world: Any, bars: Any) -> None:
+    """Governance never lets the proposer approve, so the person must not hide behind a strategy's name."""
+    world = make_world(approves=False)
+    world.plan = replace(world.plan, momentum=replace(world.plan.momentum, entry_score=99.0))
+    world.restart()
+    world.run(rising(bars, 16))
+    world.crash_after = 1
+    with pytest.raises(bars.crash):
+        world.submit("r1", origin="first call")
+    world.crash_after = -1
+    world.restart()
+    world.submit("r1", origin="second call")
+    (intent,) = world.intents
+    assert (intent.proposer.id, intent.proposer.kind, intent.proposer.origin) == ("trader", "operator", "first call")
+    assert world.beads[-1].actor == intent.proposer
+    somebody_elses = world.submit("r1", by="risk")
+    assert somebody_elses.signal.signal_id != intent.signal.signal_id, (
+        "another person's request of that name is another"
+    )
+    assert somebody_elses.reason == "no entry: an intent is waiting"
+
+
 def test_an_exit_by_hand_sent_again_does_not_leave_a_later_trade(make_world: Any, bars: Any) -> None:
     world = make_world()
     warm(world, bars)
@@ -440,6 +461,7 @@ def test_an_exit_by_hand_leaves_the_trade(world: Any, bars: Any) -> None:
     decision = world.submit("out", action=EXIT)
     assert "is left" in decision.reason
     assert world.exits[0][1].reason == "OPERATOR"
+    assert (world.exits[0][1].requested_by.id, world.exits[0][1].requested_by.kind) == ("trader", "operator")
     assert "no trade is open" in world.submit("out-again", action=EXIT).reason
     assert world.submit("hold", action=HOLD).reason == "HOLD by hand"
 

@@ -219,10 +219,11 @@ async def test_a_signal_by_hand_waits_as_an_intent_and_is_listed(
         assert await client.SubmitSignal(request) == answer
         (intent,) = await intents(bus)
         assert (intent.intent_id, intent.strategy) == (answer.intent_id, "manual")
+        assert (intent.proposer.id, intent.proposer.kind) == ("trader", "operator")
         listed = await client.ListSignals(policy_pb2.ListSignalsRequest(limit=2))
         assert [signal.strategy for signal in listed.signals] == ["manual", "momentum"]
         last = (await stored(bus, subjects.BEADS, "bead.signal.PAPER-1", audit_pb2.Bead))[-1]
-        assert (last.actor.id, last.actor.kind) == ("trader", "operator")
+        assert last.actor == intent.proposer
         # Governance says no: the next signal by hand may be proposed.
         refused = audit_pb2.Bead(
             bead_id="d1",

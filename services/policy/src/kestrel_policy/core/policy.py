@@ -90,6 +90,8 @@ class PolicyState:
     histories: dict[str, History] = field(default_factory=dict)
     books: dict[str, Book] = field(default_factory=dict)
     signals: OrderedDict[str, signal_pb2.Signal] = field(default_factory=OrderedDict)
+    # By signal: who gave it by hand, and so is the proposer of what follows from it.
+    people: dict[str, common_pb2.Actor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for plan in self.plans:
@@ -106,11 +108,14 @@ class PolicyState:
         symbol = bar.instrument.symbol
         return any(signal_id(plan, symbol, bar.start_ns) in self.signals for plan in self.plans_of(symbol))
 
-    def learn_signal(self, signal: signal_pb2.Signal) -> None:
-        """A signal is on the bus; its bar is decided."""
+    def learn_signal(self, signal: signal_pb2.Signal, actor: common_pb2.Actor) -> None:
+        """A signal is on the bus; its bar is decided. ``actor`` is the one its bead names."""
         self.signals[signal.signal_id] = signal
+        if actor.kind == "operator":
+            self.people[signal.signal_id] = actor
         while len(self.signals) > SIGNALS_MAX:
-            self.signals.popitem(last=False)
+            forgotten, _ = self.signals.popitem(last=False)
+            self.people.pop(forgotten, None)
 
     def latest_signals(self, limit: int) -> list[signal_pb2.Signal]:
         """Newest first."""
@@ -127,8 +132,9 @@ def decide_bar(state: PolicyState, plan: Plan, bar: Bar, moment: Moment) -> Deci
     reading = momentum.read(_seen(state, bar, plan.momentum), plan.momentum)
     known = state.signals.get(signal_id(plan, bar.instrument.symbol, bar.start_ns))
     signal = known or _judged(plan, book, bar, reading, moment)
-    bead = () if known else (_signal_bead(plan.account, signal, moment),)
-    state.learn_signal(signal)
+    strategy = _actor(plan.strategy, moment)
+    bead = () if known else (_signal_bead(plan.account, signal, strategy, moment),)
+    state.learn_signal(signal, strategy)
     if signal.action == _ENTER:
         intent, key = _entry_effect(plan, book, bar, reading, signal, moment)
         return Decision(signal, (*bead, *intent), key, signal.reason)
@@ -153,7 +159,8 @@ def _entry_effect(
     entry, _ = _entry(plan, book, bar, reading, signal.side, moment)
     if entry is None or key in book.intent_ids:
         return (), ""
-    return (_propose(plan, book, bar, entry, signal, key, plan.intent_lifetime_ns, moment),), key
+    proposer = _actor(plan.strategy, moment)
+    return (_propose(plan, book, bar, entry, signal, key, plan.intent_lifetime_ns, proposer, moment),), key
 
 
 def _exit_effect(plan: Plan, book: Book, bar: Bar, reading: Reading | None, moment: Moment) -> tuple[Publish, ...]:
@@ -162,7 +169,7 @@ def _exit_effect(plan: Plan, book: Book, bar: Bar, reading: Reading | None, mome
     cause = _exit_cause(plan, book, slot, bar, reading) if slot is not None else None
     if slot is None or cause is None or book.is_leaving(slot):
         return ()
-    return (_leave(plan, book, slot, cause, bar.start_ns, moment),)
+    return (_leave(plan, book, slot, cause, bar.start_ns, _actor(plan.strategy, moment), moment),)
 
 
 def _seen(state: PolicyState, bar: Bar, parameters: Momentum) -> list[Bar]:
@@ -292,6 +299,7 @@ def _propose(
     signal: signal_pb2.Signal,
     key: str,
     lifetime_ns: int,
+    proposer: common_pb2.Actor,
     moment: Moment,
 ) -> Publish:
     """The intent of an entry, as a message; the book knows of it from here on."""
@@ -312,7 +320,7 @@ def _propose(
         signal=signal,
         attempt=1,
         anchor=common_pb2.StateAnchor(hash=book.state_hash(signal.symbol, bar.start_ns), as_of_ns=moment.now_ns),
-        proposer=_actor(signal.strategy, moment),
+        proposer=proposer,
         created_at_ns=moment.now_ns,
         expires_at_ns=moment.now_ns + lifetime_ns,
     )
@@ -364,6 +372,7 @@ def _leave(
     slot: state_pb2.SlotSnapshot,
     cause: ExitCause,
     occasion: str | int,
+    requested_by: common_pb2.Actor,
     moment: Moment,
 ) -> Publish:
     """The request to leave a trade, all of it, at the market. It travels in the trade's own trace."""
@@ -374,7 +383,7 @@ def _leave(
         trade_id=slot.trade_id,
         order_type=common_pb2.ORDER_TYPE_MARKET,
         reason=cause.value,
-        requested_by=_actor(plan.strategy, moment),
+        requested_by=requested_by,
         requested_at_ns=moment.now_ns,
     )
     origin = book.origins.get(slot.trade_id)
@@ -397,16 +406,18 @@ def decide_manual(
 ) -> Decision:
     """A person's signal: sized, protected and proposed like the strategy's own, under a manual strategy's name.
 
-    The signal that is kept says what was decided: HOLD, with the reason, where what was asked for cannot be done. The
-    same request id again changes nothing. Raises ``InvalidRequest`` for what could never be a signal.
+    The caller is the proposer of what follows, so that somebody else has to approve it. The signal that is kept says
+    what was decided: HOLD, with the reason, where what was asked for cannot be done. The same request id again, from
+    the same person, changes nothing. Raises ``InvalidRequest`` for what could never be a signal.
     """
     checked_id("request_id", request_id)
+    request = derived_id("by-hand", caller.id, request_id)
     plan = _plan_of(state.plans, account)
     strategy = _manual_strategy(plan, given)
     bar = _last_bar(state, given.symbol)
     book = state.books[account]
     reading = momentum.read(_seen(state, bar, plan.momentum), plan.momentum)
-    key = derived_id("signal", strategy, account, request_id)
+    key = derived_id("signal", strategy, account, request)
     signal = state.signals.get(key)
     bead: tuple[Publish, ...] = ()
     if signal is None:
@@ -417,9 +428,10 @@ def decide_manual(
         signal.reference_price.CopyFrom(bar.close.message())
         signal.action, reason = _manual_judgement(plan, book, bar, reading, given, moment)
         signal.reason = f"{given.reason}; {reason}" if given.reason else reason
-        bead = (_signal_bead(account, signal, moment, actor=caller),)
-        state.learn_signal(signal)
-    consequence, proposed = _manual_effect(plan, book, bar, reading, signal, request_id, moment)
+        bead = (_signal_bead(account, signal, caller, moment),)
+        state.learn_signal(signal, caller)
+    person = state.people.get(key, caller)
+    consequence, proposed = _manual_effect(plan, book, bar, reading, signal, request, person, moment)
     return Decision(signal, (*bead, *consequence), proposed, signal.reason)
 
 
@@ -446,11 +458,12 @@ def _manual_effect(
     bar: Bar,
     reading: Reading | None,
     signal: signal_pb2.Signal,
-    request_id: str,
+    request: str,
+    person: common_pb2.Actor,
     moment: Moment,
 ) -> tuple[tuple[Publish, ...], str]:
     """What follows from a signal by hand and has not happened yet, and the id of its intent."""
-    key = intent_id(signal.strategy, plan.account, signal.symbol, request_id)
+    key = intent_id(signal.strategy, plan.account, signal.symbol, request)
     if signal.action == _ENTER and key in book.intent_ids:
         return (), key
     if signal.action == _HOLD or moment.now_ns >= signal.created_at_ns + plan.manual_intent_lifetime_ns:
@@ -459,12 +472,12 @@ def _manual_effect(
         entry, _ = _entry(plan, book, bar, reading, signal.side, moment)
         if entry is None:
             return (), ""
-        return (_propose(plan, book, bar, entry, signal, key, plan.manual_intent_lifetime_ns, moment),), key
+        return (_propose(plan, book, bar, entry, signal, key, plan.manual_intent_lifetime_ns, person, moment),), key
     slot = book.trade_on(signal.symbol)
     # Only the trade that was open then: a later one was not meant.
     if slot is None or slot.opened_at_ns > signal.created_at_ns or book.is_leaving(slot):
         return (), ""
-    return (_leave(plan, book, slot, ExitCause.OPERATOR, request_id, moment),), ""
+    return (_leave(plan, book, slot, ExitCause.OPERATOR, request, person, moment),), ""
 
 
 def _plan_of(plans: Iterable[Plan], account: str) -> Plan:
@@ -504,14 +517,12 @@ def _actor(strategy: str, moment: Moment) -> common_pb2.Actor:
     return common_pb2.Actor(id=f"policy/{strategy}", kind="strategy", origin=moment.origin)
 
 
-def _signal_bead(
-    account: str, signal: signal_pb2.Signal, moment: Moment, *, actor: common_pb2.Actor | None = None
-) -> Publish:
+def _signal_bead(account: str, signal: signal_pb2.Signal, actor: common_pb2.Actor, moment: Moment) -> Publish:
     bead = audit_pb2.Bead(
         bead_id=signal.signal_id,
         account=account,
         created_at_ns=moment.now_ns,
-        actor=actor or _actor(signal.strategy, moment),
+        actor=actor,
         signal=signal,
     )
     return effects.bead(bead, traceparent=moment.traceparent)

@@ -144,7 +144,7 @@ def learn_bead(state: PolicyState, account: str, data: bytes) -> None:
         log.warning("bead.skipped", account=account, error=str(error))  # Persistence parks it.
         return
     if bead.HasField("signal"):
-        state.learn_signal(bead.signal)
+        state.learn_signal(bead.signal, bead.actor)
     elif bead.HasField("decision"):
         state.books[account].learn_decision(bead.decision)
 
