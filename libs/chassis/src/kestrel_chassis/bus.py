@@ -29,6 +29,7 @@ from kestrel_chassis.messages import (
     MESSAGE_ID_HEADER,
     TRACEPARENT_HEADER,
     ConsumerLost,
+    DeliveryGap,
     KeyExists,
     LimitReached,
     PubAck,
@@ -50,6 +51,7 @@ __all__ = [
     "Bucket",
     "Bus",
     "ConsumerLost",
+    "DeliveryGap",
     "KeyExists",
     "LimitReached",
     "OutcomeUnknown",
@@ -331,8 +333,8 @@ class Bus:
     ) -> AsyncIterator[StoredMessage]:
         """Replay in order, fast, from ``start_sequence`` to the last message there is now (or ``stop_sequence``).
 
-        If the server loses the consumer of the replay, it goes on with another. Raises ``Unavailable`` when that
-        happens again and again.
+        If the server loses the consumer of the replay, or a delivery is lost on the way, it goes on with another.
+        Raises ``Unavailable`` when that happens again and again.
         """
         last = (await self.stream_state(stream)).last_sequence
         last = last if stop_sequence is None else min(last, stop_sequence)
@@ -343,7 +345,7 @@ class Bus:
                     yield message
                     position, losses_left = message.sequence + 1, _READ_LOSSES_MAX
                 return
-            except ConsumerLost:
+            except (ConsumerLost, DeliveryGap):
                 losses_left -= 1
                 if not losses_left:
                     raise
@@ -360,6 +362,7 @@ class Bus:
             start_sequence=start_sequence,
             ack="none",
             batch=1024,
+            ordered=True,
         )
         try:
             await loop.start()

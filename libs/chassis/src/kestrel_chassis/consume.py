@@ -9,7 +9,8 @@ from typing import Literal
 from kestrel_chassis import telemetry
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.consumers import consumer_config, consumer_info, delete_consumer, ensure_consumer
-from kestrel_chassis.messages import ConsumerLost, StoredMessage
+from kestrel_chassis.messages import ConsumerLost, DeliveryGap, StoredMessage
+from kestrel_chassis.order import DeliveryOrder
 from kestrel_chassis.pull import Pull
 
 AckPolicy = Literal["explicit", "all", "none"]
@@ -24,7 +25,8 @@ class PullLoop:
 
     ``durable``: the consumer's name, made if missing and compared if there; without it the consumer is this loop's
     own and goes with it. ``start_sequence`` counts only when the consumer is made. ``inactive_threshold_s``: how long a
-    durable outlives its reader; None for ever.
+    durable outlives its reader; None for ever. ``ordered``: every message of the consumer once, in stream order, or
+    ``DeliveryGap`` before the first that would not be; for a reader that makes a new loop from a position of its own.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class PullLoop:
         max_deliver: int = -1,
         inactive_threshold_s: float | None = None,
         last_per_subject: bool = False,
+        ordered: bool = False,
     ) -> None:
         self._bus = bus
         self.stream = stream
@@ -61,17 +64,23 @@ class PullLoop:
             last_per_subject=last_per_subject,
         )
         self._batch = batch
+        self._ordered = ordered
+        self._start_sequence = start_sequence
         self._pull: Pull | None = None
         self._stopping = False
-        self._lost: ConsumerLost | None = None
+        self._failure: ConsumerLost | DeliveryGap | None = None
         self.lag = 0
         """Messages the consumer had still to deliver, as last heard."""
 
     async def start(self) -> None:
-        """Make or find the consumer and ask for messages. ``batches`` does it by itself."""
+        """Make or find the consumer and ask for messages. ``batches`` does it by itself.
+
+        Raises ``DeliveryGap`` when order is asked of a consumer that somebody has left in disorder.
+        """
         if self._pull is not None or self._stopping:
             return
         info = await ensure_consumer(self._bus, self.stream, self._config)
+        order = DeliveryOrder(self.stream, self.consumer, info, self._start_sequence) if self._ordered else None
         self.lag = int(info.get("num_pending", 0))
         pull = Pull(
             self._bus.client,
@@ -79,6 +88,7 @@ class PullLoop:
             self.consumer,
             batch=self._batch,
             consumer_exists=self._consumer_exists,
+            order=order,
         )
         await pull.start()
         self._pull = pull
@@ -91,19 +101,22 @@ class PullLoop:
 
         Raises ``ConsumerLost`` when the consumer was deleted: it is reported and not made again here. After a failure
         in the middle of a batch, what was not acknowledged comes again only after the acknowledgement wait, behind
-        newer messages: whoever needs strict order makes a new loop from its own position.
+        newer messages: whoever needs strict order makes a new loop from its own position. What is lost on the way
+        comes late in the same way, or never if nothing is acknowledged. With ``ordered``, both raise ``DeliveryGap``
+        after everything before it was given out, and so does a reconnect.
         """
-        if self._lost is not None:
-            raise self._lost
-        await self.start()
+        if self._failure is not None:
+            raise self._failure
+        try:
+            await self.start()
+        except DeliveryGap as error:
+            await self._fail(error)
+            raise
         while self._pull is not None:
             try:
                 messages = await self._pull.next()
-            except ConsumerLost as error:
-                telemetry.count("consumers.lost")
-                telemetry.logger().error("consumer.lost", stream=self.stream, consumer=self.consumer, error=str(error))
-                self._lost = error
-                await self.stop()
+            except (ConsumerLost, DeliveryGap) as error:
+                await self._fail(error)
                 raise
             if not messages:
                 return
@@ -152,6 +165,16 @@ class PullLoop:
     def reconnected(self) -> None:
         if self._pull is not None:
             self._pull.reconnected()
+
+    async def _fail(self, error: ConsumerLost | DeliveryGap) -> None:
+        self._failure = error
+        if isinstance(error, DeliveryGap):
+            telemetry.count("deliveries.gaps")
+            telemetry.logger().warning("delivery.missed", stream=self.stream, consumer=self.consumer, error=str(error))
+        else:
+            telemetry.count("consumers.lost")
+            telemetry.logger().error("consumer.lost", stream=self.stream, consumer=self.consumer, error=str(error))
+        await self.stop()
 
     async def _consumer_exists(self) -> bool:
         try:

@@ -44,6 +44,15 @@ class ConsumerLost(Unavailable):
     reason = "CONSUMER_LOST"
 
 
+class DeliveryGap(Unavailable):
+    """A consumer has sent what its reader did not take, or sends it again: from here on its order is lost.
+
+    Everything before it was given out. Go on with a new loop, on a new consumer, from a position of your own.
+    """
+
+    reason = "DELIVERY_GAP"
+
+
 @dataclass(frozen=True, slots=True)
 class PubAck:
     """Where a message is stored. ``duplicate``: it was there already, under the same message id."""
@@ -73,6 +82,8 @@ class StoredMessage:
     data: bytes
     headers: dict[str, str] = field(default_factory=dict)
     delivery_count: int = 1
+    consumer_sequence: int = 0
+    """Which delivery of its consumer this is, counted from 1 without gaps; 0 if it was read, not delivered."""
     reply: str = ""
     """Where its acknowledgement goes; empty if it was read, not delivered."""
     pending: int = 0
@@ -105,6 +116,7 @@ def delivered(subject: str, reply: str, data: bytes, headers: dict[str, str] | N
         data=data,
         headers=headers or {},
         delivery_count=int(tokens[start + 2]),
+        consumer_sequence=int(tokens[start + 4]),
         reply=reply,
         pending=int(tokens[start + 6]),
     )
@@ -143,6 +155,7 @@ def error_of(code: int, err_code: int, description: str, *, where: str) -> Excep
 
 __all__ = [
     "ConsumerLost",
+    "DeliveryGap",
     "KeyExists",
     "LimitReached",
     "OutcomeUnknown",

@@ -10,7 +10,8 @@ reads all of them:
     503                     nobody answers: pause, growing to seconds, and look whether the consumer still exists
 
 Invariants: at most ``batch`` messages are asked for or waiting here; nothing is asked faster than the pauses allow;
-silence longer than two heartbeats is treated as a lost request.
+silence longer than two heartbeats is treated as a lost request. With an ``order``, nothing at or behind a gap is given
+out: what came before it is, then ``DeliveryGap``. A reconnect is a gap, because what was on its way then is not known.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from kestrel_chassis.messages import ConsumerLost, StoredMessage, delivered
+from kestrel_chassis.messages import ConsumerLost, DeliveryGap, StoredMessage, delivered
+from kestrel_chassis.order import DeliveryOrder
 from kestrel_domain.errors import Unavailable
 
 EXPIRES_S = 30.0
@@ -47,12 +49,15 @@ class Pull:
         *,
         batch: int,
         consumer_exists: Callable[[], Awaitable[bool]],
+        order: DeliveryOrder | None = None,
     ) -> None:
         self._client = client
         self._stream = stream
         self._consumer = consumer
         self._batch = batch
         self._consumer_exists = consumer_exists
+        self._order = order
+        self._gap: DeliveryGap | None = None
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
         self._buffer: deque[StoredMessage] = deque()
@@ -75,11 +80,13 @@ class Pull:
     async def next(self) -> list[StoredMessage]:
         """What has arrived, at least one message, in order; an empty list once stopped.
 
-        Raises ``ConsumerLost`` when the consumer is gone.
+        Raises ``ConsumerLost`` when the consumer is gone, ``DeliveryGap`` when the order asked for is lost.
         """
         while not self._buffer:
             if self._stopping:
                 return []
+            if self._gap is not None:
+                raise self._gap
             if self._lost:
                 raise ConsumerLost(
                     f"consumer {self._consumer!r} of {self._stream} was deleted", field="consumer", value=self._consumer
@@ -105,6 +112,8 @@ class Pull:
 
     def reconnected(self) -> None:
         """The server forgot our requests."""
+        if self._order is not None:
+            self._lose_order(self._order.gap("the connection broke, and perhaps something with it"))
         self._forget_requests()
         self._wake.set()
 
@@ -123,7 +132,7 @@ class Pull:
 
     async def _refill(self) -> None:
         room = self._batch - self._asked - len(self._buffer)
-        if self._stopping or self._lost or room < max(1, self._batch // 2) or not self._client.is_connected:
+        if self._ended or room < max(1, self._batch // 2) or not self._client.is_connected:
             return
         self._next_request += 1
         token = str(self._next_request)
@@ -148,7 +157,7 @@ class Pull:
         self._heard_s = now_s
 
     async def _wait(self) -> None:
-        if self._buffer or self._stopping or self._lost:
+        if self._buffer or self._ended:
             return
         self._wake.clear()
         if not self._requests:
@@ -173,12 +182,32 @@ class Pull:
         self._asked = max(0, self._asked - 1)
         if not self._asked:
             self._requests.clear()  # a request that was served to the end says nothing
-        if not self._stopping:
-            self._buffer.append(delivered(message.subject, message.reply, message.data, message.headers))
+        found = delivered(message.subject, message.reply, message.data, message.headers)
+        if self._is_in_order(found) and not self._stopping:
+            self._buffer.append(found)
             self._wake.set()
+
+    def _is_in_order(self, message: StoredMessage) -> bool:
+        if self._order is None:
+            return True
+        if self._gap is None:
+            try:
+                self._order.learn(message)
+            except DeliveryGap as gap:
+                self._lose_order(gap)
+        return self._gap is None
+
+    def _lose_order(self, gap: DeliveryGap) -> None:
+        self._gap = self._gap or gap
+        self._wake.set()
+
+    @property
+    def _ended(self) -> bool:
+        return self._stopping or self._lost or self._gap is not None
 
     def _learn_status(self, message: Msg, status: str) -> None:
         if status == "100":
+            self._learn_heartbeat(message)
             return
         token = message.subject.rpartition(".")[2]
         if token not in self._requests:
@@ -195,6 +224,16 @@ class Pull:
             self._suspect = status == "503" or self._suspect
             self._grow_pause()
         self._wake.set()
+
+    def _learn_heartbeat(self, message: Msg) -> None:
+        """A heartbeat names the last delivery: so a loss is noticed although nothing newer comes."""
+        last = (message.headers or {}).get("Nats-Last-Consumer", "")
+        if self._order is None or self._gap is not None or not last.isdigit():
+            return
+        try:
+            self._order.learn_last(int(last))
+        except DeliveryGap as gap:
+            self._lose_order(gap)
 
     def _grow_pause(self) -> None:
         self._pause_s = min(_PAUSE_MAX_S, max(_PAUSE_MIN_S, self._pause_s * 2))

@@ -2,12 +2,17 @@
 
 A group of messages is applied in memory, appended to the journal, and only then served, acknowledged and talked about.
 While the append fails or its outcome is unknown, nothing else happens.
+
+The position in the inbox is the newest input of the journal, so an input that is passed over once is passed over for
+ever. The reading is therefore strictly ordered: when a delivery is missing (``DeliveryGap``) or the consumer is gone, a
+new consumer begins behind the newest input, in the same epoch.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +22,9 @@ from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2
 from kestrel_chassis import telemetry
-from kestrel_chassis.bus import Bus
+from kestrel_chassis.bus import Bus, StreamState
 from kestrel_chassis.consume import PullLoop
+from kestrel_chassis.consumers import delete_consumer
 from kestrel_chassis.journal import JournalWriter
 from kestrel_chassis.lease import Lease
 from kestrel_chassis.messages import StoredMessage
@@ -37,7 +43,9 @@ log = telemetry.logger()
 
 CONSUMER_INACTIVE_S = 300.0
 """How long the server keeps an epoch's consumer without its reader."""
+READ_AGAIN_PAUSE_S = 0.2
 
+_SHORT_INBOX_WAIT_S = 3.0
 _TICK_PAUSE_S = 0.25
 _TICK_WAIT_S_MAX = 60.0
 
@@ -79,13 +87,7 @@ class Tenure:
     async def begin(self) -> None:
         """Become the writer: from this entry on no older owner's write can succeed."""
         partition = self._partition
-        inbox = await self._bus.stream_state(subjects.INBOX)
-        if partition.inbox_sequence > inbox.last_sequence:
-            raise InvariantBroken(
-                f"partition {partition.partition}: the journal has input {partition.inbox_sequence} and INBOX ends at "
-                f"{inbox.last_sequence}: INBOX was replaced, and its new messages would be taken for old ones",
-                reason="INBOX_REPLACED",
-            )
+        inbox = await self._checked_inbox()
         if partition.journal_sequence and inbox.first_sequence > partition.inbox_sequence + 1:
             self._tell_gap(inbox.first_sequence)
         step = partition.start_epoch(
@@ -106,6 +108,22 @@ class Tenure:
             inbox_sequence=partition.inbox_sequence,
         )
 
+    async def _checked_inbox(self) -> StreamState:
+        """Raises ``InvariantBroken`` (INBOX_REPLACED) when INBOX ends before our position."""
+        partition = self._partition
+        deadline_s = time.monotonic() + _SHORT_INBOX_WAIT_S
+        while True:
+            inbox = await self._bus.stream_state(subjects.INBOX)
+            if partition.inbox_sequence <= inbox.last_sequence:
+                return inbox
+            if time.monotonic() >= deadline_s:  # a leader that was just elected may still be catching up
+                raise InvariantBroken(
+                    f"partition {partition.partition}: the journal has input {partition.inbox_sequence} and INBOX ends "
+                    f"at {inbox.last_sequence}: INBOX was replaced, and its new messages would be taken for old ones",
+                    reason="INBOX_REPLACED",
+                )
+            await asyncio.sleep(READ_AGAIN_PAUSE_S)
+
     def _tell_gap(self, first_sequence: int) -> None:
         """Inputs left INBOX by age before this partition had read so far. Trading goes on: exits must."""
         partition = self._partition
@@ -123,25 +141,71 @@ class Tenure:
         self._parts.alerts.put([effects.alert(alert)])
 
     async def consume(self) -> None:
-        """Take the inbox from where the journal stands, group by group."""
-        number = self._partition.partition
-        self._pull = PullLoop(
+        """Take the inbox from where the journal stands, group by group, until the pull is stopped."""
+        for attempt in itertools.count(1):
+            pull = self._pull = self._new_pull(attempt)
+            try:
+                await self._consume_from(pull)
+                return
+            except Unavailable as error:
+                if not self._is_sound or isinstance(error, LeaseLost):
+                    raise  # not the reading failed, but the writing
+                self._tell_read_again(pull, error)
+            await self._forget(pull)
+            await asyncio.sleep(READ_AGAIN_PAUSE_S)
+            await self._checked_again()
+
+    def _new_pull(self, attempt: int) -> PullLoop:
+        """A consumer that nobody has read from: its deliveries begin behind the newest input of the journal."""
+        partition = self._partition
+        return PullLoop(
             self._bus,
             subjects.INBOX,
-            durable=f"kernel-{number}-{self._partition.epoch}",
-            subjects=[f"inbox.{number}.>"],
-            start_sequence=self._partition.inbox_sequence + 1,
+            durable=f"kernel-{partition.partition}-{partition.epoch}-{attempt}",
+            subjects=[f"inbox.{partition.partition}.>"],
+            start_sequence=partition.inbox_sequence + 1,
             ack="all",
             batch=self._parts.settings.batch_size,
             inactive_threshold_s=CONSUMER_INACTIVE_S,
+            ordered=True,
         )
-        async for batch in self._pull.batches():
+
+    async def _consume_from(self, pull: PullLoop) -> None:
+        async for batch in pull.batches():
             await self._take(batch)
-            await self._pull.ack_all(batch[-1])
-            self._parts.served.lag = self._pull.lag
-            telemetry.gauge(f"partition.{number}.lag", self._pull.lag)
+            await pull.ack_all(batch[-1])
+            self._parts.served.lag = pull.lag
+            telemetry.gauge(f"partition.{self._partition.partition}.lag", pull.lag)
             if self._entries_since_snapshot >= self._parts.settings.snapshot_every_entries:
                 await self._save()
+
+    def _tell_read_again(self, pull: PullLoop, error: Unavailable) -> None:
+        telemetry.count("inbox.read_again")
+        log.warning(
+            "inbox.read_again",
+            partition=self._partition.partition,
+            consumer=pull.consumer,
+            inbox_sequence=self._partition.inbox_sequence,
+            reason=error.reason,
+            message=str(error),
+        )
+
+    async def _forget(self, pull: PullLoop) -> None:
+        """Stop reading and delete the consumer; if that fails, the server drops it in some minutes."""
+        await pull.stop()
+        if not self._bus.connected:
+            return
+        with contextlib.suppress(KestrelError):
+            await delete_consumer(self._bus, subjects.INBOX, pull.consumer)
+
+    async def _checked_again(self) -> None:
+        """Look at INBOX again, for as long as that takes: whoever waits with us ends this when the lease is lost."""
+        while True:
+            try:
+                await self._checked_inbox()
+                return
+            except Unavailable:
+                await asyncio.sleep(READ_AGAIN_PAUSE_S)
 
     async def tick(self) -> None:
         """Say that time has passed, once a deadline is due; silent while there is none."""
@@ -166,18 +230,16 @@ class Tenure:
     async def end(self) -> None:
         """Leave a snapshot behind if the state is good and still ours, and stop reading."""
         if self._pull is not None:
-            await self._pull.stop()
+            await self._forget(self._pull)
         if self._is_sound and self._lease.held and self._entries_since_snapshot > 0:
             await self._save()
 
     async def _take(self, batch: Sequence[StoredMessage]) -> None:
-        """Apply, journal, then show. Messages that the journal has already are passed over."""
+        """Apply, journal, then show. Raises ``InvariantBroken`` at a message that is not behind all before it."""
         self._is_sound = False
         steps: list[Step] = []
         for message in batch:
-            if message.sequence <= self._partition.inbox_sequence:
-                telemetry.count("inputs.repeated")
-                continue
+            self._check_order(message)
             step = self._partition.apply(
                 message.subject,
                 message.sequence,
@@ -195,6 +257,17 @@ class Tenure:
             await self._append(steps)
             self._show(steps)
         self._is_sound = True
+
+    def _check_order(self, message: StoredMessage) -> None:
+        """The consumer begins behind our position, and its order is proven: nothing older can come."""
+        if message.sequence <= self._partition.inbox_sequence:
+            raise InvariantBroken(
+                f"partition {self._partition.partition}: input {message.sequence} came after input "
+                f"{self._partition.inbox_sequence}",
+                reason="INPUT_OUT_OF_ORDER",
+                field="sequence",
+                value=message.sequence,
+            )
 
     async def _append(self, steps: Sequence[Step]) -> None:
         if not self._lease.held:

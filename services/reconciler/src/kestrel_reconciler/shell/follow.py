@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from kestrel_chassis import telemetry
-from kestrel_chassis.bus import Bus, ConsumerLost, StoredMessage
+from kestrel_chassis.bus import Bus, StoredMessage
 from kestrel_chassis.consume import PullLoop
 from kestrel_domain.errors import Unavailable
 
@@ -17,8 +17,8 @@ PAUSE_S = 0.5
 class Follow:
     """One stream. ``fold`` brings the past, ``run`` the present; both call ``handle`` once for each message, in order.
 
-    The consumer is our own and keeps no position, so after a lost connection the stream is read again from where we
-    are: what was on its way to us then is not sent twice by itself.
+    The consumer is our own and keeps no position: when a delivery is missing, or the connection broke and perhaps
+    something with it, the stream is read again from where we are. What is on its way then is not sent twice by itself.
     """
 
     def __init__(self, bus: Bus, stream: str, handle: Handle) -> None:
@@ -28,8 +28,6 @@ class Follow:
         self._handle = handle
         self._loop: PullLoop | None = None
         self._stopping = False
-        self._again: asyncio.Task[None] | None = None
-        bus.on_connection.append(self._connection_changed)
 
     async def fold(self) -> None:
         """Everything the stream holds now."""
@@ -47,19 +45,21 @@ class Follow:
     async def run(self) -> None:
         """Until ``stop``."""
         while not self._stopping:
-            self._loop = PullLoop(self._bus, self.stream, start_sequence=self.sequence + 1, ack="none", batch=256)
+            self._loop = PullLoop(
+                self._bus, self.stream, start_sequence=self.sequence + 1, ack="none", batch=256, ordered=True
+            )
             try:
                 async for messages in self._loop.batches():
                     for message in messages:
                         await self._take(message)
-            except (ConsumerLost, Unavailable) as error:
+            except Unavailable as error:  # a lost consumer and a missing delivery among them
                 telemetry.logger().warning("stream.followed_again", stream=self.stream, error=str(error))
                 await asyncio.sleep(PAUSE_S)
+            finally:
+                await self._loop.stop()
 
     async def stop(self) -> None:
         self._stopping = True
-        if self._connection_changed in self._bus.on_connection:
-            self._bus.on_connection.remove(self._connection_changed)
         if self._loop is not None:
             await self._loop.stop()
 
@@ -81,7 +81,3 @@ class Follow:
             if missed is not None:
                 await self._handle(missed)
                 self.sequence = sequence
-
-    def _connection_changed(self, connected: bool) -> None:
-        if connected and self._loop is not None and not self._stopping:
-            self._again = asyncio.get_running_loop().create_task(self._loop.stop())
