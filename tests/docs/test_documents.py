@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from enum import EnumType
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,8 @@ def _wrong_words(command: Any, words: list[str]) -> str:
 
 def _wrong_choice(places: list[Any], given: list[str]) -> str:
     for place, word in zip(places, given, strict=False):
-        annotation = getattr(getattr(place, "type_descriptor", None), "annotation", None)
-        choices = [each.value for each in annotation] if hasattr(annotation, "__members__") else []
+        annotation = place.type_descriptor.annotation
+        choices = [each.value for each in annotation] if isinstance(annotation, EnumType) else []
         if choices and not word.startswith("<") and word not in choices:
             return f"{word!r} is none of {choices}"
     return ""

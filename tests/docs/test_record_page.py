@@ -1,4 +1,4 @@
-"""The programs in the page about the record do what the page says: they verify without any code of ours but contracts."""
+"""The programs in the page about the record do what it says: they verify with no code of ours but the contracts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def _program(containing: str) -> str:
     page = (ROOT / "docs" / "concepts" / "record.md").read_text()
-    (found,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if containing in block]
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (found,) = [block for block in blocks if containing in block]
     return found
 
 
