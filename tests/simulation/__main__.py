@@ -1,44 +1,87 @@
-"""Run the simulated world: ``python -m tests.simulation --seed 7 --seeds 20 --steps 3000``."""
+"""Run the simulated world: ``python -m tests.simulation --seed 7 --seeds 20 --steps 3000 --jobs 2``."""
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import time
+import traceback
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from tests.simulation.world import Violation, World
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one seed."""
+
+    seed: int
+    step_count: int
+    counters: Counter[str]
+    failure: str = ""
+    trace: list[str] = field(default_factory=list)
+
+
+def run_seed(seed: int, steps: int, *, wants_trace: bool = False) -> Outcome:
+    """One world; a failure comes back as text that says how to see it again."""
+    world = World(seed)
+    failure = ""
+    try:
+        world.run(steps)
+    except Exception as error:
+        failure = world.failure(error, steps)
+        if not isinstance(error, Violation):
+            failure += "\n\n" + traceback.format_exc()
+    trace = [str(line) for line in world.trace] if wants_trace else []
+    return Outcome(seed, world.step_count, world.counters, failure, trace)
+
+
 def main() -> int:
+    options = _options()
+    total, step_count, begun_s = Counter[str](), 0, time.perf_counter()
+    failed = 0
+    for outcome in _outcomes(options):
+        total += outcome.counters
+        step_count += outcome.step_count
+        if outcome.trace:
+            print(*outcome.trace, sep="\n")
+        if outcome.failure:
+            failed += 1
+            print(outcome.failure, flush=True)
+            if not options.go_on:
+                return 1
+    seconds = time.perf_counter() - begun_s
+    width = max(map(len, total))
+    for name, count in sorted(total.items()):
+        print(f"  {name:<{width}}  {count:>8}")
+    print(f"{options.seeds} seeds from {options.seed}, {options.steps} steps with faults each: {failed} failed")
+    print(f"{step_count} steps in {seconds:.1f} s: {step_count / seconds:.0f} steps/s")
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, counting up")
     parser.add_argument("--steps", type=int, default=3000, help="steps with faults, before everything has to rest")
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes share the seeds")
     parser.add_argument("--trace", action="store_true", help="print what happened, step by step")
-    options = parser.parse_args()
-    counters: Counter[str] = Counter()
-    begun_s = time.perf_counter()
-    for seed in range(options.seed, options.seed + options.seeds):
-        world = World(seed)
-        try:
-            world.run(options.steps)
-        except Exception as error:
-            print(*world.trace[-60:], sep="\n")
-            print(f"\nseed {seed}: {type(error).__name__}: {error}")
-            print(f"replay: python -m tests.simulation --seed {seed} --steps {options.steps} --trace")
-            if not isinstance(error, Violation):
-                raise
-            return 1
-        if options.trace:
-            print(*world.trace, sep="\n")
-        counters += world.counters
-    seconds = time.perf_counter() - begun_s
-    width = max(map(len, counters))
-    for name, count in sorted(counters.items()):
-        print(f"  {name:<{width}}  {count:>8}")
-    print(f"{options.seeds} seeds from {options.seed}, {options.steps} steps each: no violation, {seconds:.1f} s")
-    return 0
+    parser.add_argument("--go-on", action="store_true", help="run the other seeds after one failed")
+    return parser.parse_args()
+
+
+def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
+    seeds = range(options.seed, options.seed + options.seeds)
+    if options.jobs == 1:
+        yield from (run_seed(seed, options.steps, wants_trace=options.trace) for seed in seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        waiting = [pool.apply_async(run_seed, (seed, options.steps), {"wants_trace": options.trace}) for seed in seeds]
+        for result in waiting:
+            yield result.get()
 
 
 if __name__ == "__main__":

@@ -6,19 +6,20 @@ A node is a generator. Whatever happens between two ``yield``s happens whole; at
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from kestrel.admin.v1 import governance_pb2
 from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2
-from kestrel.paper.v1 import paper_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import effects, subjects
 from kestrel_domain.identifiers import derived_id
+from kestrel_domain.timestamps import MINUTE_NS
 from kestrel_governance.core import kill
-from kestrel_governance.core.authority import Authority, RaiseFlag
+from kestrel_governance.core.authority import Authority, Effect, RaiseFlag
 from kestrel_kernel.core.partition import Partition
 from kestrel_kernel.core.replay import fold
 from kestrel_reconciler.core.reconciliation import AskTruth, Reconciliation, Rules, Truth
@@ -27,13 +28,14 @@ from kestrel_venue_gateway.core import reports, submission
 from kestrel_venue_gateway.core.admission import FlagsRead, Gate
 from kestrel_venue_gateway.core.book import AccountBook
 from kestrel_venue_gateway.core.truth import Portfolio, broker_truth, failed_truth
+from tests.simulation.referee import JOURNAL, PARTITION
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-PARTITION = 0
-JOURNAL = subjects.journal_stream(PARTITION)
 ACCOUNT, VENUE = "SIM-1", "paper"
+RULES = Rules(confirm_at_last_ns=60 * MINUTE_NS)
+"""Only differences that are proven: time jumps here by more than a busy account would ever stay unsettled."""
 
 Steps = Iterator[None]
 
@@ -123,28 +125,14 @@ def _learn_intent(authority: Authority, message: Message) -> None:
 
 
 def _people(world: World, authority: Authority) -> Steps:
-    """Approvers, slow and of two minds; and now and then somebody who kills."""
+    """Approvers, slow and of two minds; and now and then somebody who kills, and two who lower the flag again."""
+    if not world.chance("person looks", 0.3):
+        return
     for pending in authority.pending("", now_ns=world.now_ns, flags=world.kill_flags()):
-        if not world.chance("person answers", 0.2):
+        if not world.chance("person answers", 0.4):
             continue
-        intent_id = pending.intent.intent_id
-        request_id = derived_id("request", intent_id, world.now_ns)
-        if world.chance("person passes", 0.2):
-            answer = authority.pass_(
-                intent_id, reason="no", actor=world.approver, request_id=request_id, now_ns=world.now_ns
-            )
-        else:
-            answer = authority.approve(
-                intent_id,
-                evidence_sha256=pending.evidence_sha256,
-                reason="yes",
-                actor=world.approver,
-                request_id=request_id,
-                now_ns=world.now_ns,
-                flags=world.kill_flags(),
-            )
-        yield from _perform(world, answer.effects)
-    if world.faults_on and world.chance("person kills", 0.003):
+        yield from _perform(world, _answer(world, authority, pending))
+    if world.faults_on and world.chance("person kills", 0.01):
         level = world.random.choice(
             [
                 authority_pb2.KILL_LEVEL_BLOCK_ENTRIES,
@@ -152,14 +140,42 @@ def _people(world: World, authority: Authority) -> Steps:
                 authority_pb2.KILL_LEVEL_FLATTEN,
             ]
         )
-        answer = authority.kill(
-            authority_pb2.KILL_SCOPE_GLOBAL, "", level, reason="sim", actor=world.approver, now_ns=world.now_ns
+        person = world.random.choice(world.people)
+        killed = authority.kill(
+            authority_pb2.KILL_SCOPE_GLOBAL, "", level, reason="sim", actor=person, now_ns=world.now_ns
         )
-        yield from _perform(world, answer.effects)
+        yield from _perform(world, killed.effects)
+    elif world.faults_on and world.chance("people re-arm", 0.05) and world.kill_flags().flags:
+        yield
+        flags = world.kill_flags()
+        for flag in world.kill_flags().flags:
+            for person in world.people:
+                flags, _, _ = kill.rearmed(flags, flag.scope, flag.target, person, world.now_ns)
+        world.store_kill_flags(flags)
 
 
-def _perform(world: World, wanted: object) -> Steps:
-    for effect in wanted:  # type: ignore[attr-defined]
+def _answer(world: World, authority: Authority, pending: governance_pb2.PendingIntent) -> Iterable[Effect]:
+    """One person, one answer; it may be the one who proposed it."""
+    intent_id, person = pending.intent.intent_id, world.random.choice(world.people)
+    request_id = derived_id("request", intent_id, world.now_ns)
+    if world.chance("person passes", 0.2):
+        return authority.pass_(intent_id, reason="no", actor=person, request_id=request_id, now_ns=world.now_ns).effects
+    answer = authority.approve(
+        intent_id,
+        evidence_sha256=pending.evidence_sha256,
+        reason="yes",
+        actor=person,
+        request_id=request_id,
+        now_ns=world.now_ns,
+        flags=world.kill_flags(),
+    )
+    if answer.refusal is not None:
+        world.reached(f"approval refused: {answer.refusal.reason}")
+    return answer.effects
+
+
+def _perform(world: World, wanted: Iterable[Effect]) -> Steps:
+    for effect in wanted:
         yield
         if isinstance(effect, RaiseFlag):
             flags = world.kill_flags()
@@ -175,7 +191,7 @@ class GatewayState:
     def __init__(self, world: World) -> None:
         self.book = AccountBook(ACCOUNT, VENUE, PARTITION)
         self.gate = Gate(
-            ACCOUNT, VENUE, common_pb2.ENVIRONMENT_PAPER, world.signing_key.verifying_key(), 15 * 60 * 10**9, 0
+            ACCOUNT, VENUE, common_pb2.ENVIRONMENT_PAPER, world.signing_key.verifying_key(), 15 * 60 * 10**9, 5 * 10**9
         )
         self.lanes: dict[str, list[tuple[submission.Commission, submission.Procedure, object]]] = {}
         self.watermark = 0
@@ -236,16 +252,9 @@ def _effect_result(
 ) -> object:
     match effect:
         case submission.ReadKillFlags():
-            if world.fault("flags unreachable", 0.02):
-                return FlagsRead(False, b"", world.now_ns)
-            found = world.bus.get(subjects.FLAGS_BUCKET, subjects.KILL_FLAGS_KEY)
-            return FlagsRead(True, found[0] if found else b"", world.now_ns)
+            return _read_flags(world, commission)
         case submission.Spend(key, identity):
-            if world.fault("spend unknown", 0.02):
-                if world.random.random() < 0.5:
-                    _create(world, key, identity)
-                return submission.SpendResult.UNKNOWN
-            return _create(world, key, identity)
+            return _spend(world, key, identity, commission)
         case submission.ReadSpend(key, identity):
             found = world.bus.get(subjects.SPENT_BUCKET, key)
             if found is None:
@@ -260,7 +269,7 @@ def _effect_result(
         case submission.RaiseAlert(alert):
             world.publish(effects.alert(alert))
         case submission.Send(command):
-            return world.send(command)
+            return world.send(command, commission.identity)
         case submission.Cancel(command):
             return world.cancel(command)
         case submission.Ask(client_order_id, fence):
@@ -268,9 +277,28 @@ def _effect_result(
     return None
 
 
+def _read_flags(world: World, commission: submission.Commission) -> FlagsRead:
+    reachable = not world.fault("flags unreachable", 0.02)
+    world.referee.on_flags_read(commission.identity, reachable=reachable, reader_now_ns=world.now_ns)
+    found = world.bus.get(subjects.FLAGS_BUCKET, subjects.KILL_FLAGS_KEY)
+    return FlagsRead(reachable, found[0] if found and reachable else b"", world.now_ns)
+
+
+def _spend(world: World, key: str, identity: str, commission: submission.Commission) -> submission.SpendResult:
+    is_entry = commission.command.kind == journal_pb2.COMMAND_KIND_SUBMIT_ENTRY
+    if is_entry and world.fault("token spent by another command", 0.03):
+        _create(world, key, f"{JOURNAL}:0:0")
+    if world.fault("spend unknown", 0.02):
+        if world.random.random() < 0.5:
+            _create(world, key, identity)
+        return submission.SpendResult.UNKNOWN
+    return _create(world, key, identity)
+
+
 def _create(world: World, key: str, identity: str) -> submission.SpendResult:
     try:
         world.bus.create(subjects.SPENT_BUCKET, key, identity.encode())
+        world.referee.on_spent(identity)
         return submission.SpendResult.WON
     except KeyExists:
         found = world.bus.get(subjects.SPENT_BUCKET, key)
@@ -315,7 +343,7 @@ def _publish_truth(world: World, state: GatewayState) -> Steps:
             VENUE, ACCOUNT, refusal, now_ns=world.now_ns, stored_sequence=state.watermark, request_id=request_id
         )
     else:
-        answer = world.venue.get_portfolio(paper_pb2.GetPortfolioRequest(account=ACCOUNT), world.now_ns)
+        answer = world.portfolio()
         portfolio = Portfolio(
             answer.as_of_ns,
             answer.event_sequence,
@@ -341,7 +369,7 @@ def _publish_truth(world: World, state: GatewayState) -> Steps:
 
 def reconciler(world: World) -> Steps:
     """Compares, and says so; its effects go to BEADS and ALERTS and nowhere else."""
-    state = Reconciliation(ACCOUNT, Rules())
+    state = Reconciliation(ACCOUNT, RULES)
     cursor = {JOURNAL: 1, subjects.TRUTH: 1}
     for message in world.bus.read(subjects.BEADS, prefix="bead.drift."):
         state.take_drift(audit_pb2.Bead.FromString(message.data).drift)
@@ -374,14 +402,16 @@ def driver(world: World) -> Steps:
         if not world.trading_on:
             continue
         action = world.random.random()
-        if action < 0.5:
+        if action < 0.45:
             world.propose()
-        elif action < 0.85:
+        elif action < 0.75:
             world.request_exit()
-        elif action < 0.92:
+        elif action < 0.9:
             world.request_cancel()
-        elif world.fault("foreign order", 0.2):
+        elif world.fault("foreign order", 0.1):
             world.stranger_trades()
+        elif not world.referee.drift_symbol and world.fault("drift induced", 0.05):
+            world.induce_drift(7)
 
 
 NODES = {

@@ -1,12 +1,12 @@
 """The simulated world: a bus, a venue, a clock and a scheduler, all decided by one seed.
 
-A run has two phases. First everything goes wrong that can: nodes are killed between any two effects, answers of the
-venue are lost, publishes happen twice, de-duplication forgets, a stale kernel wakes up, kill flags go up, strangers
-trade on the account. Then the faults stop, trading stops, open trades are left, and everything must come to rest with
-the venue, the journal and the kernel saying the same.
+A run has two phases. First everything goes wrong that can: nodes are killed or frozen between any two effects, clocks
+differ, orders arrive late or never, answers of the venue are lost, publishes happen twice, de-duplication forgets,
+kill flags go up, strangers trade on the account. Then the faults stop, trading stops, open trades are left (in half of
+the runs under a kill flag), and everything must come to rest with the venue, the journal and the kernel agreeing.
 
-Safety is checked at every step that touches it, liveness and the books at the end. ``reached`` counts that a fault or a
-rare branch really happened; a suite of runs that never reached one fails.
+The referee checks safety at every step that touches it; liveness and the books are checked at the end. ``reached``
+counts that a fault or a rare branch really happened; a suite of runs that never reached one fails.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import effects, subjects, tokens
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvalidRequest, Refused
-from kestrel_domain.identifiers import derived_id, entry_client_order_id, token_id
+from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX, derived_id
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from kestrel_governance.core.limits import RiskLimits
 from kestrel_governance.risk_settings import AccountSettings, RiskSettings
-from kestrel_kernel.core.partition import Partition
-from kestrel_kernel.core.replay import fold
-from kestrel_simulators.matching.books import Event
+from kestrel_simulators.matching.books import Event, Life
 from kestrel_simulators.paper.venue import Kind, NotFound, PaperVenue
-from kestrel_testkit.world import Message, SimulatedBus
+from kestrel_testkit.world import Message, SimulatedBus, stream_of
 from kestrel_venue_gateway.core.reports import VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
-from tests.simulation.nodes import ACCOUNT, JOURNAL, NODES, VENUE, Steps
+from tests.simulation.nodes import ACCOUNT, NODES, VENUE, Steps
+from tests.simulation.referee import OVER, PARTITION, SKEW_NS_MAX, WORKING, Referee, Violation
+from tests.simulation.story import Line, story
 
 START_NS = 1_780_000_000 * SECOND_NS
 WALLET = Number(1_000_000, 0)
-SYMBOLS = ("AAA", "BBB", "CCC")
+SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF")
+STRANGER_SYMBOL, DRIFT_SYMBOL = "YYY", "ZZZ"
 SIGNING_KEY = tokens.SigningKey.generate()
-REST_STEPS_MAX = 60_000
-
-
-class Violation(AssertionError):
-    """An invariant did not hold."""
+REST_STEPS_MAX = 20_000
+DRIFT_QTY = 7
+EXPOSURE_RATIO_MAX = "0.02"  # a few orders at a time: the limit has to be met to be tested
+FREEZES = ("kernel", "gateway")
 
 
 @dataclass
@@ -56,18 +56,19 @@ class World:
     """One seeded run. ``run`` raises ``Violation`` when something that must never happen did."""
 
     seed: int
+    step_count: int = 0
     random: random.Random = field(init=False)
     bus: SimulatedBus = field(default_factory=SimulatedBus)
     venue: PaperVenue = field(default_factory=PaperVenue)
-    now_ns: int = START_NS
+    true_ns: int = START_NS
     faults_on: bool = True
     trading_on: bool = True
     counters: Counter[str] = field(default_factory=Counter)
     truth_requests: list[str] = field(default_factory=list)
     open_break_count: int = 0
-    trace: list[str] = field(default_factory=list)
+    trace: list[Line] = field(default_factory=list)
     signing_key: tokens.SigningKey = SIGNING_KEY
-    approver: common_pb2.Actor = field(default_factory=lambda: common_pb2.Actor(id="ada", kind="operator"))
+    people: tuple[common_pb2.Actor, ...] = field(default_factory=lambda: tuple(map(_person, ("ada", "bob"))))
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -75,37 +76,55 @@ class World:
         self.account_configuration = _configuration()
         self._nodes: dict[str, Steps] = {}
         self._down: dict[str, int] = {}
-        self._zombies: list[Steps] = []
+        self._frozen: list[tuple[str, Steps, int]] = []
+        self._skew_ns = {name: self.random.randrange(-SKEW_NS_MAX // 2, SKEW_NS_MAX // 2) for name in NODES}
+        self._running = ""
+        self._late: list[tuple[int, paper_pb2.PlaceOrderRequest]] = []
         self._epoch = 0
         self._intent_count = 0
         self._stranger_count = 0
         self._truth_seen_inbox: dict[int, int] = {}
-        self._sent: Counter[str] = Counter()
-        self._price_units = dict.fromkeys(SYMBOLS, 1000000)
+        self._proposed: dict[str, intent_pb2.Intent] = {}
+        self._price_units = dict.fromkeys(SYMBOLS, 1_000_000)
         self._bar_count = 0
         self._open_market()
+        venue_account = self.venue.engine.account(ACCOUNT)
+        self.referee = Referee(self.bus, venue_account, self.signing_key.verifying_key(), _exposure_max())
+        self._grant_mandate()
 
     # --- running -------------------------------------------------------------------------------------------------
 
     def run(self, steps: int) -> None:
         """``steps`` with faults, then quiet until everything rests."""
-        for _ in range(steps):
-            self._step()
-        self._stop_faults()
+        try:
+            for _ in range(steps):
+                self._step()
+            self._stop_faults()
+            self._come_to_rest()
+            self.referee.check_books(ACCOUNT)
+        finally:
+            self.counters += self.referee.counters
+            self.referee.partition.close()
+            for steps_left in [*self._nodes.values(), *(frozen for _, frozen, _ in self._frozen)]:
+                steps_left.close()  # type: ignore[attr-defined]  # frees the kernels' memory
+
+    def _come_to_rest(self) -> None:
         for step in range(REST_STEPS_MAX):
             self._step()
-            if step % 200 == 199:
+            if step % 100 == 99:
                 self._leave_open_trades()
-                if self._at_rest():
-                    self._check_books()
+                if not self._unrest():
                     return
-        raise Violation(f"did not come to rest: {self._unrest()}")
+        oldest = next((slot.trade_id for slot in self.referee.open_slots()), "")
+        raise Violation(f"did not come to rest: {self._unrest()}", oldest)
 
     def _step(self) -> None:
-        self.now_ns += self.random.randrange(1, 40) * MILLISECOND_NS
+        self.step_count += 1
+        self.true_ns += self.random.randrange(1, 40) * MILLISECOND_NS
         if self.faults_on and self.chance("time jumps", 0.002):
-            self.now_ns += self.random.randrange(1, 90) * SECOND_NS
+            self.true_ns += self.random.randrange(1, 90) * SECOND_NS
         self._advance_venue()
+        self._deliver_late_orders()
         name = self.random.choice(tuple(NODES))
         if self._down.get(name, 0) > 0:
             self._down[name] -= 1
@@ -113,40 +132,63 @@ class World:
         if name not in self._nodes:
             self._nodes[name] = NODES[name](self)
             self.note(f"{name} starts")
-        try:
-            next(self._nodes[name])
-        except StopIteration:
+        if not self._advance(name, self._nodes[name]):
             del self._nodes[name]
         self._maybe_kill(name)
-        self._maybe_wake_zombie()
+        self._maybe_wake()
         if self.faults_on and self.chance("de-duplication forgets", 0.001):
             for stream in list(self.bus.streams):
                 self.bus.forget_ids(stream)
+
+    def _advance(self, name: str, steps: Steps) -> bool:
+        """One step of a node, by its own clock. False: it ended."""
+        self._running = name
+        try:
+            next(steps)
+        except StopIteration:
+            return False
+        finally:
+            self._running = ""
+        return True
+
+    @property
+    def now_ns(self) -> int:
+        """The time as whoever runs at this moment believes it to be."""
+        return self.true_ns + self._skew_ns.get(self._running, 0)
 
     def _maybe_kill(self, name: str) -> None:
         if name == "driver" or name not in self._nodes or not self.fault(f"{name} killed", 0.01):
             return
         steps = self._nodes.pop(name)
         self._down[name] = self.random.randrange(0, 40)
-        self.note(f"{name} is killed")
-        if name == "kernel" and self.random.random() < 0.5:
-            self._zombies.append(steps)  # not dead, only frozen: it will wake up and believe that it owns the journal
+        if name in FREEZES and self.random.random() < 0.5:
+            # Not dead, only frozen: it will wake up and believe that it still is the one.
+            self._frozen.append((name, steps, self.random.randrange(1, 80)))
+            self.note(f"{name} freezes")
+            self.reached(f"{name} frozen")
         else:
+            self.note(f"{name} is killed")
             steps.close()  # type: ignore[attr-defined]
 
-    def _maybe_wake_zombie(self) -> None:
-        if not self._zombies or self.random.random() > 0.05:
+    def _maybe_wake(self) -> None:
+        if not self._frozen or self.random.random() > 0.1:
             return
-        steps = self._zombies[0]
-        try:
-            next(steps)
-        except StopIteration:
-            self._zombies.pop(0)
+        name, steps, steps_left = self._frozen.pop(0)
+        alive = self._advance(name, steps)
+        self.reached(f"stale {name} runs")
+        if alive and steps_left > 0:
+            self._frozen.insert(0, (name, steps, steps_left - 1))
+        else:
+            steps.close()  # type: ignore[attr-defined]
 
     def _stop_faults(self) -> None:
         self.faults_on = self.trading_on = False
         self._down.clear()
-        self.store_kill_flags(authority_pb2.KillFlags())
+        flags = authority_pb2.KillFlags()
+        if self.random.random() < 0.5:
+            flags.flags.add(scope=authority_pb2.KILL_SCOPE_GLOBAL, level=authority_pb2.KILL_LEVEL_BLOCK_ENTRIES)
+            self.reached("comes to rest while killed")
+        self.store_kill_flags(flags)
         self.note("faults stop")
 
     # --- chance --------------------------------------------------------------------------------------------------
@@ -163,23 +205,36 @@ class World:
     def reached(self, name: str) -> None:
         self.counters[name] += 1
 
-    def note(self, text: str) -> None:
-        self.trace.append(f"{(self.now_ns - START_NS) / SECOND_NS:10.3f}s  {text}")
+    def note(self, text: str, about: str = "", message: Publish | None = None) -> None:
+        self.trace.append(Line(self.step_count, (self.true_ns - START_NS) / SECOND_NS, text, about, message))
+
+    def story(self, error: BaseException) -> list[str]:
+        """What led to an error: the lines about its order and trade, or the last ones."""
+        about = getattr(error, "about", "")
+        return story(self.trace, self.referee.related(about) if about else set())
+
+    def failure(self, error: BaseException, steps: int) -> str:
+        """Everything that a person needs to look into it."""
+        lines = [*self.story(error), f"seed {self.seed}, step {self.step_count}: {type(error).__name__}: {error}"]
+        return "\n".join([*lines, f"replay: python -m tests.simulation --seed {self.seed} --steps {steps}"])
 
     # --- the bus, as nodes use it --------------------------------------------------------------------------------
 
     def publish(self, effect: Publish, *, expected_last_sequence: int | None = None) -> None:
         """Store it; sometimes the acknowledgement is lost and the node stores it again under the same id."""
         sequence, duplicate = self.bus.publish(
-            effect, now_ns=self.now_ns, expected_last_sequence=expected_last_sequence
+            effect, now_ns=self.true_ns, expected_last_sequence=expected_last_sequence
         )
+        self.note(f"#{sequence}{' (again)' if duplicate else ''}", message=effect)
         if duplicate:
             self.reached("duplicate suppressed")
-        if effect.subject.startswith("truth."):
+            return
+        stream = stream_of(effect.subject)
+        if stream == subjects.TRUTH:
             self._truth_seen_inbox[sequence] = self.bus.last_sequence(subjects.INBOX)
-        elif expected_last_sequence is None and self.fault("acknowledgement lost", 0.03):
-            self.bus.publish(effect, now_ns=self.now_ns)
-        self.note(f"{effect.subject} #{sequence}{' (again)' if duplicate else ''} {effect.message_id[:12]}")
+        self.referee.on_stored(self.bus.streams[stream].messages[sequence - 1])
+        if expected_last_sequence is None and self.fault("acknowledgement lost", 0.03):
+            self.bus.publish(effect, now_ns=self.true_ns)
 
     def read_some(self, stream: str, start_sequence: int, *, prefix: str = "") -> Iterator[Message]:
         """What a consumer gets at this moment: a few of the messages that are there."""
@@ -199,6 +254,7 @@ class World:
         self.bus.update(
             subjects.FLAGS_BUCKET, subjects.KILL_FLAGS_KEY, flags.SerializeToString(), found[1] if found else 0
         )
+        self.referee.on_flags_stored(flags, self.true_ns)
 
     def next_epoch(self) -> int:
         self._epoch += 1
@@ -209,9 +265,10 @@ class World:
 
     # --- the venue, as the gateway reaches it --------------------------------------------------------------------
 
-    def send(self, command: journal_pb2.VenueCommand) -> SendResult:
-        """An order on its way. The invariants of sending are checked here, whatever the answer will be."""
-        self._check_send(command)
+    def send(self, command: journal_pb2.VenueCommand, identity: str) -> SendResult:
+        """An order on its way. The referee judges that it was sent, whatever the answer will be."""
+        self.note("is sent to the venue", command.client_order_id)
+        self.referee.on_send(command, identity)
         if self.fault("send lost on the way", 0.04):
             return SendResult(Outcome.UNKNOWN)
         if self.fault("send never left", 0.02):
@@ -227,26 +284,39 @@ class World:
             time_in_force=command.time_in_force,
             reduce_only=command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT,
         )
+        if self.fault("send arrives late", 0.04):
+            self._late.append((self.true_ns + self.random.randrange(1, 4_000) * MILLISECOND_NS, request))
+            return SendResult(Outcome.UNKNOWN)
+        answer = self._place(request)
+        return SendResult(Outcome.UNKNOWN) if self.fault("answer lost on the way back", 0.04) else answer
+
+    def _place(self, request: paper_pb2.PlaceOrderRequest) -> SendResult:
         try:
-            order = self.venue.apply(Kind.PLACE_ORDER, request, self.now_ns).order
+            order = self.venue.apply(Kind.PLACE_ORDER, request, self.true_ns).order
         except (Refused, InvalidRequest) as error:
             return SendResult(Outcome.REJECTED, reason=error.refusal())
-        self.note(f"venue has {command.client_order_id} {order.status}")
-        if self.fault("answer lost on the way back", 0.04):
-            return SendResult(Outcome.UNKNOWN)
+        self.note(f"the venue says {order.status} {order.reason.reason}", request.client_order_id)
+        self.referee.on_venue_has(request.client_order_id)
         outcome = Outcome.REJECTED if order.status == "REJECTED" else Outcome.ACCEPTED
         return SendResult(outcome, order.venue_order_id, order.reason if order.HasField("reason") else None)
+
+    def _deliver_late_orders(self) -> None:
+        for late in [late for late in self._late if late[0] <= self.true_ns]:
+            self._late.remove(late)
+            self.note("arrives at the venue only now", late[1].client_order_id)
+            self._place(late[1])
 
     def ask(self, client_order_id: str, *, fence: bool) -> AskResult:
         if self.fault("venue does not answer", 0.2):
             return AskResult(Presence.UNKNOWN)
         request = paper_pb2.GetOrderRequest(account=ACCOUNT, client_order_id=client_order_id, fence=fence)
         if self.venue.needs_fence(request):
-            self.venue.apply(Kind.FENCE_ORDER, request, self.now_ns)
+            self.venue.apply(Kind.FENCE_ORDER, request, self.true_ns)
         try:
             order = self.venue.get_order(request).order
         except NotFound as error:
             self.reached("order provably absent")
+            self.note(f"the venue says that it is absent{' and fenced' if fence else ''}", client_order_id)
             return AskResult(Presence.ABSENT, reason=error.refusal())
         self.reached("order found after doubt")
         presence = Presence.REJECTED if order.status == "REJECTED" else Presence.FOUND
@@ -257,83 +327,96 @@ class World:
             return SendResult(Outcome.UNKNOWN)
         request = paper_pb2.CancelOrderRequest(account=ACCOUNT, client_order_id=command.client_order_id)
         try:
-            order = self.venue.apply(Kind.CANCEL_ORDER, request, self.now_ns).order
+            order = self.venue.apply(Kind.CANCEL_ORDER, request, self.true_ns).order
         except (Refused, InvalidRequest) as error:
             return SendResult(Outcome.REJECTED, reason=error.refusal())
         self.reached("order canceled")
+        self.note("the venue took a cancel", command.client_order_id)
         return SendResult(Outcome.ACCEPTED, order.venue_order_id)
 
     def venue_events(self, after_sequence: int) -> list[VenueEvent]:
         events: list[Event] = self.venue.engine.account(ACCOUNT).events[after_sequence : after_sequence + 6]
         return [VenueEvent(event.sequence, event.time_ns, event.fact) for event in events]
 
-    def _check_send(self, command: journal_pb2.VenueCommand) -> None:
-        """No submission without its own spent token or a warrant; an entry is sent once."""
-        self._sent[command.client_order_id] += 1
-        if command.kind != journal_pb2.COMMAND_KIND_SUBMIT_ENTRY:
-            tokens.read_warrant(self.signing_key.verifying_key(), command.exit_warrant)
-            self.reached("exit sent")
-            return
-        intent = intent_pb2.Intent.FromString(command.intent)
-        spent_key = token_id(intent.intent_id, intent.attempt)
-        if self.bus.get(subjects.SPENT_BUCKET, spent_key) is None:
-            raise Violation(f"{command.client_order_id}: sent without its token being spent")
-        if command.client_order_id != entry_client_order_id(spent_key):
-            raise Violation(f"{command.client_order_id}: not the id of its token")
-        if self._sent[command.client_order_id] > 1:
-            raise Violation(f"{command.client_order_id}: an entry was sent twice")
-        self.reached("entry sent")
+    def portfolio(self) -> paper_pb2.GetPortfolioResponse:
+        return self.venue.get_portfolio(paper_pb2.GetPortfolioRequest(account=ACCOUNT), self.true_ns)
 
     def _advance_venue(self) -> None:
         due_ns = self.venue.engine.next_deadline_ns()
-        if due_ns is not None and due_ns <= self.now_ns:
-            self.venue.apply(Kind.ADVANCE, None, self.now_ns)
+        if due_ns is not None and due_ns <= self.true_ns:
+            account = self.venue.engine.account(ACCOUNT)
+            fill_count = len(account.fills)
+            self.venue.apply(Kind.ADVANCE, None, self.true_ns)
+            for fill in account.fills[fill_count:]:
+                self.note(f"the venue fills {Number.of(fill.last_qty)}, {fill.execution_id}", fill.client_order_id)
+                if account.orders[fill.client_order_id].life is Life.CANCELED:
+                    self.reached("fill after the cancel")
             self.reached("late fill")
 
     # --- what strategies, operators and strangers do -------------------------------------------------------------
 
     def propose(self) -> None:
+        """A new intent, mostly for a symbol in which nothing is open."""
+        if self._proposed and self.random.random() < 0.3 and self._propose_again():
+            return
         self._intent_count += 1
-        intent_id = f"intent-{self.seed}-{self._intent_count}"
-        symbol = self.random.choice(SYMBOLS)
-        reference = Number(self._price_units[symbol], 4)
-        is_limit = self.random.random() < 0.3
-        side = self.random.choice((common_pb2.SIDE_BUY, common_pb2.SIDE_SELL))
-        stop = Number(self._price_units[symbol] * (97 if side == common_pb2.SIDE_BUY else 103) // 100 // 100 * 100, 4)
+        busy = {slot.instrument.symbol for slot in self.referee.open_slots()}
+        free = [symbol for symbol in SYMBOLS if symbol not in busy]
+        symbol = self.random.choice(free if free and self.random.random() < 0.9 else SYMBOLS)
+        self._publish_intent(f"intent-{self.seed}-{self._intent_count}", 1, symbol)
+
+    def _propose_again(self) -> bool:
+        """A further attempt of an intent whose order ended without a fill: another price, another token."""
+        for intent_id, intent in list(self._proposed.items())[-8:]:
+            slot = self.referee.slots.get(intent_id)
+            if slot is None or slot.stage not in OVER or slot.entry.cum_qty.units or intent.attempt > 2:
+                continue
+            self._publish_intent(intent_id, intent.attempt + 1, intent.instrument.symbol)
+            self.reached("further attempt")
+            return True
+        return False
+
+    def _publish_intent(self, intent_id: str, attempt: int, symbol: str) -> None:
+        reference_units = self._price_units[symbol]
+        is_buy, is_limit = self.random.random() < 0.5, self.random.random() < 0.4
+        away = self.random.randrange(0, 3) * (-1 if is_buy else 1)  # per cent: some rest until they are canceled
+        by_person = self.random.random() < 0.2
         intent = intent_pb2.Intent(
             intent_id=intent_id,
             account=ACCOUNT,
             venue=VENUE,
             environment=common_pb2.ENVIRONMENT_PAPER,
             instrument=_instrument(symbol),
-            side=side,
-            order_qty=Number(self.random.randrange(1, 60), 0).message(),
+            side=common_pb2.SIDE_BUY if is_buy else common_pb2.SIDE_SELL,
+            order_qty=Number(self.random.randrange(5, 60), 0).message(),
             order_type=common_pb2.ORDER_TYPE_LIMIT if is_limit else common_pb2.ORDER_TYPE_MARKET,
-            price=reference.message() if is_limit else None,
+            price=_price(reference_units, 100 + away) if is_limit else None,
             time_in_force=common_pb2.TIME_IN_FORCE_GTC if is_limit else common_pb2.TIME_IN_FORCE_DAY,
-            stop_price=stop.message(),
-            reference_price=reference.message(),
+            stop_price=_price(reference_units, 95 if is_buy else 105),
+            reference_price=Number(reference_units, 4).message(),
             leverage=1,
-            strategy=self.random.choice(("momentum", "manual")),
-            attempt=1,
+            strategy=self.random.choice(("momentum", "momentum", "manual")),
+            attempt=attempt,
             anchor=common_pb2.StateAnchor(hash="ab" * 32, as_of_ns=self.now_ns),
-            proposer=common_pb2.Actor(id="policy/momentum", kind="strategy"),
+            proposer=self.random.choice(self.people) if by_person else common_pb2.Actor(id="policy", kind="strategy"),
             created_at_ns=self.now_ns,
-            expires_at_ns=self.now_ns + 10 * MINUTE_NS,
+            expires_at_ns=self.now_ns + self.random.choice((2 * SECOND_NS, 30 * SECOND_NS, 10 * MINUTE_NS)),
         )
-        self.publish(effects.publish(subjects.intent(ACCOUNT), intent, intent_id))
+        self._proposed[intent_id] = intent
+        self.publish(effects.publish(subjects.intent(ACCOUNT), intent, f"{intent_id}-{attempt}"))
         if self.fault("garbage in the inbox", 0.03):
-            self.publish(Publish(subjects.inbox(0, ACCOUNT, "exit"), b"\xff\xff garbage", f"garbage-{intent_id}"))
+            garbage = f"garbage-{intent_id}-{attempt}"
+            self.publish(Publish(subjects.inbox(PARTITION, ACCOUNT, "exit"), b"\xff\xff garbage", garbage))
 
     def request_exit(self) -> None:
-        for slot in self._open_slots():
-            if self.random.random() < 0.5:
+        for slot in self.referee.open_slots():
+            if self.random.random() < (0.3 if slot.qty.units else 0.02):
                 self._request_exit(slot.trade_id, f"{self.now_ns}")
                 return
 
     def request_cancel(self) -> None:
-        for slot in self._open_slots():
-            if slot.entry.client_order_id and self.random.random() < 0.5:
+        for slot in self.referee.open_slots():
+            if slot.entry.life in WORKING and self.random.random() < 0.5:
                 self._request_cancel(slot.entry.client_order_id)
                 return
 
@@ -343,14 +426,21 @@ class World:
         request = paper_pb2.PlaceOrderRequest(
             account=ACCOUNT,
             client_order_id=f"zz-stranger-{self._stranger_count}",
-            symbol="ZZZ",
+            symbol=STRANGER_SYMBOL,
             side=common_pb2.SIDE_BUY,
             order_qty=Number(1, 0).message(),
             order_type=common_pb2.ORDER_TYPE_LIMIT,
             price=Number(100, 4).message(),
             time_in_force=common_pb2.TIME_IN_FORCE_GTC,
         )
-        self.venue.apply(Kind.PLACE_ORDER, request, self.now_ns)
+        self.venue.apply(Kind.PLACE_ORDER, request, self.true_ns)
+
+    def induce_drift(self, qty: int) -> None:
+        """The venue's book changes behind everybody's back."""
+        request = paper_pb2.InduceDriftRequest(account=ACCOUNT, symbol=DRIFT_SYMBOL, qty=Number(qty, 0).message())
+        self.venue.apply(Kind.INDUCE_DRIFT, request, self.true_ns)
+        self.referee.drift_symbol = DRIFT_SYMBOL
+        self.note(f"the venue's position in {DRIFT_SYMBOL} drifts by {qty}")
 
     def move_prices(self) -> None:
         symbol = self.random.choice(SYMBOLS)
@@ -371,17 +461,19 @@ class World:
             start_ns=START_NS + self._bar_count * MILLISECOND_NS,
             interval_ns=MILLISECOND_NS,
         )
-        self.venue.apply(Kind.PUBLISH_BAR, paper_pb2.PublishBarRequest(bar=bar), self.now_ns)
+        self.venue.apply(Kind.PUBLISH_BAR, paper_pb2.PublishBarRequest(bar=bar), self.true_ns)
 
     def _open_market(self) -> None:
         open_account = paper_pb2.OpenAccountRequest(account=ACCOUNT, wallet=WALLET.message(), currency="USD")
-        self.venue.apply(Kind.OPEN_ACCOUNT, open_account, self.now_ns)
+        self.venue.apply(Kind.OPEN_ACCOUNT, open_account, self.true_ns)
         mode = paper_pb2.SetModeRequest(
             mode=paper_pb2.MATCHING_MODE_ADVERSARIAL, seed=self.seed, delay_scale_permille=300
         )
-        self.venue.apply(Kind.SET_MODE, mode, self.now_ns)
-        for symbol in (*SYMBOLS, "ZZZ"):
+        self.venue.apply(Kind.SET_MODE, mode, self.true_ns)
+        for symbol in (*SYMBOLS, STRANGER_SYMBOL, DRIFT_SYMBOL):
             self._publish_bar(symbol)
+
+    def _grant_mandate(self) -> None:
         mandate = authority_pb2.Mandate(
             mandate_id="mandate-1",
             strategy="momentum",
@@ -390,11 +482,11 @@ class World:
             environment=common_pb2.ENVIRONMENT_PAPER,
             not_before_ns=self.now_ns,
             expires_at_ns=self.now_ns + 30 * DAY_NS,
-            granted_by=self.approver,
+            granted_by=self.people[0],
             granted_at_ns=self.now_ns,
         )
         bead = audit_pb2.Bead(bead_id="mandate-1", account=ACCOUNT, created_at_ns=self.now_ns, mandate=mandate)
-        self.bus.publish(effects.bead(bead), now_ns=self.now_ns)
+        self.publish(effects.bead(bead))
 
     def _request_exit(self, trade_id: str, cause: str) -> None:
         request = intent_pb2.ExitRequest(
@@ -403,11 +495,11 @@ class World:
             trade_id=trade_id,
             order_type=common_pb2.ORDER_TYPE_MARKET,
             reason="sim",
-            requested_by=self.approver,
+            requested_by=self.people[0],
             requested_at_ns=self.now_ns,
         )
         message = inbox_pb2.InboxMessage(exit=request)
-        self.publish(effects.publish(subjects.inbox(0, ACCOUNT, "exit"), message, request.request_id))
+        self.publish(effects.publish(subjects.inbox(PARTITION, ACCOUNT, "exit"), message, request.request_id))
 
     def _request_cancel(self, client_order_id: str) -> None:
         control = inbox_pb2.Control(
@@ -415,96 +507,55 @@ class World:
             account=ACCOUNT,
             action=inbox_pb2.CONTROL_ACTION_CANCEL_ORDER,
             client_order_id=client_order_id,
-            requested_by=self.approver,
+            requested_by=self.people[0],
         )
         message = inbox_pb2.InboxMessage(control=control)
-        self.publish(effects.publish(subjects.inbox(0, ACCOUNT, "control"), message, control.request_id))
+        self.publish(effects.publish(subjects.inbox(PARTITION, ACCOUNT, "control"), message, control.request_id))
 
     # --- coming to rest ------------------------------------------------------------------------------------------
 
-    def _slots(self) -> dict[str, state_pb2.SlotSnapshot]:
-        """The newest snapshot of every trade in the journal."""
-        latest: dict[str, state_pb2.SlotSnapshot] = {}
-        for message in self.bus.read(JOURNAL):
-            for slot in journal_pb2.JournalEntry.FromString(message.data).slots:
-                latest[slot.trade_id] = slot
-        return latest
-
-    def _open_slots(self) -> list[state_pb2.SlotSnapshot]:
-        over = (
-            state_pb2.SLOT_STAGE_IDLE,
-            state_pb2.SLOT_STAGE_POSITION_CLOSED,
-            state_pb2.SLOT_STAGE_ORDER_REJECTED,
-            state_pb2.SLOT_STAGE_TERMINAL_WRITTEN,
-        )
-        return [slot for slot in self._slots().values() if slot.trade_id and slot.stage not in over]
-
     def _leave_open_trades(self) -> None:
         self.move_prices()
-        for slot in self._open_slots():
+        for slot in self.referee.open_slots():
             self._request_exit(slot.trade_id, f"rest-{self.now_ns}")
             if slot.entry.life == state_pb2.ORDER_LIFE_OPEN:
                 self._request_cancel(slot.entry.client_order_id)
 
-    def _at_rest(self) -> bool:
-        return not self._unrest()
-
     def _unrest(self) -> str:
         """What is still going on; empty at rest."""
-        journaled = max(
-            (journal_pb2.JournalEntry.FromString(m.data).input_sequence for m in self.bus.read(JOURNAL)), default=0
-        )
-        if journaled < self.bus.last_sequence(subjects.INBOX):
-            return f"inbox at {self.bus.last_sequence(subjects.INBOX)}, journal has {journaled}"
-        account = self.venue.engine.account(ACCOUNT)
-        if open_slots := self._open_slots():
+        stored, journaled = self.bus.last_sequence(subjects.INBOX), self.referee.input_sequence
+        if journaled < stored:
+            return f"inbox at {stored}, journal has {journaled}"
+        if open_slots := self.referee.open_slots():
             return f"{len(open_slots)} open trades: " + ", ".join(
                 f"{slot.trade_id} {state_pb2.SlotStage.Name(slot.stage)}" for slot in open_slots[:4]
             )
-        ours = [order for order in account.orders.values() if order.request.client_order_id.startswith("ks")]
-        if working := [order for order in ours if order.life.name == "WORKING"]:
+        orders = self.venue.engine.account(ACCOUNT).orders
+        ours = [order for name, order in orders.items() if name.startswith(CLIENT_ORDER_ID_PREFIX)]
+        if working := [order for order in ours if order.life is Life.WORKING]:
             return f"{len(working)} orders work at the venue that no trade knows"
+        if self._late:
+            return "an order is on its way to the venue"
+        if self.referee.drift_symbol and not self.referee.drift_seen:
+            return f"the reconciler has not found the drift in {self.referee.drift_symbol}"
+        if self.referee.drift_symbol and self.venue.engine.account(ACCOUNT).positions[DRIFT_SYMBOL].qty_units:
+            self.induce_drift(-DRIFT_QTY)
         return ""
-
-    def _check_books(self) -> None:
-        """At rest: venue = journal, every order once, every fill once, the chain whole, the replay equal."""
-        partition = Partition(0, 1)
-        fills: Counter[str] = Counter()
-        commanded: set[str] = set()
-        for message in self.bus.read(JOURNAL):
-            entry = fold(partition, message.sequence, message.data)
-            fills.update(fill.execution_id for fill in entry.fills)
-            commanded.update(command.client_order_id for command in entry.commands)
-        account = self.venue.engine.account(ACCOUNT)
-        ours = {name: order for name, order in account.orders.items() if name.startswith("ks")}
-        self._require(not ours.keys() - commanded, "the venue has an order that the journal does not command")
-        self._require(all(count == 1 for count in fills.values()), "a fill was booked twice")
-        at_venue = {fill.execution_id for fill in account.fills if fill.client_order_id.startswith("ks")}
-        self._require(at_venue == set(fills), f"fills differ: {sorted(at_venue ^ set(fills))[:4]}")
-        held = {name: position.qty_units for name, position in account.positions.items() if position.qty_units}
-        self._require(not held, f"the venue holds {held} and every trade is over")
-        snapshot = partition.account(ACCOUNT)
-        self._require(
-            Number.of(snapshot.wallet) == Number(account.wallet_units, 8),
-            f"wallet: kernel {Number.of(snapshot.wallet)}, venue {Number(account.wallet_units, 8)}",
-        )
-        self._require(
-            snapshot.ledger_status != state_pb2.LEDGER_STATUS_ERROR,
-            f"the kernel's ledger is off by {Number.of(snapshot.ledger_delta)}",
-        )
-        partition.close()
-        self.counters["orders"] += len(ours)
-        self.counters["fills"] += len(fills)
-
-    def _require(self, holds: bool, message: str) -> None:
-        if not holds:
-            raise Violation(message)
 
 
 def _instrument(symbol: str) -> common_pb2.Instrument:
     return common_pb2.Instrument(
         symbol=symbol, version=1, currency="USD", price_scale=4, qty_scale=0, tick_units=100, lot_units=1, multiplier=1
     )
+
+
+def _price(units: int, percent: int) -> common_pb2.Decimal:
+    """A share of a price, to the tick."""
+    return Number(units * percent // 100 // 100 * 100, 4).message()
+
+
+def _person(name: str) -> common_pb2.Actor:
+    return common_pb2.Actor(id=name, kind="operator")
 
 
 def _configuration() -> state_pb2.AccountConfiguration:
@@ -527,4 +578,12 @@ def _configuration() -> state_pb2.AccountConfiguration:
 
 def _limits() -> RiskLimits:
     accounts = (AccountSettings(account=ACCOUNT, venue=VENUE, currency="USD"),)
-    return RiskSettings().limits(common_pb2.ENVIRONMENT_PAPER, accounts)
+    settings = RiskSettings(
+        order_notional_ratio_max="0.01", symbol_exposure_ratio_max="0.015", total_exposure_ratio_max=EXPOSURE_RATIO_MAX
+    )
+    return settings.limits(common_pb2.ENVIRONMENT_PAPER, accounts)
+
+
+def _exposure_max() -> Number:
+    """The limit, and a twentieth: equity moves a little, and fills are not exactly at the price of the decision."""
+    return WALLET * Number.parse(EXPOSURE_RATIO_MAX) * Number.parse("1.05")
