@@ -223,6 +223,7 @@ def look() -> type:
         published = staticmethod(published)
         beads = staticmethod(beads)
         decimal = staticmethod(decimal)
+        number = staticmethod(Number.parse)
 
         @staticmethod
         def verdict(effects: list[Effect]) -> int:

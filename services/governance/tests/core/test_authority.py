@@ -150,7 +150,9 @@ def test_a_mandate_does_not_cover_what_a_person_proposed(desk: Desk, look: Look)
 def test_an_approval_of_other_evidence_is_refused_T05(desk: Desk) -> None:
     authority = desk.authority()
     desk.offer(authority, desk.intent())
-    assert approve(desk, authority, evidence_sha256=b"x" * 32).refusal.reason == "EVIDENCE_CHANGED"
+    refused = approve(desk, authority, evidence_sha256=b"x" * 32)
+    assert (refused.refusal.reason, refused.refusal.value) == ("EVIDENCE_MISMATCH", (b"x" * 32).hex())
+    assert approve(desk, authority, evidence_sha256=b"").refusal.reason == "EVIDENCE_MISMATCH"
 
 
 def test_evidence_survives_moving_figures_and_lapses_when_a_verdict_changes_T05(desk: Desk) -> None:
@@ -164,6 +166,30 @@ def test_evidence_survives_moving_figures_and_lapses_when_a_verdict_changes_T05(
     authority.on_journal_entry(desk.healthy_entry(available="12000"))
     answer = approve(desk, authority, evidence_sha256=shown.evidence_sha256)
     assert answer.refusal.reason == "EVIDENCE_CHANGED"
+    assert "BUYING_POWER was PASS and is WARN" in answer.refusal.rule
+
+
+def test_what_an_intent_showed_when_it_began_to_wait_is_known_after_a_restart_too_T05(desk: Desk, look: Look) -> None:
+    first = desk.authority()
+    [bead] = look.beads(desk.offer(first, desk.intent()), "decision")
+    again = desk.authority()
+    again.learn_intent(desk.intent().SerializeToString(), account="PAPER-1", received_at_ns=desk.now_ns)
+    again.on_bead(bead)
+    again.on_journal_entry(desk.healthy_entry(available="12000"))
+    answer = approve(desk, again, evidence_sha256=bead.decision.evidence_sha256)
+    assert answer.refusal.reason == "EVIDENCE_CHANGED"
+
+
+def test_evidence_under_another_risk_configuration_is_other_evidence_T05(desk: Desk, look: Look) -> None:
+    """No verdict changed, so nothing is said to have."""
+    first = desk.authority()
+    [bead] = look.beads(desk.offer(first, desk.intent()), "decision")
+    desk.with_limits(order_notional_max=look.number("150000"))
+    again = desk.authority()
+    again.learn_intent(desk.intent().SerializeToString(), account="PAPER-1", received_at_ns=desk.now_ns)
+    again.on_bead(bead)
+    answer = approve(desk, again, evidence_sha256=bead.decision.evidence_sha256)
+    assert answer.refusal.reason == "EVIDENCE_MISMATCH"
 
 
 def test_checks_run_again_at_approval_and_a_block_refuses(desk: Desk, look: Look) -> None:
@@ -446,7 +472,42 @@ def test_a_kill_flag_denies_new_entries_INV_KILL_BLOCKS_ENTRY_1(desk: Desk, look
     check = look.checks(effects)["KILL_ACTIVE"]
     assert (check.verdict, check.value) == (authority_pb2.CHECK_VERDICT_BLOCK, "GLOBAL")
     assert "drill (ada)" in check.message
-    assert look.published(effects, "alert.critical.")
+
+
+def test_a_kill_rings_when_it_is_raised_and_its_denials_once_per_flag_and_strategy_T17(desk: Desk, look: Look) -> None:
+    authority = desk.authority()
+    answer = authority.kill(
+        authority_pb2.KILL_SCOPE_GLOBAL,
+        "",
+        authority_pb2.KILL_LEVEL_BLOCK_ENTRIES,
+        reason="drill",
+        actor=desk.ada,
+        now_ns=desk.now_ns,
+    )
+    desk.keep_flags(list(answer.effects))
+    assert [alert.subject for alert in look.published(answer.effects, "alert.")] == ["alert.critical.governance"]
+
+    def rung(intent_id: str, **changes: Any) -> list[str]:
+        effects = desk.offer(authority, desk.intent(intent_id, **changes))
+        assert look.verdict(effects) == authority_pb2.VERDICT_DENIED
+        return [alert.subject for alert in look.published(effects, "alert.")]
+
+    assert rung("i-1") == ["alert.warning.governance"]
+    assert [rung("i-2"), rung("i-3", order_qty=look.decimal("7"))] == [[], []]
+    assert rung("i-4", strategy="other") == ["alert.warning.governance"]
+    desk.now_ns += SECOND_NS
+    desk.raise_flag(authority_pb2.KILL_SCOPE_SYMBOL, "AAPL")
+    assert rung("i-5") == [], "the flag that was said first still stands"
+    desk.flags.flags.pop(0)
+    assert rung("i-6") == ["alert.warning.governance"], "another flag"
+
+
+def test_a_kill_that_hides_another_fault_still_rings_no_louder_T17(desk: Desk, look: Look) -> None:
+    authority = desk.authority(healthy=False)
+    desk.raise_flag(authority_pb2.KILL_SCOPE_GLOBAL, "")
+    effects = desk.offer(authority, desk.intent())
+    assert "CAPITAL_UNKNOWN" in look.beads(effects, "decision")[0].decision.reason
+    assert [alert.subject for alert in look.published(effects, "alert.")] == ["alert.warning.governance"]
 
 
 def test_a_kill_between_showing_and_approving_refuses_INV_KILL_BLOCKS_ENTRY_1(desk: Desk, look: Look) -> None:
@@ -464,6 +525,7 @@ def test_unreadable_flags_count_as_killed_INV_KILL_BLOCKS_ENTRY_1(desk: Desk, lo
     effects = desk.offer(desk.authority(), desk.intent())
     assert look.verdict(effects) == authority_pb2.VERDICT_DENIED
     assert look.checks(effects)["KILL_ACTIVE"].verdict == authority_pb2.CHECK_VERDICT_INDETERMINATE
+    assert look.published(effects, "alert.critical.")
 
 
 # -- capital and tokens over time -------------------------------------------------------------------------------------

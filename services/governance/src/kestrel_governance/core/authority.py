@@ -289,7 +289,7 @@ class Authority:
             return self._expire(record, now_ns)
         checks = self._checks(record, now_ns, flags)
         if risk.blocks(checks):
-            return [*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns)]
+            return [*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns, flags)]
         notional = evidence.notional(record.intent, self.limits.price_collar_ratio_max)
         mandate, objection = mandates.covering(self.state.mandates, record.intent, notional, now_ns)
         if mandate is None:
@@ -339,13 +339,12 @@ class Authority:
         blocking = risk.blocks(checks)
         if any(check.reason == "STATE_CONFLICT" for check in blocking):
             # Its anchor can only get older: it will never be approved, so it stops waiting.
-            done = [*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns)]
+            done = [*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns, flags)]
             return done, _refusal_of(next(check for check in blocking if check.reason == "STATE_CONFLICT"))
         if blocking:
             return [], _refusal_of(blocking[0])
         if evidence_sha256 != self._evidence_sha256(record, checks):
-            rule = "the hash of the evidence as it is now"
-            return [], _refusal("EVIDENCE_CHANGED", "evidence_sha256", evidence_sha256.hex(), rule)
+            return [], _other_evidence(record, evidence_sha256, checks)
         return [], None
 
     def _grant(self, record: IntentRecord, decision: authority_pb2.Decision, now_ns: int) -> list[Effect]:
@@ -378,10 +377,19 @@ class Authority:
             done.append(self._token_bead(authority_pb2.TOKEN_EVENT_KIND_ISSUED, record, decision, now_ns))
         return done
 
-    def _deny(self, record: IntentRecord, checks: list[authority_pb2.RiskCheck], now_ns: int) -> list[Effect]:
+    def _deny(
+        self,
+        record: IntentRecord,
+        checks: list[authority_pb2.RiskCheck],
+        now_ns: int,
+        flags: authority_pb2.KillFlags | None = None,
+    ) -> list[Effect]:
         blocking = risk.blocks(checks)
         reason = ", ".join(dict.fromkeys(check.reason for check in blocking))
         decision = self._decision(record, authority_pb2.VERDICT_DENIED, checks, now_ns, reason)
+        stored = self._record_decision(record, decision, self._self)
+        if flags is not None and (raised := kill.covering(flags, record.intent, now_ns)):
+            return [*stored, *self._killed_alert(record, raised[0], now_ns)]
         worst = max(blocking, key=lambda check: reasons.of(check.reason).severity)
         alert = beads.alert(
             worst.reason,
@@ -392,7 +400,17 @@ class Authority:
             severity=_severity(blocking),
             details=[_refusal_of(check) for check in blocking],
         )
-        return [*self._record_decision(record, decision, self._self), alert]
+        return [*stored, alert]
+
+    def _killed_alert(self, record: IntentRecord, flag: authority_pb2.KillFlag, now_ns: int) -> list[Effect]:
+        """The flag does what it was raised for. Said once per flag and strategy; who raised it rang the bell (T17)."""
+        strategy, raise_id = record.intent.strategy or "nobody", kill.raise_id(flag)
+        message = f"intents of {strategy} are denied: kill flag {kill.name(flag)}: {flag.reason} ({flag.set_by.id})"
+        alert = beads.alert("KILL_ACTIVE", message, raise_id, record.intent.account, now_ns, cause=strategy)
+        if alert.message_id in self.state.killed_alerts:
+            return []
+        self.state.killed_alerts.add(alert.message_id)
+        return [alert]
 
     def _expire(self, record: IntentRecord, now_ns: int) -> list[Effect]:
         decision = self._decision(record, authority_pb2.VERDICT_EXPIRED, [], now_ns, "INTENT_EXPIRED")
@@ -486,10 +504,12 @@ class Authority:
     ) -> governance_pb2.PendingIntent:
         checks = self._checks(record, now_ns, flags)
         lost = evidence.risk_at_stop(record.intent)
+        evidence_sha256 = self._evidence_sha256(record, checks)
+        record.remember_shown(evidence_sha256, checks)
         return governance_pb2.PendingIntent(
             intent=record.intent,
             intent_sha256=record.sha256,
-            evidence_sha256=self._evidence_sha256(record, checks),
+            evidence_sha256=evidence_sha256,
             checks=checks,
             notional=self._notional(record).message(),
             risk_at_stop=None if lost is None else money.amount(lost).message(),
@@ -588,6 +608,27 @@ def _refusal_of(check: authority_pb2.RiskCheck) -> common_pb2.Refusal:
     return common_pb2.Refusal(
         reason=check.reason, field=check.reason.lower(), value=check.value, rule=rule, message=check.message
     )
+
+
+def _other_evidence(
+    record: IntentRecord, evidence_sha256: bytes, checks: list[authority_pb2.RiskCheck]
+) -> common_pb2.Refusal:
+    """EVIDENCE_CHANGED, with what did, when the hash was shown once; else it is the hash of something else."""
+    before, value = record.shown.get(evidence_sha256, {}), evidence_sha256.hex()
+    name = authority_pb2.CheckVerdict.Name
+    changed = [
+        f"{check.reason} was {_short(name(before[check.reason]))} and is {_short(name(check.verdict))}"  # type: ignore[arg-type]
+        for check in checks
+        if before.get(check.reason, check.verdict) != check.verdict
+    ]
+    if changed:
+        rule = "each check's verdict as it was shown: " + ", ".join(changed)
+        return _refusal("EVIDENCE_CHANGED", "evidence_sha256", value, rule)
+    return _refusal("EVIDENCE_MISMATCH", "evidence_sha256", value, "the hash of the evidence as it is shown now")
+
+
+def _short(verdict: str) -> str:
+    return verdict.removeprefix("CHECK_VERDICT_")
 
 
 def _same_terms(known: authority_pb2.Mandate, asked: authority_pb2.Mandate) -> bool:

@@ -22,13 +22,18 @@ def alert(
     account: str,
     now_ns: int,
     *,
+    cause: str = "",
     severity: common_pb2.Severity.ValueType | None = None,
     details: Iterable[common_pb2.Refusal] = (),
 ) -> Publish:
-    """Somebody should know; as severe as the reason's table says unless the case is worse."""
+    """Somebody should know; as severe as the reason's table says unless the case is worse.
+
+    One reason about one subject is one alert; ``cause`` tells apart several of them.
+    """
+    identity = (reason, subject_id, cause) if cause else (reason, subject_id)
     return effects.alert(
         audit_pb2.Alert(
-            alert_id=derived_id("governance-alert", reason, subject_id),
+            alert_id=derived_id("governance-alert", *identity),
             severity=severity or reasons.of(reason).severity,
             service=SERVICE,
             reason=reason,

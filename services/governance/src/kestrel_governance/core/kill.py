@@ -157,10 +157,17 @@ def rearmed(
     return remaining, True, meant
 
 
+def raise_id(flag: Flag) -> str:
+    """Identity of the flag as it was raised, whatever was proposed since."""
+    return derived_id("kill", "raised", flag.scope, flag.target, flag.level, flag.set_at_ns)
+
+
 def bead_id(flag: Flag) -> str:
     """Identity of what the bead says: raised, proposed to lower, or lowered."""
-    step = "lowered" if flag.rearmed_at_ns else "proposed" if flag.rearm_proposed_at_ns else "raised"
-    when = flag.rearmed_at_ns or flag.rearm_proposed_at_ns or flag.set_at_ns
+    when = flag.rearmed_at_ns or flag.rearm_proposed_at_ns
+    if not when:
+        return raise_id(flag)
+    step = "lowered" if flag.rearmed_at_ns else "proposed"
     return derived_id("kill", step, flag.scope, flag.target, flag.level, when)
 
 

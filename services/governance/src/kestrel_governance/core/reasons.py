@@ -39,7 +39,6 @@ _TABLE = (
         "KILL_ACTIVE",
         "A kill flag covers the intent, or the flags cannot be read, which counts as killed.",
         "See `kestrel kill list` for who raised it and why. Two people re-arm, once the cause is gone.",
-        CRITICAL,
     ),
     Reason(
         "STATE_CONFLICT",
@@ -146,6 +145,11 @@ _TABLE = (
         "EVIDENCE_CHANGED",
         "What was approved is not what is current: a check's verdict changed since it was shown.",
         "Look at the intent again and decide on what it shows now.",
+    ),
+    Reason(
+        "EVIDENCE_MISMATCH",
+        "The evidence hash of the approval is not the hash of what is shown now.",
+        "Look at it again: `kestrel inbox` shows the evidence, and `kestrel approve` sends its hash along.",
     ),
     Reason(
         "NOT_PENDING",

@@ -10,7 +10,7 @@ stream at a restart or from our own hand a moment before they are stored: both e
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -55,6 +55,8 @@ class IntentRecord:
     received_at_ns: int
     traceparent: str = ""
     is_pending: bool = False
+    # The verdict of each check, by the evidence's hash, as people may have seen it.
+    shown: dict[bytes, dict[str, int]] = field(default_factory=dict)
     decision: authority_pb2.Decision | None = None
     notional: Fraction = Fraction(0)
     entry_stored: bool = False
@@ -70,6 +72,10 @@ class IntentRecord:
     @property
     def sha256(self) -> bytes:
         return intent_sha256(self.stored)
+
+    def remember_shown(self, evidence_sha256: bytes, checks: Iterable[authority_pb2.RiskCheck]) -> None:
+        """An approver may come back with this hash."""
+        self.shown[evidence_sha256] = {check.reason: check.verdict for check in checks}
 
     @property
     def approved(self) -> authority_pb2.Decision | None:
@@ -110,6 +116,7 @@ class State:
     recent: deque[Recent] = field(default_factory=deque)
     kill_beads: set[str] = field(default_factory=set)
     controls: set[str] = field(default_factory=set)
+    killed_alerts: set[str] = field(default_factory=set)
     _tokens: dict[str, Key] = field(default_factory=dict)
 
     # -- intents ----------------------------------------------------------------------------------------------------
@@ -167,6 +174,7 @@ class State:
         if decision.verdict == authority_pb2.VERDICT_PENDING:
             if record is not None and record.decision is None and not record.is_pending:
                 record.is_pending = True
+                record.remember_shown(decision.evidence_sha256, decision.checks)
                 self._remember_recent(record, decision.decided_at_ns, authorized=False)
             return
         if key in self.finished or key in self.decided or (record is not None and record.decision is not None):
