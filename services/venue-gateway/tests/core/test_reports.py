@@ -100,11 +100,12 @@ def test_each_refused_cancel_is_a_fact_of_its_own() -> None:
     assert hear(order, 5).report.report_id != hear(order, 6).report.report_id  # type: ignore[union-attr]
 
 
-def test_rejection_raises_an_alert_T10() -> None:
+def test_a_rejection_is_reported_and_the_alert_left_to_the_kernel_T10() -> None:
     order = venue_pb2.OrderReport(fact=venue_pb2.ORDER_FACT_REJECTED, client_order_id=OURS, symbol="AAPL")
     heard = hear(order)
-    assert heard.alert is not None
-    assert heard.alert.reason == "ORDER_REJECTED"
+    assert heard.report is not None
+    assert heard.report.order.fact == venue_pb2.ORDER_FACT_REJECTED
+    assert heard.alert is None
 
 
 def test_balance_without_a_wallet_is_dropped_K16() -> None:

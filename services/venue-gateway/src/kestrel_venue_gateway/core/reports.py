@@ -85,8 +85,7 @@ def hear(event: VenueEvent, *, account: str, venue: str, our_symbols: Collection
         report = _report(event, account=account, venue=venue)
     except InvalidRequest as error:
         return Heard(dropped="malformed", attribution=attribution, malformed=error.refusal())
-    alert = rejection_alert(report) if _is_rejection(report) else None
-    return Heard(report=report, attribution=attribution, alert=alert)
+    return Heard(report=report, attribution=attribution)
 
 
 def attribute(fact: Fact, our_symbols: Collection[str]) -> Attribution:
@@ -129,20 +128,6 @@ def mark_report(account: str, bar: venue_pb2.Bar) -> venue_pb2.VenueReport:
         venue=bar.venue,
         venue_time_ns=bar.start_ns + bar.interval_ns,
         mark=venue_pb2.Mark(symbol=bar.instrument.symbol, price=bar.close),
-    )
-
-
-def rejection_alert(report: venue_pb2.VenueReport) -> audit_pb2.Alert:
-    """A venue said no: somebody should know, and nobody tries again (T10)."""
-    return audit_pb2.Alert(
-        alert_id=derived_id("alert", "ORDER_REJECTED", report.venue, report.account, report.order.client_order_id),
-        severity=common_pb2.SEVERITY_WARNING,
-        service=SERVICE,
-        reason="ORDER_REJECTED",
-        account=report.account,
-        message=f"{report.venue} rejected an order for {report.order.symbol}: {report.order.reason.message}",
-        subject_id=report.order.client_order_id,
-        details=[report.order.reason],
     )
 
 
@@ -215,10 +200,6 @@ def _sound_fill(fill: venue_pb2.Fill) -> venue_pb2.Fill:
     sound.CopyFrom(fill)
     sound.ClearField("last_price")
     return sound
-
-
-def _is_rejection(report: venue_pb2.VenueReport) -> bool:
-    return report.WhichOneof("body") == "order" and report.order.fact == venue_pb2.ORDER_FACT_REJECTED
 
 
 def _foreign_alert(event: VenueEvent, *, account: str, venue: str) -> audit_pb2.Alert:

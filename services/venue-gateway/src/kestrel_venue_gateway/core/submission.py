@@ -373,16 +373,10 @@ def _deny(
 
 
 def _report_answer(command: journal_pb2.VenueCommand, sent: SendResult) -> Procedure:
-    if sent.outcome is Outcome.REJECTED:
-        yield from _report_rejection(command, sent)
-    else:
-        yield Record(_order_report(command, venue_pb2.ORDER_FACT_ACKNOWLEDGED, sent))
-
-
-def _report_rejection(command: journal_pb2.VenueCommand, sent: SendResult) -> Procedure:
-    report = _order_report(command, venue_pb2.ORDER_FACT_REJECTED, sent)
-    yield RaiseAlert(reports.rejection_alert(report))
-    yield Record(report)
+    """A rejection is told as it is and not tried again; the kernel, which journals it, alerts (T10)."""
+    is_rejected = sent.outcome is Outcome.REJECTED
+    fact = venue_pb2.ORDER_FACT_REJECTED if is_rejected else venue_pb2.ORDER_FACT_ACKNOWLEDGED
+    yield Record(_order_report(command, fact, sent))
 
 
 def _report_found(command: journal_pb2.VenueCommand, found: AskResult) -> Procedure:
