@@ -2,6 +2,8 @@
 
     python tools/runbooks.py           # rewrite the list in docs/operations/README.md
     python tools/runbooks.py --check   # say what is missing, extra or stale; exit code 1 if anything is
+    python tools/runbooks.py --new     # begin the missing pages that a registry has words for; then edit them
+    python tools/runbooks.py --reasons # every reason, and where it comes from
 
 Reasons come from the registries where there are some (governance's table, libkernel's list, the chassis's advisories,
 the reconciler's kinds of breaks), and else from the source: literal reasons in the code of services and libraries.
@@ -200,11 +202,41 @@ def problems() -> list[str]:
     return found
 
 
+def begun_page(reason: str) -> str | None:
+    """A first version of a page from the registry's own words; None where there are none."""
+    known = governance.REASONS.get(reason)
+    if known is not None:
+        is_critical = known.severity == common_pb2.SEVERITY_CRITICAL
+        meaning, advice = known.meaning, f"**Do:** {known.what_to_do}\n\n"
+    elif reason in Code.__members__:
+        is_critical = bindings.code_severity(Code[reason]) == common_pb2.SEVERITY_CRITICAL
+        text = bindings.code_text(Code[reason])
+        meaning, advice = f"{text[0].upper()}{text[1:]}.", ""
+    else:
+        return None
+    urgency = "now" if is_critical else "today"
+    sources = ", ".join(
+        f"[{source.rpartition('/src/')[2]}](../../{source})" for source in sorted(known_reasons()[reason])
+    )
+    return (
+        f"# {reason}\n\n**Urgency:** {urgency} · **Money at risk:** no\n\n{meaning}\n\n{advice}Raised by {sources}.\n"
+    )
+
+
+def begin_missing_pages() -> None:
+    for reason in known_reasons():
+        path = PAGES / page_name(reason)
+        if not path.exists() and (text := begun_page(reason)) is not None:
+            path.write_text(text)
+
+
 def main(arguments: list[str]) -> int:
     if arguments == ["--reasons"]:
         for reason, sources in sorted(known_reasons().items()):
             print(reason, *sorted(sources))
         return 0
+    if arguments == ["--new"]:
+        begin_missing_pages()
     if arguments != ["--check"]:
         INDEX.write_text(with_list(INDEX.read_text()))
     found = problems()

@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
-from enum import EnumType
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,8 @@ def _wrong_words(command: Any, words: list[str]) -> str:
 def _wrong_choice(places: list[Any], given: list[str]) -> str:
     for place, word in zip(places, given, strict=False):
         annotation = place.type_descriptor.annotation
-        choices = [each.value for each in annotation] if isinstance(annotation, EnumType) else []
+        is_choice = isinstance(annotation, type) and issubclass(annotation, Enum)
+        choices = [each.value for each in annotation] if is_choice else []
         if choices and not word.startswith("<") and word not in choices:
             return f"{word!r} is none of {choices}"
     return ""

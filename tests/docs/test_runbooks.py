@@ -72,6 +72,14 @@ def test_a_reason_is_found_wherever_source_may_say_one(source: str, found: set[s
     assert runbooks.reasons_in(source) == found
 
 
+def test_a_missing_page_is_begun_from_the_words_of_its_registry(tmp_path: Path) -> None:
+    for reason in ("ACCOUNT_FROZEN", "ORDER_STALLED"):
+        page = tmp_path / runbooks.page_name(reason)
+        page.write_text(runbooks.begun_page(reason))
+        assert runbooks._page(page).reason == reason
+    assert runbooks.begun_page("PARTITION_HALTED") is None
+
+
 def test_a_page_out_of_form_is_refused_by_name(tmp_path: Path) -> None:
     page = tmp_path / "a_reason.md"
     page.write_text("# ANOTHER\n\n**Urgency:** now\n\nWords.\n")
