@@ -192,7 +192,10 @@ def _save_and_restore(slot_count: int) -> Figures:
     saving, restoring = [], []
     with lk.Kernel(config) as kernel, lk.Kernel(config) as other:
         for number in range(slot_count):
-            for value in library_bench.trade_inputs(number, number * _CALLS_PER_TRADE + 1)[:5]:
+            enter, *others = library_bench.trade_inputs(number, number * _CALLS_PER_TRADE + 1)[:5]
+            assert isinstance(enter, lk.Enter)
+            instrument = replace(library_bench.INSTRUMENT, symbol=f"SYMBOL{number}")  # one open trade a symbol
+            for value in (replace(enter, instrument=instrument), *others):
                 assert kernel.apply(value).outcome.accepted, "an input was refused"
         data = b""
         for _ in range(_SAVE_ROUNDS):
