@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
+from kestrel_chassis import pull as pull_module
 from kestrel_chassis import telemetry
-from kestrel_chassis.bus import Bus, ConsumerLost, StoredMessage
+from kestrel_chassis.bus import Bus, ConsumerLost, DeliveryGap, StoredMessage
 from kestrel_chassis.consume import PullLoop
+from kestrel_chassis.pull import Pull
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import Refused
 from kestrel_testkit.fixtures import connect, eventually, provision_afresh
@@ -190,3 +194,89 @@ async def test_on_three_servers_the_loop_goes_on_when_its_leader_leaves(cluster_
         if 4 in seen:
             await loop.stop()
     assert seen[-1] == 4
+
+
+# ---------------------------------------------------------------------- order
+
+
+@pytest.fixture
+def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lose deliveries of these stream sequences, each once, as a connection that breaks does."""
+    received = Pull._received
+
+    def arrange(*sequences: int) -> None:
+        left = set(sequences)
+
+        async def leaky(pull: Pull, message: Msg) -> None:
+            tokens = message.reply.split(".")
+            if len(tokens) == 9 and int(tokens[5]) in left:
+                left.discard(int(tokens[5]))
+                return
+            await received(pull, message)
+
+        monkeypatch.setattr(Pull, "_received", leaky)
+
+    return arrange
+
+
+async def test_an_ordered_loop_ends_before_what_follows_a_lost_delivery(bus: Bus, lose: Callable[..., None]) -> None:
+    await publish(bus, 20)
+    lose(8)
+    loop = PullLoop(bus, "INBOX", durable="reader", ack="all", start_sequence=1, ordered=True)
+    assert [message.sequence for message in await take(loop, 7)] == [1, 2, 3, 4, 5, 6, 7]
+    for _ in range(2):  # and it stays so
+        with pytest.raises(DeliveryGap):
+            await take(loop, 1)
+    assert telemetry.figures()["deliveries.gaps"] == 1
+    assert not bus.pulls
+
+
+async def test_an_ordered_loop_notices_that_the_newest_delivery_was_lost(
+    bus: Bus, lose: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull_module, "HEARTBEAT_S", 0.2)
+    await publish(bus, 3)
+    lose(3)
+    loop = PullLoop(bus, "INBOX", ack="none", start_sequence=1, ordered=True)
+    with pytest.raises(DeliveryGap):
+        await take(loop, 3)
+
+
+async def test_an_ordered_loop_that_has_nothing_to_do_is_no_gap(any_bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull_module, "HEARTBEAT_S", 0.1)
+    heartbeats: list[str] = []
+    learn = Pull._learn_heartbeat
+
+    def counting(pull: Pull, message: Msg) -> None:
+        heartbeats.append((message.headers or {})["Nats-Last-Consumer"])
+        learn(pull, message)
+
+    monkeypatch.setattr(Pull, "_learn_heartbeat", counting)
+    loop = PullLoop(any_bus, "INBOX", durable="reader", ack="all", ordered=True)
+    waiting = asyncio.create_task(take(loop, 4))
+    await eventually(lambda: len(heartbeats) >= 3, "heartbeats come before anything else")
+    await publish(any_bus, 3)
+    await eventually(lambda: heartbeats[-3:] == ["3", "3", "3"], "and after it")
+    assert not waiting.done()
+    await publish(any_bus, 1, start=3)
+    assert [message.sequence for message in await waiting] == [1, 2, 3, 4]
+    await loop.stop()
+
+
+async def test_an_ordered_loop_does_not_go_on_where_another_reader_left_something(bus: Bus) -> None:
+    await publish(bus, 3)
+    first = PullLoop(bus, "INBOX", durable="reader", ack="all")
+    found = await take(first, 3)
+    await first.ack_all(found[1])
+    await first.stop()
+    with pytest.raises(DeliveryGap, match="not acknowledged"):
+        await take(PullLoop(bus, "INBOX", durable="reader", ack="all", ordered=True), 1)
+
+
+async def test_a_replay_reads_again_what_was_lost_on_the_way(
+    bus: Bus, lose: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull_module, "HEARTBEAT_S", 0.2)
+    await publish(bus, 50)
+    lose(1, 20, 50)
+    assert [message.sequence async for message in bus.read("INBOX")] == list(range(1, 51))

@@ -26,6 +26,7 @@ from kestrel_domain.errors import Refused, RemoteProtocolError, Unavailable
 def test_a_delivery_says_where_it_is_stored_in_both_forms_of_its_reply(reply: str) -> None:
     message = delivered("inbox.0.A.exit", reply, b"x", {"traceparent": "t", "Nats-Msg-Id": "m"})
     assert (message.stream, message.sequence, message.delivery_count, message.pending) == ("INBOX", 41, 2, 5)
+    assert message.consumer_sequence == 7
     assert (message.time_ns, message.traceparent, message.message_id) == (1700000000123456789, "t", "m")
 
 

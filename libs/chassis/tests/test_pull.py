@@ -14,6 +14,8 @@ import pytest
 from kestrel_chassis import pull as pull_module
 from kestrel_chassis.bus import Bus, ConsumerLost
 from kestrel_chassis.consume import PullLoop
+from kestrel_chassis.messages import DeliveryGap
+from kestrel_chassis.order import DeliveryOrder
 from kestrel_chassis.pull import Pull
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import Unavailable
@@ -57,6 +59,11 @@ class FakeClient:
         assert self.deliver is not None
         await self.deliver(FakeMessage("inbox.0.A.exit", f"$JS.ACK.INBOX.c.1.{sequence}.{sequence}.1.0", b"x"))
 
+    async def heartbeat(self, last: int) -> None:
+        assert self.deliver is not None
+        headers = {"Status": "100", "Description": "Idle Heartbeat", "Nats-Last-Consumer": str(last)}
+        await self.deliver(FakeMessage(self.asked[-1][0], headers=headers))
+
     async def status(self, code: str, description: str = "", *, request: int = -1, unused: str = "") -> None:
         assert self.deliver is not None
         headers = {"Status": code, "Description": description}
@@ -68,11 +75,19 @@ class FakeClient:
 class World:
     """A pull on a fake client."""
 
-    def __init__(self, batch: int = 4) -> None:
+    def __init__(self, batch: int = 4, *, ordered: bool = False) -> None:
         self.client = FakeClient()
         self.exists: bool | Exception = True
         self.looks = 0
-        self.pull = Pull(self.client, "INBOX", "c", batch=batch, consumer_exists=self._exists)  # type: ignore[arg-type]
+        info = {"config": {}, "delivered": {"consumer_seq": 0, "stream_seq": 0}}
+        self.pull = Pull(
+            self.client,  # type: ignore[arg-type]
+            "INBOX",
+            "c",
+            batch=batch,
+            consumer_exists=self._exists,
+            order=DeliveryOrder("INBOX", "c", info, 1) if ordered else None,
+        )
 
     async def _exists(self) -> bool:
         self.looks += 1
@@ -85,6 +100,11 @@ class World:
         task = asyncio.create_task(self.pull.next())
         await eventually(lambda: bool(self.client.asked), "something is asked for")
         return task
+
+
+@pytest.fixture
+def ordered_world() -> World:
+    return World(ordered=True)
 
 
 @pytest.fixture
@@ -200,6 +220,46 @@ async def test_a_stopped_pull_gives_nothing_more(world: World) -> None:
     await world.client.message(1)
     assert await task == []
     await world.pull.stop()
+
+
+async def test_what_came_before_a_gap_is_given_out_and_nothing_behind_it(ordered_world: World) -> None:
+    task = await ordered_world.waiting()
+    for sequence in (1, 2, 4, 5, 3):
+        await ordered_world.client.message(sequence)
+    assert [message.sequence for message in await task] == [1, 2]
+    for _ in range(2):
+        with pytest.raises(DeliveryGap):
+            await ordered_world.pull.next()
+    assert len(ordered_world.client.asked) == 1
+
+
+async def test_without_order_asked_for_a_gap_is_nothing(world: World) -> None:
+    task = await world.waiting()
+    await world.client.heartbeat(7)
+    for sequence in (1, 3):
+        await world.client.message(sequence)
+    assert [message.sequence for message in await task] == [1, 3]
+
+
+async def test_a_lost_delivery_is_noticed_by_the_next_heartbeat(ordered_world: World) -> None:
+    task = await ordered_world.waiting()
+    await ordered_world.client.message(1)
+    await task
+    await ordered_world.client.heartbeat(1)
+    waiting = asyncio.create_task(ordered_world.pull.next())
+    await ordered_world.client.heartbeat(2)
+    with pytest.raises(DeliveryGap, match="delivery 2 was the last"):
+        await waiting
+
+
+async def test_a_reconnect_is_a_gap_behind_what_has_arrived(ordered_world: World) -> None:
+    task = await ordered_world.waiting()
+    await ordered_world.client.message(1)
+    ordered_world.pull.reconnected()
+    await ordered_world.client.message(2)
+    assert [message.sequence for message in await task] == [1]
+    with pytest.raises(DeliveryGap, match="connection broke"):
+        await ordered_world.pull.next()
 
 
 @pytest.mark.integration

@@ -21,7 +21,9 @@ async def feed(inbox: Any, messages: Any, count: int = INPUT_COUNT) -> None:
     """A stream of inputs with trades, marks and garbage among them."""
     for number in range(count):
         if number % 50 == 0:
-            await inbox.put(messages.entry(messages.intent(f"trade-{number}"), expires_at_ns=2**62))
+            intent = messages.intent(f"trade-{number}")
+            intent.instrument.symbol = f"S{number}"  # one trade at a time in a symbol
+            await inbox.put(messages.entry(intent, expires_at_ns=2**62))
         elif number % 37 == 0:
             await inbox.put(b"\xff garbage", door="venue")
         else:
