@@ -18,7 +18,7 @@ COMMANDS = (
     ["mandate", "list"], ["mandate", "revoke"], ["kill"], ["rearm"], ["orders"], ["positions"], ["account"], ["exit"],
     ["cancel"], ["recon"], ["recon", "runs"], ["recon", "breaks"], ["recon", "now"], ["recon", "resolve"], ["beads"],
     ["audit"], ["audit", "verify"], ["signal"], ["signal", "list"], ["signal", "submit"], ["trace"], ["alerts"],
-    ["parked"], ["bench"],
+    ["parked"], ["bench"], ["feed"],
 )  # fmt: skip
 
 NEEDS_A_PLATFORM = (
@@ -28,6 +28,7 @@ NEEDS_A_PLATFORM = (
     ["cancel", "abc", "--reason", "x"], ["recon", "runs"], ["recon", "breaks"], ["recon", "now"],
     ["recon", "resolve", "abc", "--how", "acknowledged", "--notes", "x"], ["beads"], ["audit", "verify"],
     ["signal", "list"], ["signal", "submit", "buy", "AAPL", "--reason", "x"], ["trace", "abc"], ["alerts"], ["parked"],
+    ["feed"],
 )  # fmt: skip
 
 

@@ -191,7 +191,7 @@ def parked(
     operator: options.Operator = options.DEFAULT_OPERATOR,
     data_dir: options.DataDir = options.DEFAULT_DATA_DIR,
 ) -> None:
-    """Messages that could not be parsed, placed or applied, and why. They can be put back.
+    """Messages that could not be parsed, placed or applied, and why.
 
     [dim]Example:[/]
       kestrel parked --json
