@@ -11,7 +11,7 @@ from kestrel_cli.demo.collect import DatabaseReading, JournalReading, Moment
 from kestrel_cli.demo.counts import Book, Comparison
 from kestrel_cli.demo.figures import latency
 from kestrel_cli.demo.report import Result, by_market_day, write_report
-from kestrel_cli.demo.scenario import Story
+from kestrel_cli.demo.stage import Story
 
 DAY_1, DAY_2 = date(2012, 1, 3), date(2012, 1, 4)
 

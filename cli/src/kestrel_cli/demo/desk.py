@@ -62,9 +62,12 @@ class Desk:
         )
         return answer.decision
 
-    async def submit_signal(self, signal: Any, operator: str = TRADER) -> policy_pb2.SubmitSignalResponse:
+    async def submit_signal(
+        self, signal: Any, operator: str = TRADER, *, request: str = ""
+    ) -> policy_pb2.SubmitSignalResponse:
+        """Ids of what follows come of the person and the request; without one, it is a new one."""
         answer: policy_pb2.SubmitSignalResponse = await self.stub("policy", operator).SubmitSignal(
-            policy_pb2.SubmitSignalRequest(request_id=request_id(), account=ACCOUNT, signal=signal),
+            policy_pb2.SubmitSignalRequest(request_id=request or request_id(), account=ACCOUNT, signal=signal),
             timeout=CALL_TIMEOUT_S,
         )
         return answer

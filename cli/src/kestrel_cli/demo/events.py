@@ -41,6 +41,10 @@ class Totals:
     exposure: str = "-"
     open_slots: int = 0
     stage: str = "starting"
+    decisions: dict[str, authority_pb2.Decision] = field(default_factory=dict)
+    """The newest decision on each intent."""
+    decided_until_ns: dict[str, int] = field(default_factory=dict)
+    """By strategy and symbol, "momentum AAPL": the market's time of the last signal."""
     lines: deque[Line] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
 
 
@@ -71,6 +75,7 @@ def read_bead(bead: audit_pb2.Bead, time_ns: int, totals: Totals) -> list[Line]:
     body = bead.WhichOneof("body")
     if body == "signal":
         action = output.enum_name(signal_pb2.SignalAction, bead.signal.action)
+        totals.decided_until_ns[f"{bead.signal.strategy} {bead.signal.symbol}"] = bead.signal.market_time_ns
         totals.counts[f"signals {action}"] += 1
         if bead.signal.action == signal_pb2.SIGNAL_ACTION_HOLD:
             return []
@@ -128,6 +133,7 @@ def _fill(fill: journal_pb2.BookedFill, time_ns: int, totals: Totals) -> Line:
 
 def _decision(decision: authority_pb2.Decision, time_ns: int, totals: Totals) -> Line:
     verdict = output.enum_name(authority_pb2.Verdict, decision.verdict)
+    totals.decisions[decision.intent_id] = decision
     totals.counts[f"decisions {verdict}"] += 1
     by = f"mandate {decision.mandate_id[:8]}" if decision.mandate_id else decision.decided_by.id
     text = f"{output.word(verdict)} {escape(decision.symbol)} [dim]by {escape(by)}[/]"

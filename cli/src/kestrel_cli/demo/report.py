@@ -15,7 +15,7 @@ from kestrel_cli.demo.charts import equity_chart, latency_chart
 from kestrel_cli.demo.collect import DatabaseReading, JournalReading, Moment
 from kestrel_cli.demo.counts import Comparison
 from kestrel_cli.demo.figures import Latency
-from kestrel_cli.demo.scenario import Story
+from kestrel_cli.demo.stage import Story
 
 
 @dataclass(slots=True)
@@ -102,6 +102,7 @@ def to_object(result: Result) -> dict[str, Any]:
             "approved_by_hand": story.approved_by_hand,
             "passed": story.passed,
             "left_waiting": story.left_waiting,
+            "expired": story.expired,
             "refused": story.refused,
             "drift": story.drift,
             "kill": story.kill,

@@ -19,11 +19,13 @@ from rich.markup import escape
 from kestrel.reconcile.v1 import reconcile_pb2
 from kestrel_cli import output
 from kestrel_cli.demo import collect, counts, figures, follow, prices, report
+from kestrel_cli.demo.by_hand import LIFETIME_S
 from kestrel_cli.demo.desk import Desk, said
 from kestrel_cli.demo.events import Totals
 from kestrel_cli.demo.prices import DailyBar
-from kestrel_cli.demo.scenario import Scenario, Story, is_busy
+from kestrel_cli.demo.scenario import Scenario
 from kestrel_cli.demo.screen import Screen
+from kestrel_cli.demo.stage import Stage, Story, is_busy
 from kestrel_cli.errors import CommandFailed
 from kestrel_cli.platform import buses, servers
 from kestrel_cli.platform.config import ACCOUNT, PlatformOptions, VenueManners
@@ -96,7 +98,9 @@ def run_demo(options: DemoOptions) -> int:
 
 async def _demonstrate(run: _Run) -> int:
     manners = VenueManners(MODE, run.options.seed, DELAY_SCALE_PERMILLE)
-    platform = PlatformOptions(manners, {"policy": {"momentum": _STRATEGY_SETTINGS}})
+    platform = PlatformOptions(
+        manners, {"policy": {"momentum": _STRATEGY_SETTINGS, "manual_intent_lifetime_s": LIFETIME_S}}
+    )
     with Screen(run.totals, quiet=run.options.json) as screen:
         supervisor = PlatformSupervisor(
             run.layout, run.endpoints, platform, observe=_StartTeller(screen), handle_signals=False
@@ -166,7 +170,7 @@ def _scenario(run: _Run, desk: Desk, screen: Screen) -> Scenario:
     if day_count <= _WARM_UP_DAYS:
         screen.say(f"[yellow]too few days ({day_count}): the strategy needs {_WARM_UP_DAYS} before it trades[/]")
     screen.say(f"{day_count} days of {len({bar.symbol for bar in run.bars})} symbols, venue seed {run.options.seed}")
-    return Scenario(desk, screen, run.bars, _WARM_UP_DAYS, pace_s)
+    return Scenario(Stage(desk, screen, run.options.seed), run.bars, _WARM_UP_DAYS, pace_s)
 
 
 async def _come_to_rest(run: _Run, bus: Any, desk: Desk) -> bool:

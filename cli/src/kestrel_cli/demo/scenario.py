@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -21,58 +20,35 @@ from kestrel_cli import output
 from kestrel_cli.commands.books import is_working
 from kestrel_cli.commands.lookup import request_id
 from kestrel_cli.commands.signals import MANUAL_STRATEGY, Direction, make_signal
-from kestrel_cli.demo.desk import ADMIN, CALL_TIMEOUT_S, RISK, TRADER, Desk, said
+from kestrel_cli.demo.by_hand import STEPS, SignalByHand
+from kestrel_cli.demo.desk import ADMIN, CALL_TIMEOUT_S, RISK, TRADER, said
 from kestrel_cli.demo.prices import DailyBar
-from kestrel_cli.demo.screen import Screen
+from kestrel_cli.demo.stage import STRATEGY, Stage, is_busy
 from kestrel_cli.platform.config import ACCOUNT
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
 
-STRATEGY = "momentum"
 WARM_UP_PACE_S = 0.02
-BY_HAND_AT, TROUBLE_AT = 0.03, 0.25
-"""When people begin to act, as a share of the days that are traded after the warm-up."""
-
-BY_HAND = ("approve", "pass", "approve", "leave")
-"""What comes of each signal by hand."""
+TROUBLE_AT = 0.25
+"""When the broker's books go wrong, as a share of the days that are traded after the warm-up."""
 
 _DRIFT_QTY = 37
-_WAIT_S, _WAIT_AFTER_MARKET_S = 30.0, 8.0
 _CLOSE_WITHIN_S = 25.0
 _POLL_S = 0.25
 _ASK_AGAIN_S = 2.0
-
-Say = Callable[[str, str], None]
-
-
-@dataclass(slots=True)
-class Story:
-    """What happened, for the report."""
-
-    published: list[tuple[int, date]] = field(default_factory=list)
-    bar_count: int = 0
-    refused: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    approved_by_hand: list[str] = field(default_factory=list)
-    passed: list[str] = field(default_factory=list)
-    left_waiting: list[str] = field(default_factory=list)
-    drift: dict[str, str] = field(default_factory=dict)
-    kill: dict[str, str] = field(default_factory=dict)
-    flat: bool = False
 
 
 class Scenario:
     """Runs the market and the people side by side."""
 
-    def __init__(self, desk: Desk, screen: Screen, bars: Sequence[DailyBar], warm_up_days: int, pace_s: float) -> None:
-        self._desk = desk
-        self._screen = screen
+    def __init__(self, stage: Stage, bars: Sequence[DailyBar], warm_up_days: int, pace_s: float) -> None:
+        self._stage = stage
+        self._desk = stage.desk
+        self._screen = stage.screen
         self._days = group_by_day(bars)
         self._warm_up_days = min(warm_up_days, len(self._days))
         self._pace_s = pace_s
-        self._symbols = sorted({bar.symbol for bar in bars})
-        self._market_over = False
-        self.story = Story()
+        self.story = stage.story
 
     async def run(self) -> None:
         """Mandate, market days with people acting in between, then everything closed."""
@@ -89,7 +65,7 @@ class Scenario:
                 acts.append(asyncio.create_task(self._safely(act)))
             rest_s = (self._pace_s if trading else WARM_UP_PACE_S) - (time.monotonic() - began)
             await asyncio.sleep(max(rest_s, 0))
-        self._market_over = True
+        self._stage.market_over = True
         self._screen.totals.stage = "closing"
         await asyncio.gather(*acts)
         await self._revoke_mandate(mandate)
@@ -98,17 +74,22 @@ class Scenario:
     def _plan(self) -> dict[int, list[Callable[[], Awaitable[None]]]]:
         """What people do on which day."""
         trading = len(self._days) - self._warm_up_days
+        by_hand = [(share, SignalByHand(self._stage, step).signal_by_hand) for step, (share, _) in enumerate(STEPS)]
         plan: dict[int, list[Callable[[], Awaitable[None]]]] = {}
-        for share, act in ((BY_HAND_AT, self._signals_by_hand), (TROUBLE_AT, self._trouble)):
+        for share, act in (*by_hand, (TROUBLE_AT, self._trouble)):
             day = min(self._warm_up_days + round(share * trading), len(self._days) - 1)
             plan.setdefault(day, []).append(act)
         return plan
 
     async def _publish(self, day: date, bars: Sequence[DailyBar], index: int) -> None:
-        self.story.published.append((time.time_ns(), day))
-        for bar in bars:
-            await self._desk.market.PublishBar(paper_pb2.PublishBarRequest(bar=bar.message()), timeout=CALL_TIMEOUT_S)
-            self.story.bar_count += 1
+        async with self._stage.market:
+            self.story.published.append((time.time_ns(), day))
+            for bar in bars:
+                message = bar.message()
+                await self._desk.market.PublishBar(paper_pb2.PublishBarRequest(bar=message), timeout=CALL_TIMEOUT_S)
+                self._stage.market_time_ns = message.start_ns
+                self.story.bar_count += 1
+            self._stage.traded_today = [bar.symbol for bar in bars]
         self._screen.totals.day, self._screen.totals.day_index = day.isoformat(), index + 1
 
     async def _grant_mandate(self) -> str:
@@ -125,9 +106,10 @@ class Scenario:
             reason="demo: the strategy may trade by itself for an hour",
         )
         answer = await self._desk.stub("governance", RISK).GrantMandate(
-            governance_pb2.GrantMandateRequest(request_id=request_id(), mandate=mandate), timeout=CALL_TIMEOUT_S
+            governance_pb2.GrantMandateRequest(request_id=self._stage.request_id("mandate"), mandate=mandate),
+            timeout=CALL_TIMEOUT_S,
         )
-        self._say(f"{RISK} grants {STRATEGY} a mandate for an hour")
+        self._stage.say(f"{RISK} grants {STRATEGY} a mandate for an hour")
         return str(answer.mandate.mandate_id)
 
     async def _revoke_mandate(self, mandate_id: str) -> None:
@@ -137,84 +119,39 @@ class Scenario:
             ),
             timeout=CALL_TIMEOUT_S,
         )
-        self._say(f"{RISK} revokes the mandate: no new entries")
-
-    async def _signals_by_hand(self) -> None:
-        """Signals that wait for a person, one after the other, each in a symbol that is flat."""
-        direction = Direction.BUY
-        for what in BY_HAND:
-            symbol = await self._until(self._a_flat_symbol, "a symbol is flat for a signal by hand")
-            if symbol is None or self._market_over:
-                return
-            answer = await self._desk.submit_signal(make_signal(direction, symbol, "demo: my own view", confidence=0.6))
-            if not answer.intent_id:
-                self._say(f"{TRADER} signals {direction.value} {symbol}; no intent: {answer.reason}")
-                continue
-            self._say(f"{TRADER} signals {direction.value} {symbol}: intent {answer.intent_id[:10]} waits for a person")
-            pending = await self._until(
-                lambda intent_id=answer.intent_id: self._waiting(intent_id),  # type: ignore[misc]
-                f"the signal in {symbol} waits for a person",
-            )
-            if pending is not None:
-                await self._decide(pending, what, first=what == BY_HAND[0] and not self.story.approved_by_hand)
-            direction = Direction.SELL if direction is Direction.BUY else Direction.BUY
-
-    async def _decide(self, pending: governance_pb2.PendingIntent, what: str, *, first: bool) -> None:
-        intent_id, symbol = pending.intent.intent_id, pending.intent.instrument.symbol
-        if first:
-            await self._must_fail(pending)
-        if what == "approve":
-            decision = await self._desk.approve(intent_id, pending.evidence_sha256, RISK, "demo: the evidence is right")
-            self.story.approved_by_hand.append(intent_id)
-            self._say(f"{RISK} looks at {symbol}: {output.enum_name(authority_pb2.Verdict, decision.verdict)}")
-        elif what == "pass":
-            await self._desk.pass_on(intent_id, RISK, "demo: not convinced")
-            self.story.passed.append(intent_id)
-            self._say(f"{RISK} passes on {symbol}")
-        else:
-            self.story.left_waiting.append(intent_id)
-            self._say(f"nobody answers for {symbol}: it will expire")
-
-    async def _waiting(self, intent_id: str) -> governance_pb2.PendingIntent | None:
-        return next((each for each in await self._desk.pending() if each.intent.intent_id == intent_id), None)
-
-    async def _must_fail(self, pending: governance_pb2.PendingIntent) -> None:
-        """Approving something else than what was shown, and approving one's own, must both be refused."""
-        wrong = bytes(reversed(pending.evidence_sha256))
-        await self._refused(
-            f"{RISK} approves with the hash of other evidence",
-            self._desk.approve(pending.intent.intent_id, wrong, RISK, "demo: must be refused"),
-        )
-        if pending.intent.proposer.id == TRADER:
-            await self._refused(
-                f"{TRADER} approves his own proposal",
-                self._desk.approve(pending.intent.intent_id, pending.evidence_sha256, TRADER, "demo: must be refused"),
-            )
+        self._stage.say(f"{RISK} revokes the mandate: no new entries")
 
     async def _trouble(self) -> None:
         """The broker's books go wrong in one symbol.
 
         Entries in it are killed, the drift is found, put right and resolved by a person, and two people re-arm.
         """
-        symbol = await self._until(self._a_flat_symbol, "some symbol is flat")
-        if symbol is None:
-            return
+        symbol = await self._symbol_for_trouble()
+        self._stage.reserved.add(symbol)
         await self._kill(symbol)
-        await self._denied_while_killed(symbol)
-        if symbol not in self._taken_symbols(await self._desk.open_slots()):
+        if await self._stage.make_room(symbol):
+            await self._denied_while_killed(symbol)
             await self._drift(symbol)
+        else:
+            self._stage.say(f"{symbol} is still open: there will be no drift to find")
         await self._rearm(symbol)
+        self._stage.reserved.discard(symbol)
+
+    async def _symbol_for_trouble(self) -> str:
+        """The last that is free, else the last: exits pass while it is killed."""
+        busy, symbols = await self._stage.busy_symbols(), sorted(self._stage.traded_today, reverse=True)
+        return str(next((symbol for symbol in symbols if symbol not in busy), symbols[0]))
 
     async def _drift(self, symbol: str) -> None:
         """A position moves behind everybody's back: found, alerted, put right at the broker, resolved by a person."""
         await self._move(symbol, _DRIFT_QTY)
         induced_ns = time.time_ns()
-        self._say(f"the broker's back office books {_DRIFT_QTY} {symbol} that nobody ordered", "recon")
+        self._stage.say(f"the broker's back office books {_DRIFT_QTY} {symbol} that nobody ordered", "recon")
         await self._desk.compare_now()
-        found = await self._until(lambda: self._find_break(symbol), f"reconciliation finds the drift in {symbol}")
+        found = await self._stage.until(lambda: self._find_break(symbol), f"reconciliation finds the drift in {symbol}")
         detected_ns = time.time_ns()
         await self._move(symbol, -_DRIFT_QTY)
-        self._say("the broker takes it back", "recon")
+        self._stage.say("the broker takes it back", "recon")
         if found is None:
             return
         await self._desk.compare_now()
@@ -255,23 +192,24 @@ class Scenario:
             ),
             timeout=CALL_TIMEOUT_S,
         )
-        self._say(f"{TRADER} kills entries in {symbol}; exits would still pass", "kill")
+        self._stage.say(f"{TRADER} kills entries in {symbol}; exits would still pass", "kill")
 
     async def _denied_while_killed(self, symbol: str) -> None:
         """A signal in a killed symbol must come to nothing (INV-KILL-BLOCKS-ENTRY-1)."""
         signal = make_signal(Direction.BUY, symbol, "demo: must be denied", confidence=0.6)
-        answer = await self._desk.submit_signal(signal)
+        request = self._stage.request_id(f"killed {symbol}")
+        answer = await self._desk.submit_signal(signal, TRADER, request=request)
         if not answer.intent_id:
+            self._stage.say(f"{TRADER} signals buy {symbol}; no intent: {answer.reason}")
             return
-        denied = await self._until(lambda: self._not_pending(answer.intent_id), f"{symbol} is denied while killed")
-        if denied:
-            self._refusal(f"{TRADER} signals buy {symbol} while it is killed", "denied by the kill flag")
-
-    async def _not_pending(self, intent_id: str) -> bool | None:
-        """True once governance has answered and nothing waits; None while it has not, or when it does wait."""
-        await asyncio.sleep(_POLL_S)
-        waiting = {each.intent.intent_id for each in await self._desk.pending()}
-        return None if intent_id in waiting else True
+        decision = await self._stage.first_decision(answer.intent_id)
+        if decision is None:
+            return
+        if decision.verdict == authority_pb2.VERDICT_DENIED:
+            self._stage.refusal(f"{TRADER} signals buy {symbol} while it is killed", decision.reason)
+        else:
+            verdict = output.enum_name(authority_pb2.Verdict, decision.verdict)
+            self.story.problems.append(f"an intent in {symbol}, which is killed, was {verdict}")
 
     async def _rearm(self, symbol: str) -> None:
         """One person cannot; two can."""
@@ -288,18 +226,18 @@ class Scenario:
         rearm.request_id = request_id()
         answer = await self._desk.stub("governance", ADMIN).Rearm(rearm, timeout=CALL_TIMEOUT_S)
         self.story.kill = {"symbol": symbol, "rearmed": str(answer.completed).lower()}
-        self._say(f"{RISK} proposes, {ADMIN} completes: {symbol} is armed again", "kill")
+        self._stage.say(f"{RISK} proposes, {ADMIN} completes: {symbol} is armed again", "kill")
 
     async def _same_person_cannot_complete(self, call: Any, symbol: str) -> None:
         try:
             answer = await call
         except grpc.aio.AioRpcError as error:
-            self._refusal(f"{RISK} tries to re-arm {symbol} alone", said(error))
+            self._stage.refusal(f"{RISK} tries to re-arm {symbol} alone", said(error))
             return
         if answer.completed:
             self.story.problems.append(f"one person alone re-armed {symbol}")
         else:
-            self._refusal(f"{RISK} tries to re-arm {symbol} alone", "it still waits for a second person")
+            self._stage.refusal(f"{RISK} tries to re-arm {symbol} alone", "it still waits for a second person")
 
     async def _close_everything(self) -> None:
         """Ask every open trade to exit, and cancel what still works, until nothing is left. Bounded."""
@@ -321,41 +259,12 @@ class Scenario:
     async def _close(self, slot: Any) -> None:
         try:
             if slot.qty.units and not is_working(slot.exit):
-                self._say(f"{TRADER} leaves {slot.instrument.symbol}, {Number.of(slot.qty)} open")
+                self._stage.say(f"{TRADER} leaves {slot.instrument.symbol}, {Number.of(slot.qty)} open")
                 await self._desk.exit(slot.trade_id, "demo: the day is over")
             elif is_working(slot.entry):
                 await self._desk.cancel(slot.entry.client_order_id, "demo: the day is over")
         except grpc.aio.AioRpcError as error:
             self._screen.say(f"exit of {slot.instrument.symbol}: {escape(said(error))}", "order")
-
-    async def _refused(self, what: str, call: Awaitable[Any]) -> None:
-        try:
-            decision = await call
-        except grpc.aio.AioRpcError as error:
-            self._refusal(what, said(error))
-            return
-        verdict = output.enum_name(authority_pb2.Verdict, decision.verdict)
-        if decision.verdict == authority_pb2.VERDICT_APPROVED:
-            self.story.problems.append(f"{what}: it was {verdict}")
-        else:
-            self._refusal(what, verdict)
-
-    def _refusal(self, what: str, why: str) -> None:
-        self.story.refused.append(f"{what}: {why}")
-        self._screen.say(f"{escape(what)} → [red]refused[/] {escape(why)}", "person")
-
-    async def _until(self, ask: Callable[[], Awaitable[Any]], what: str) -> Any:
-        """Ask until there is an answer; after the bound, None, and a problem for the report."""
-        deadline = time.monotonic() + _WAIT_S
-        while time.monotonic() < deadline:
-            found = await ask()
-            if found is not None:
-                return found
-            await asyncio.sleep(_POLL_S)
-            if self._market_over:
-                deadline = min(deadline, time.monotonic() + _WAIT_AFTER_MARKET_S)
-        self.story.problems.append(f"within {_WAIT_S:.0f} s it did not happen that {what}")
-        return None
 
     async def _safely(self, act: Callable[[], Awaitable[None]]) -> None:
         """One act that fails is a problem for the report, and does not end the demo."""
@@ -366,18 +275,6 @@ class Scenario:
             self.story.problems.append(f"{name}: {said(error)}")
             self._screen.say(f"[red]{escape(name)}: {escape(said(error))}[/]", "person")
 
-    async def _a_flat_symbol(self) -> str | None:
-        """The last symbol without a trade, and without an intent that waits."""
-        taken = self._taken_symbols(await self._desk.open_slots())
-        taken |= {each.intent.instrument.symbol for each in await self._desk.pending()}
-        return next((symbol for symbol in reversed(self._symbols) if symbol not in taken), None)
-
-    def _taken_symbols(self, slots: Sequence[Any]) -> set[str]:
-        return {slot.instrument.symbol for slot in slots if is_busy(slot)}
-
-    def _say(self, text: str, kind: str = "person") -> None:
-        self._screen.say(escape(text), kind)
-
 
 def group_by_day(bars: Sequence[DailyBar]) -> list[tuple[date, list[DailyBar]]]:
     """The bars of each day, in order of day and symbol."""
@@ -385,11 +282,6 @@ def group_by_day(bars: Sequence[DailyBar]) -> list[tuple[date, list[DailyBar]]]:
     for bar in sorted(bars):
         days.setdefault(bar.day, []).append(bar)
     return list(days.items())
-
-
-def is_busy(slot: Any) -> bool:
-    """Whether a slot holds a position or an order at work."""
-    return bool(slot.qty.units) or is_working(slot.entry) or is_working(slot.exit)
 
 
 assert MANUAL_STRATEGY != STRATEGY, "a mandate for the strategy must not cover signals by hand"
