@@ -78,7 +78,7 @@ def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     if options.jobs == 1:
         yield from (run_seed(seed, options.steps, wants_trace=options.trace) for seed in seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         waiting = [pool.apply_async(run_seed, (seed, options.steps), {"wants_trace": options.trace}) for seed in seeds]
         for result in waiting:
             yield result.get()

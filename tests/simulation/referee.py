@@ -98,7 +98,7 @@ class Referee:
         self._watermark = 0
         self._intents: dict[tuple[str, int], intent_pb2.Intent] = {}
         self._decisions: dict[tuple[str, int], authority_pb2.Decision] = {}
-        self._authorized: dict[tuple[str, int], bytes] = {}
+        self._authorized: dict[tuple[str, int], intent_pb2.AuthorizedIntent] = {}
         self._refused_trades: set[str] = set()
 
     # --- what is stored ----------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class Referee:
         elif kind[0] == "inbox" and kind[-1] == "venue":
             self._on_report(inbox_pb2.InboxMessage.FromString(message.data).venue)
         elif kind[0] == "inbox" and kind[-1] == "entry":
-            self._on_authorization(inbox_pb2.InboxMessage.FromString(message.data).entry)
+            self._on_authorization(inbox_pb2.InboxMessage.FromString(message.data).entry, message.time_ns)
         elif kind[:2] == ["bead", "decision"]:
             self._on_decision(audit_pb2.Bead.FromString(message.data).decision)
         elif kind[:2] == ["bead", "drift"]:
@@ -227,7 +227,7 @@ class Referee:
         if before and not near:
             yield before[-1]
 
-    def _on_authorization(self, entry: intent_pb2.AuthorizedIntent) -> None:
+    def _on_authorization(self, entry: intent_pb2.AuthorizedIntent, now_ns: int) -> None:
         """A permission follows from a stored approval, has its attempt's one token, and fits under the limit."""
         intent = intent_pb2.Intent.FromString(entry.intent)
         key = intent.intent_id, intent.attempt
@@ -236,19 +236,19 @@ class Referee:
         require(approved, "authorized without a stored approval", key[0])
         claims = tokens.read_token(self.key, entry.token, stored_intent=entry.intent)
         require(claims.token_id == token_id(*key), "a token under another id than its attempt's", key[0])
-        first = self._authorized.setdefault(key, entry.intent)
-        require(first == entry.intent, "one attempt was authorized with two contents", key[0])
-        exposure = self.exposure()
+        first = self._authorized.setdefault(key, entry)
+        require(first == entry, "one attempt was authorized with two contents", key[0])
+        exposure = self.exposure(now_ns)
         limit = self.exposure_max
         require(exposure <= limit, f"authorized up to {exposure}, and the limit is {limit}", key[0])
         self.counters["exposure checked"] += 1
 
-    def exposure(self) -> Number:
+    def exposure(self, now_ns: int) -> Number:
         """Held, working, or authorized and on its way, each at the price it was decided on."""
         newest = dict(sorted(self._authorized))
-        return sum((self._exposure_of(*key) for key in newest.items()), start=Number.zero())
+        return sum((self._exposure_of(*key, now_ns) for key in newest.items()), start=Number.zero())
 
-    def _exposure_of(self, trade_id: str, attempt: int) -> Number:
+    def _exposure_of(self, trade_id: str, attempt: int, now_ns: int) -> Number:
         intent = self._intents[trade_id, attempt]
         slot = self.slots.get(trade_id)
         quantity = Number.of(intent.order_qty)
@@ -256,7 +256,7 @@ class Referee:
             quantity = abs(Number.of(slot.qty))
             if slot.entry.life in WORKING or slot.entry.in_doubt:
                 quantity += max(Number.of(slot.entry.order_qty) - Number.of(slot.entry.cum_qty), Number.zero())
-        elif trade_id in self._refused_trades:
+        elif trade_id in self._refused_trades or self._authorized[trade_id, attempt].expires_at_ns <= now_ns:
             return Number.zero()
         price = Number.of(intent.reference_price)
         return Number(quantity.units * price.units, quantity.scale + price.scale)
