@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kestrel.audit.v1 import audit_pb2
+from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2, state_pb2
 from kestrel.signal.v1 import signal_pb2
@@ -61,3 +62,13 @@ def test_markup_in_a_message_is_text_and_nothing_else() -> None:
     alert = audit_pb2.Alert(reason="X", message="[bold]not markup[/]", severity=common_pb2.SEVERITY_CRITICAL)
     (line,) = read_alert(alert, 1, Totals())
     assert "[bold]not markup[/]" in plain(line.text)
+
+
+def test_the_newest_decision_on_an_intent_and_the_last_day_judged_are_kept_for_those_who_wait() -> None:
+    totals = Totals()
+    for verdict in (authority_pb2.VERDICT_PENDING, authority_pb2.VERDICT_PASSED):
+        read_bead(audit_pb2.Bead(decision=authority_pb2.Decision(intent_id="i", verdict=verdict)), 1, totals)
+    assert totals.decisions["i"].verdict == authority_pb2.VERDICT_PASSED
+    hold = signal_pb2.Signal(strategy="momentum", symbol="IBM", action=signal_pb2.SIGNAL_ACTION_HOLD, market_time_ns=5)
+    assert read_bead(audit_pb2.Bead(signal=hold), 1, totals) == []
+    assert totals.decided_until_ns == {"momentum IBM": 5}

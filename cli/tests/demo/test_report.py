@@ -19,6 +19,7 @@ DAY_1, DAY_2 = date(2012, 1, 3), date(2012, 1, 4)
 def _result() -> Result:
     moments = [Moment(10, Decimal("1000000"), Decimal(0)), Moment(30, Decimal("1000100.50"), Decimal("5000"))]
     story = Story(published=[(5, DAY_1), (20, DAY_2)], refused=["<b>x</b>: no"], flat=True)
+    story.approved_by_hand, story.passed, story.expired = ["i-1", "i-2"], ["i-3"], ["i-4"]
     database = DatabaseReading(
         Book(), {"tokens": {"ISSUED": 3, "USED": 2}, "parked": {"BAD": 1}}, {"intents": 3}, {"orders": 2}, {}, [], []
     )
@@ -49,6 +50,8 @@ def test_the_report_has_the_four_counts_and_the_verdict_at_its_top_level(tmp_pat
     assert document["chain_verified"] is True
     assert document["tokens"] == {"issued": 3, "used": 2, "expired": 0, "refused": 0}
     assert document["messages_parked"] == 1
+    people = document["people"]
+    assert (people["approved_by_hand"], people["passed"], people["expired"]) == (["i-1", "i-2"], ["i-3"], ["i-4"])
     assert document["latency_ms"]["inbox → journal"]["p50_ms"] == 1.0
     assert document["account"]["result"] == "100.50"
     page = html_path.read_text()
