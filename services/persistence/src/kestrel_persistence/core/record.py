@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -52,6 +53,7 @@ def row(table: str, record: Record, **values: Value) -> Row:
     return Row(table, place | values)
 
 
+@lru_cache(maxsize=4096)  # each of a message's rows asks for the same one
 def trace_id_of(traceparent: str) -> str | None:
     """The trace id of a W3C ``traceparent``, or None when there is none or it is malformed."""
     parts = traceparent.split("-")
