@@ -195,6 +195,7 @@ class GatewayState:
         )
         self.lanes: dict[str, list[tuple[submission.Commission, submission.Procedure, object]]] = {}
         self.watermark = 0
+        self.session = world.next_session()
         self.wants_truth = True
 
     def begin(self, commission: submission.Commission) -> None:
@@ -252,9 +253,12 @@ def _effect_result(
 ) -> object:
     match effect:
         case submission.ReadKillFlags():
-            return _read_flags(world, commission)
+            return _read_flags(world, commission, state)
         case submission.Spend(key, identity):
-            return _spend(world, key, identity, commission)
+            result = _spend(world, key, identity, commission)
+            if result is submission.SpendResult.WON:
+                world.referee.on_spent(identity, state.session)
+            return result
         case submission.ReadSpend(key, identity):
             found = world.bus.get(subjects.SPENT_BUCKET, key)
             if found is None:
@@ -269,7 +273,7 @@ def _effect_result(
         case submission.RaiseAlert(alert):
             world.publish(effects.alert(alert))
         case submission.Send(command):
-            return world.send(command, commission.identity)
+            return world.send(command, commission.identity, state.session)
         case submission.Cancel(command):
             return world.cancel(command)
         case submission.Ask(client_order_id, fence):
@@ -277,9 +281,9 @@ def _effect_result(
     return None
 
 
-def _read_flags(world: World, commission: submission.Commission) -> FlagsRead:
+def _read_flags(world: World, commission: submission.Commission, state: GatewayState) -> FlagsRead:
     reachable = not world.fault("flags unreachable", 0.02)
-    world.referee.on_flags_read(commission.identity, reachable=reachable, reader_now_ns=world.now_ns)
+    world.referee.on_flags_read(commission.identity, state.session, reachable=reachable, reader_now_ns=world.now_ns)
     found = world.bus.get(subjects.FLAGS_BUCKET, subjects.KILL_FLAGS_KEY)
     return FlagsRead(reachable, found[0] if found and reachable else b"", world.now_ns)
 
@@ -298,7 +302,6 @@ def _spend(world: World, key: str, identity: str, commission: submission.Commiss
 def _create(world: World, key: str, identity: str) -> submission.SpendResult:
     try:
         world.bus.create(subjects.SPENT_BUCKET, key, identity.encode())
-        world.referee.on_spent(identity)
         return submission.SpendResult.WON
     except KeyExists:
         found = world.bus.get(subjects.SPENT_BUCKET, key)

@@ -89,8 +89,8 @@ class Referee:
 
     def __post_init__(self) -> None:
         self._place = 0
-        self._spent_at: dict[str, int] = {}
-        self._looked_at: dict[str, FlagsLookedAt] = {}
+        self._spent_at: dict[tuple[str, int], int] = {}
+        self._looked_at: dict[tuple[str, int], FlagsLookedAt] = {}
         self._flags_history: list[tuple[int, authority_pb2.KillFlags]] = [(0, authority_pb2.KillFlags())]
         self._sent: Counter[str] = Counter()
         self._denied: set[str] = set()
@@ -263,15 +263,17 @@ class Referee:
 
     # --- the gateway's acts ------------------------------------------------------------------------------------------
 
-    def on_flags_read(self, identity: str, *, reachable: bool, reader_now_ns: int) -> None:
+    def on_flags_read(self, identity: str, session: int, *, reachable: bool, reader_now_ns: int) -> None:
         self._place += 1
-        self._looked_at[identity] = FlagsLookedAt(self._place, self._flags_history[-1][1], reachable, reader_now_ns)
+        self._looked_at[identity, session] = FlagsLookedAt(
+            self._place, self._flags_history[-1][1], reachable, reader_now_ns
+        )
 
-    def on_spent(self, identity: str) -> None:
+    def on_spent(self, identity: str, session: int) -> None:
         self._place += 1
-        self._spent_at[identity] = self._place
+        self._spent_at[identity, session] = self._place
 
-    def on_send(self, command: journal_pb2.VenueCommand, identity: str) -> None:
+    def on_send(self, command: journal_pb2.VenueCommand, identity: str, session: int) -> None:
         """No submission without its own spent token, or its own warrant."""
         journaled = self.commands.get(identity)
         order = command.client_order_id
@@ -288,7 +290,7 @@ class Referee:
         key = token_id(intent.intent_id, intent.attempt)
         require(order == entry_client_order_id(key), "not the order id of its token", order)
         self._check_mark(key, identity, order)
-        self._check_flags(command, intent, identity)
+        self._check_flags(command, intent, identity, session)
         require(self._sent[order] == 1, "an entry was sent twice", order)
         self.counters["entry sent"] += 1
 
@@ -297,12 +299,18 @@ class Referee:
         require(found is not None, "sent before it was marked as spent", order)
         require(found is not None and found[0] == identity.encode(), "sent on another command's mark", order)
 
-    def _check_flags(self, command: journal_pb2.VenueCommand, intent: intent_pb2.Intent, identity: str) -> None:
+    def _check_flags(
+        self, command: journal_pb2.VenueCommand, intent: intent_pb2.Intent, identity: str, session: int
+    ) -> None:
         """The last look at the flags was after spending, it saw them, and none of them was up."""
-        order, look = command.client_order_id, self._looked_at.get(identity)
+        order, look = command.client_order_id, self._looked_at.get((identity, session))
         require(look is not None, "sent without a look at the kill flags", order)
         assert look is not None
-        require(look.place > self._spent_at[identity], "no look at the kill flags between spending and sending", order)
+        require(
+            look.place > self._spent_at.get((identity, session), look.place),
+            "no look at the kill flags between spending and sending",
+            order,
+        )
         require(look.reachable, "sent although the kill flags could not be read", order)
         blocked = any(_covers(flag, intent, look.reader_now_ns) for flag in look.flags.flags)
         require(not blocked, "sent although a kill flag was up when the gateway looked", order)

@@ -81,6 +81,7 @@ class World:
         self._running = ""
         self._late: list[tuple[int, paper_pb2.PlaceOrderRequest]] = []
         self._epoch = 0
+        self._session = 0
         self._intent_count = 0
         self._stranger_count = 0
         self._truth_seen_inbox: dict[int, int] = {}
@@ -260,15 +261,20 @@ class World:
         self._epoch += 1
         return self._epoch
 
+    def next_session(self) -> int:
+        """The number of a gateway's session; a frozen one and its successor have different ones."""
+        self._session += 1
+        return self._session
+
     def last_inbox_sequence_before(self, truth: Message) -> int:
         return self._truth_seen_inbox.get(truth.sequence, 0)
 
     # --- the venue, as the gateway reaches it --------------------------------------------------------------------
 
-    def send(self, command: journal_pb2.VenueCommand, identity: str) -> SendResult:
+    def send(self, command: journal_pb2.VenueCommand, identity: str, session: int) -> SendResult:
         """An order on its way. The referee judges that it was sent, whatever the answer will be."""
         self.note("is sent to the venue", command.client_order_id)
-        self.referee.on_send(command, identity)
+        self.referee.on_send(command, identity, session)
         if self.fault("send lost on the way", 0.04):
             return SendResult(Outcome.UNKNOWN)
         if self.fault("send never left", 0.02):

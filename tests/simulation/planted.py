@@ -1,0 +1,287 @@
+"""Bugs to find: each breaks one rule of one service, for as long as its context lasts.
+
+A simulation that finds nothing proves something only if it would have found these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+from unittest.mock import patch
+
+from kestrel.authority.v1 import authority_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2
+from kestrel_domain import effects, subjects
+from kestrel_governance.core import authorization, risk
+from kestrel_governance.core.state import State
+from kestrel_kernel.core import views
+from kestrel_kernel.core.partition import Partition
+from kestrel_reconciler.core.reconciliation import Reconciliation
+from kestrel_venue_gateway.core import admission, reports, submission
+from tests.simulation import nodes
+from tests.simulation.world import World
+
+Bug = Callable[[], Any]
+BUGS: dict[str, Bug] = {}
+
+
+def bug(plant: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
+    BUGS[plant.__name__] = contextmanager(plant)
+    return plant
+
+
+# --- the gateway -----------------------------------------------------------------------------------------------------
+
+
+@bug
+def gateway_looks_at_the_flags_only_once() -> Iterator[None]:
+    def send_entry(gate: Any, commission: Any, papers: Any) -> submission.Procedure:
+        steps = original(gate, commission, papers)
+        yield from _with_answers(steps, {submission.ReadKillFlags: _no_flags(commission)})
+
+    original = submission._send_entry
+    with patch.object(submission, "_send_entry", send_entry):
+        yield
+
+
+@bug
+def gateway_spends_after_sending() -> Iterator[None]:
+    def submit(gate: Any, commission: Any) -> submission.Procedure:
+        steps = original(gate, commission)
+        spend = None
+        result = None
+        while True:
+            try:
+                effect = steps.send(result)
+            except StopIteration:
+                break
+            if isinstance(effect, submission.Spend):
+                spend, result = effect, submission.SpendResult.WON
+                continue
+            result = yield effect
+        if spend is not None:
+            yield spend
+
+    original = submission.submit_entry
+    with patch.object(submission, "submit_entry", submit):
+        yield
+
+
+@bug
+def gateway_sends_an_entry_again_after_doubt() -> Iterator[None]:
+    def resolve(commission: Any, papers: Any) -> submission.Procedure:
+        yield submission.Send(commission.command)
+
+    with patch.object(submission, "_resolve_entry", resolve):
+        yield
+
+
+@bug
+def gateway_asks_without_a_fence() -> Iterator[None]:
+    original = World.ask
+    with patch.object(World, "ask", lambda world, order, *, fence: original(world, order, fence=False)):
+        yield
+
+
+@bug
+def gateway_accepts_a_replayed_token() -> Iterator[None]:
+    original = submission._follow_mark
+
+    def follow(commission: Any, papers: Any, mark: Any) -> submission.Procedure:
+        if mark is submission.SpendResult.TAKEN:
+            yield from submission._send_entry(_GATE, commission, papers)
+        else:
+            yield from original(commission, papers, mark)
+
+    with patch.object(submission, "_follow_mark", follow), patch.object(admission, "check_still_wanted", _no_objection):
+        yield
+
+
+@bug
+def gateway_ignores_kill_flags() -> Iterator[None]:
+    with patch.object(admission, "_check_kill_flags", _no_objection):
+        yield
+
+
+@bug
+def gateway_holds_exits_back_under_a_kill_flag() -> Iterator[None]:
+    original = submission.submit_exit
+
+    def submit(gate: Any, commission: Any) -> submission.Procedure:
+        flags = yield submission.ReadKillFlags()
+        no = admission._check_kill_flags(commission.command, flags)
+        if no is not None:
+            yield from submission._refuse_exit(commission, no)
+        else:
+            yield from original(gate, commission)
+
+    with patch.object(submission, "submit_exit", submit):
+        yield
+
+
+@bug
+def gateway_names_its_reports_anew_each_time() -> Iterator[None]:
+    numbers = count()
+    with patch.object(reports, "_identity", lambda *_: f"report-{next(numbers)}"):
+        yield
+
+
+@bug
+def gateway_moves_the_watermark_before_reports_are_stored() -> Iterator[None]:
+    original = nodes._report_effect
+
+    def report_effect(report: Any, watermark: int, traceparent: str) -> effects.Publish:
+        return original(report, watermark + (1 if report.WhichOneof("body") == "order" else 0), traceparent)
+
+    with patch.object(nodes, "_report_effect", report_effect):
+        yield
+
+
+@bug
+def gateway_loses_fills() -> Iterator[None]:
+    original = reports.hear
+    numbers = count(1)
+
+    def hear(event: Any, **about: Any) -> reports.Heard:
+        heard = original(event, **about)
+        is_fill = heard.report is not None and heard.report.WhichOneof("body") == "fill"
+        return reports.Heard(dropped="lost") if is_fill and next(numbers) % 3 == 0 else heard
+
+    with patch.object(reports, "hear", hear):
+        yield
+
+
+# --- the kernel ------------------------------------------------------------------------------------------------------
+
+
+@bug
+def kernel_writes_without_an_expected_sequence() -> Iterator[None]:
+    original = World.publish
+    with patch.object(World, "publish", lambda world, effect, **_: original(world, effect)):
+        yield
+
+
+@bug
+def kernel_reads_inputs_again_after_a_restart() -> Iterator[None]:
+    original = nodes.fold
+
+    def fold(partition: Partition, sequence: int, data: bytes) -> journal_pb2.JournalEntry:
+        entry = original(partition, sequence, data)
+        partition.inbox_sequence = max(0, partition.inbox_sequence - 1)
+        return entry
+
+    with patch.object(nodes, "fold", fold):
+        yield
+
+
+@bug
+def kernel_starts_without_a_replay() -> Iterator[None]:
+    def fold(partition: Partition, sequence: int, data: bytes) -> None:
+        entry = journal_pb2.JournalEntry.FromString(data)
+        partition.confirm(data)
+        partition.epoch = entry.epoch
+        partition.inbox_sequence = max(partition.inbox_sequence, entry.input_sequence)
+
+    with patch.object(nodes, "fold", fold):
+        yield
+
+
+@bug
+def kernel_sizes_exits_above_what_is_open() -> Iterator[None]:
+    original = views.command
+
+    def command(*given: Any) -> journal_pb2.VenueCommand:
+        message = original(*given)
+        if message.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT:
+            message.order_qty.units += 1
+        return message
+
+    with patch.object(views, "command", command):
+        yield
+
+
+# --- governance ------------------------------------------------------------------------------------------------------
+
+
+@bug
+def governance_forgets_reservations() -> Iterator[None]:
+    with patch.object(State, "reservations", lambda *_, **__: []):
+        yield
+
+
+@bug
+def governance_issues_tokens_under_new_ids() -> Iterator[None]:
+    numbers = count()
+    original = authorization._token_claims
+
+    def claims(*given: Any) -> authority_pb2.TokenClaims:
+        made = original(*given)
+        made.token_id = f"token-{next(numbers)}"
+        return made
+
+    with patch.object(authorization, "_token_claims", claims):
+        yield
+
+
+@bug
+def governance_ignores_kill_flags() -> Iterator[None]:
+    checks = tuple(check for check in risk._CHECKS if check[0] != "KILL_ACTIVE")
+    with patch.object(risk, "_CHECKS", checks):
+        yield
+
+
+# --- the reconciler --------------------------------------------------------------------------------------------------
+
+
+@bug
+def reconciler_believes_the_first_sight() -> Iterator[None]:
+    with patch.object(Reconciliation, "_is_proven", lambda *_: True):
+        yield
+
+
+@bug
+def reconciler_never_believes_a_difference() -> Iterator[None]:
+    with patch.object(Reconciliation, "_is_proven", lambda *_: False):
+        yield
+
+
+@bug
+def reconciler_corrects_the_book() -> Iterator[None]:
+    original = Reconciliation.tick
+
+    def tick(state: Reconciliation, now_ns: int) -> list[Any]:
+        done = list(original(state, now_ns))
+        if state.open_breaks:
+            subject = subjects.inbox(0, state.account, "control")
+            done.append(effects.publish(subject, inbox_pb2.InboxMessage(), f"fix-{now_ns}"))
+        return done
+
+    with patch.object(Reconciliation, "tick", tick):
+        yield
+
+
+# --- helpers ---------------------------------------------------------------------------------------------------------
+
+_GATE: Any = None
+"""The planted way past a taken token asks no gate."""
+
+
+def _no_objection(*_: Any) -> None:
+    return None
+
+
+def _no_flags(commission: Any) -> admission.FlagsRead:
+    return admission.FlagsRead(True, b"", commission.command.expires_at_ns - 1)
+
+
+def _with_answers(steps: submission.Procedure, answers: dict[type, Any]) -> Generator[submission.Effect, Any, None]:
+    """The same procedure, with some of its questions answered without asking."""
+    result = None
+    while True:
+        try:
+            effect = steps.send(result)
+        except StopIteration:
+            return
+        result = answers[type(effect)] if type(effect) in answers else (yield effect)
