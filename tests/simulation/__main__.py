@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.simulation.world import Violation, World
+from tests.simulation.referee import Violation
+from tests.simulation.world import World
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ A simulation that finds nothing proves something only if it would have found the
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 from unittest.mock import patch
@@ -16,26 +17,39 @@ from kestrel.kernel.v1 import inbox_pb2, journal_pb2
 from kestrel_domain import effects, subjects
 from kestrel_governance.core import authorization, risk
 from kestrel_governance.core.state import State
-from kestrel_kernel.core import views
+from kestrel_kernel.core import replay, views
 from kestrel_kernel.core.partition import Partition
 from kestrel_reconciler.core.reconciliation import Reconciliation
 from kestrel_venue_gateway.core import admission, reports, submission
 from tests.simulation import nodes
 from tests.simulation.world import World
 
-Bug = Callable[[], Any]
+Plant = Callable[[], Iterator[None]]
+
+
+@dataclass(frozen=True)
+class Bug:
+    """How to plant it, and what the simulation has to say about it: a bug found by accident is not found."""
+
+    planted: Callable[[], AbstractContextManager[None]]
+    complaint: str
+
+
 BUGS: dict[str, Bug] = {}
 
 
-def bug(plant: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
-    BUGS[plant.__name__] = contextmanager(plant)
-    return plant
+def bug(complaint: str) -> Callable[[Plant], Plant]:
+    def register(plant: Plant) -> Plant:
+        BUGS[plant.__name__] = Bug(contextmanager(plant), complaint)
+        return plant
+
+    return register
 
 
 # --- the gateway -----------------------------------------------------------------------------------------------------
 
 
-@bug
+@bug("no look at the kill flags between")
 def gateway_looks_at_the_flags_only_once() -> Iterator[None]:
     def send_entry(gate: Any, commission: Any, papers: Any) -> submission.Procedure:
         steps = original(gate, commission, papers)
@@ -46,7 +60,7 @@ def gateway_looks_at_the_flags_only_once() -> Iterator[None]:
         yield
 
 
-@bug
+@bug("sent before it was marked")
 def gateway_spends_after_sending() -> Iterator[None]:
     def submit(gate: Any, commission: Any) -> submission.Procedure:
         steps = original(gate, commission)
@@ -69,7 +83,7 @@ def gateway_spends_after_sending() -> Iterator[None]:
         yield
 
 
-@bug
+@bug("sent twice|no look at the kill flags")
 def gateway_sends_an_entry_again_after_doubt() -> Iterator[None]:
     def resolve(commission: Any, papers: Any) -> submission.Procedure:
         yield submission.Send(commission.command)
@@ -78,34 +92,35 @@ def gateway_sends_an_entry_again_after_doubt() -> Iterator[None]:
         yield
 
 
-@bug
+@bug("the venue has an order that was denied")
 def gateway_asks_without_a_fence() -> Iterator[None]:
     original = World.ask
     with patch.object(World, "ask", lambda world, order, *, fence: original(world, order, fence=False)):
         yield
 
 
-@bug
+@bug("another command's mark")
 def gateway_accepts_a_replayed_token() -> Iterator[None]:
     original = submission._follow_mark
 
     def follow(commission: Any, papers: Any, mark: Any) -> submission.Procedure:
         if mark is submission.SpendResult.TAKEN:
-            yield from submission._send_entry(_GATE, commission, papers)
+            yield submission.ReadKillFlags()
+            yield submission.Send(commission.command)
         else:
             yield from original(commission, papers, mark)
 
-    with patch.object(submission, "_follow_mark", follow), patch.object(admission, "check_still_wanted", _no_objection):
+    with patch.object(submission, "_follow_mark", follow):
         yield
 
 
-@bug
+@bug("a kill flag was up when the gateway looked|could not be read")
 def gateway_ignores_kill_flags() -> Iterator[None]:
     with patch.object(admission, "_check_kill_flags", _no_objection):
         yield
 
 
-@bug
+@bug("a kill flag stopped an exit")
 def gateway_holds_exits_back_under_a_kill_flag() -> Iterator[None]:
     original = submission.submit_exit
 
@@ -121,14 +136,14 @@ def gateway_holds_exits_back_under_a_kill_flag() -> Iterator[None]:
         yield
 
 
-@bug
+@bug("reported under two ids")
 def gateway_names_its_reports_anew_each_time() -> Iterator[None]:
     numbers = count()
     with patch.object(reports, "_identity", lambda *_: f"report-{next(numbers)}"):
         yield
 
 
-@bug
+@bug("the watermark passed a fill")
 def gateway_moves_the_watermark_before_reports_are_stored() -> Iterator[None]:
     original = nodes._report_effect
 
@@ -139,7 +154,7 @@ def gateway_moves_the_watermark_before_reports_are_stored() -> Iterator[None]:
         yield
 
 
-@bug
+@bug("the watermark passed a fill")
 def gateway_loses_fills() -> Iterator[None]:
     original = reports.hear
     numbers = count(1)
@@ -156,16 +171,16 @@ def gateway_loses_fills() -> Iterator[None]:
 # --- the kernel ------------------------------------------------------------------------------------------------------
 
 
-@bug
+@bug("follows another entry|applied before")
 def kernel_writes_without_an_expected_sequence() -> Iterator[None]:
     original = World.publish
     with patch.object(World, "publish", lambda world, effect, **_: original(world, effect)):
         yield
 
 
-@bug
+@bug("applied before")
 def kernel_reads_inputs_again_after_a_restart() -> Iterator[None]:
-    original = nodes.fold
+    original = replay.fold
 
     def fold(partition: Partition, sequence: int, data: bytes) -> journal_pb2.JournalEntry:
         entry = original(partition, sequence, data)
@@ -176,7 +191,7 @@ def kernel_reads_inputs_again_after_a_restart() -> Iterator[None]:
         yield
 
 
-@bug
+@bug("is not what the kernel computes")
 def kernel_starts_without_a_replay() -> Iterator[None]:
     def fold(partition: Partition, sequence: int, data: bytes) -> None:
         entry = journal_pb2.JournalEntry.FromString(data)
@@ -188,7 +203,7 @@ def kernel_starts_without_a_replay() -> Iterator[None]:
         yield
 
 
-@bug
+@bug("an exit of")
 def kernel_sizes_exits_above_what_is_open() -> Iterator[None]:
     original = views.command
 
@@ -205,13 +220,13 @@ def kernel_sizes_exits_above_what_is_open() -> Iterator[None]:
 # --- governance ------------------------------------------------------------------------------------------------------
 
 
-@bug
+@bug("authorized up to")
 def governance_forgets_reservations() -> Iterator[None]:
     with patch.object(State, "reservations", lambda *_, **__: []):
         yield
 
 
-@bug
+@bug("under another id")
 def governance_issues_tokens_under_new_ids() -> Iterator[None]:
     numbers = count()
     original = authorization._token_claims
@@ -225,7 +240,7 @@ def governance_issues_tokens_under_new_ids() -> Iterator[None]:
         yield
 
 
-@bug
+@bug("approved while a kill flag was up")
 def governance_ignores_kill_flags() -> Iterator[None]:
     checks = tuple(check for check in risk._CHECKS if check[0] != "KILL_ACTIVE")
     with patch.object(risk, "_CHECKS", checks):
@@ -235,19 +250,19 @@ def governance_ignores_kill_flags() -> Iterator[None]:
 # --- the reconciler --------------------------------------------------------------------------------------------------
 
 
-@bug
+@bug("a break that nobody induced")
 def reconciler_believes_the_first_sight() -> Iterator[None]:
     with patch.object(Reconciliation, "_is_proven", lambda *_: True):
         yield
 
 
-@bug
+@bug("has not found the drift")
 def reconciler_never_believes_a_difference() -> Iterator[None]:
     with patch.object(Reconciliation, "_is_proven", lambda *_: False):
         yield
 
 
-@bug
+@bug("RECONCILE-READONLY")
 def reconciler_corrects_the_book() -> Iterator[None]:
     original = Reconciliation.tick
 
@@ -263,9 +278,6 @@ def reconciler_corrects_the_book() -> Iterator[None]:
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------
-
-_GATE: Any = None
-"""The planted way past a taken token asks no gate."""
 
 
 def _no_objection(*_: Any) -> None:

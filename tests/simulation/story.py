@@ -107,11 +107,11 @@ def _input(message: inbox_pb2.InboxMessage, door: str) -> str:
 
 
 def _report(report: venue_pb2.VenueReport) -> str:
-    text = report.WhichOneof("body") or ""
-    if text == "order":
+    text: str = report.WhichOneof("body") or ""
+    if report.HasField("order"):
         fact = venue_pb2.OrderFact.Name(report.order.fact).removeprefix("ORDER_FACT_")
         text = f"{fact} {report.order.client_order_id} {report.order.reason.reason}"
-    elif text == "fill":
+    elif report.HasField("fill"):
         text = f"fill {report.fill.execution_id} {Number.of(report.fill.last_qty)} {report.fill.client_order_id}"
     return f"{text} (watermark {report.venue_watermark})"
 

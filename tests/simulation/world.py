@@ -373,11 +373,11 @@ class World:
 
     def _propose_again(self) -> bool:
         """A further attempt of an intent whose order ended without a fill: another price, another token."""
-        for intent_id, intent in list(self._proposed.items())[-8:]:
-            slot = self.referee.slots.get(intent_id)
-            if slot is None or slot.stage not in OVER or slot.entry.cum_qty.units or intent.attempt > 2:
+        for slot in list(self.referee.slots.values())[-12:]:
+            intent = self._proposed[slot.trade_id]
+            if slot.stage not in OVER or slot.entry.cum_qty.units or intent.attempt > 2:
                 continue
-            self._publish_intent(intent_id, intent.attempt + 1, intent.instrument.symbol)
+            self._publish_intent(intent.intent_id, intent.attempt + 1, intent.instrument.symbol)
             self.reached("further attempt")
             return True
         return False
