@@ -7,6 +7,7 @@ checks say no, which they may, another symbol is tried.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import grpc
@@ -42,13 +43,14 @@ class SignalByHand:
         self._step = step
         self._what = STEPS[step][1]
         self._direction = Direction.BUY if step % 2 == 0 else Direction.SELL
+        self._asked: Counter[str] = Counter()
 
     async def signal_by_hand(self) -> None:
         """Propose until something waits and is decided as meant. What does not allow it is said, and is no failure."""
         for number in range(_TRIES):
             if self._stage.market_over and number >= _TRIES_AFTER_MARKET:
                 break
-            pending = await self._proposed(number)
+            pending = await self._proposed()
             if pending is None:
                 await asyncio.sleep(_NO_ROOM_S)
                 continue
@@ -60,7 +62,7 @@ class SignalByHand:
 
     # -- the trader -------------------------------------------------------------------------------------------------
 
-    async def _proposed(self, number: int) -> governance_pb2.PendingIntent | None:
+    async def _proposed(self) -> governance_pb2.PendingIntent | None:
         """A signal, while the market stands still, in a symbol that is free; None: not this time."""
         stage = self._stage
         async with stage.market:
@@ -69,7 +71,8 @@ class SignalByHand:
             if symbol is None:
                 return None
             signal = make_signal(self._direction, symbol, "demo: my own view", confidence=0.6)
-            request = stage.request_id(f"signal {self._step} {number} {symbol}")
+            self._asked[symbol] += 1
+            request = stage.request_id(f"signal {self._step} {symbol} {self._asked[symbol]}")
             answer = await stage.desk.submit_signal(signal, TRADER, request=request)
         told = f"{TRADER} signals {self._direction.value} {symbol}"
         if not answer.intent_id:
@@ -85,11 +88,15 @@ class SignalByHand:
         return await self._waiting(answer.intent_id)
 
     async def _free_symbol(self) -> str | None:
-        """The first that is free, beginning with this step's; when none is, the trader leaves a trade first."""
+        """The first that is free, beginning with this step's; when none is, the trader leaves a trade first.
+
+        One that was asked for in vain comes after the others.
+        """
         symbols = sorted(self._stage.traded_today)
         first = (self._stage.seed + self._step) % len(symbols)
         ordered = [*symbols[first:], *symbols[:first]]
         busy = await self._stage.busy_symbols()
+        ordered.sort(key=lambda symbol: self._asked[symbol])
         free = next((symbol for symbol in ordered if symbol not in busy), None)
         if free is not None:
             return free
