@@ -59,7 +59,7 @@ async def fold(bus: Bus, authority: Authority, parking: ParkingLane, partitions:
 async def fold_market(bus: Bus, authority: Authority) -> int:
     """Learn the newest bar of each instrument; the sequence at which live reading goes on."""
     next_sequence = (await bus.stream_state(subjects.MARKET)).last_sequence + 1
-    loop = PullLoop(bus, subjects.MARKET, ack="none", last_per_subject=True)
+    loop = PullLoop(bus, subjects.MARKET, ack="none", last_per_subject=True, ordered=True)
     try:
         await loop.start()
         if loop.lag:

@@ -183,6 +183,7 @@ class Tenure:
             subjects=[subject] if subject else None,
             start_sequence=start_sequence,
             ack="none",
+            ordered=True,  # a lost delivery ends the tenure; the next one folds it
         )
         try:
             async for batch in loop.batches():

@@ -77,6 +77,7 @@ class PolicyService:
             subjects=[pattern.format(account) for account in self.state.books],
             start_sequence=self._positions.next_sequences[stream],
             ack="none",
+            ordered=True,  # a lost delivery ends this task; its next run goes on from the position
         )
         try:
             async for messages in loop.batches():
@@ -108,6 +109,7 @@ class PolicyService:
             subjects=[f"market.{venue}.*" for venue in venues],
             start_sequence=self._positions.next_sequences[subjects.MARKET],
             ack="none",
+            ordered=True,  # a lost delivery ends this task; its next run goes on from the position
         )
         try:
             async for messages in loop.batches():
