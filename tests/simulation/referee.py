@@ -338,6 +338,14 @@ class Referee:
     def open_slots(self) -> list[state_pb2.SlotSnapshot]:
         return [slot for slot in self.slots.values() if slot.stage not in OVER]
 
+    def unheard(self) -> bool:
+        """The venue said something about us that no stored report has passed; a stranger's orders make no report."""
+        facts = [event.fact for event in self.venue_account.events[self._watermark :]]
+        return any(
+            isinstance(fact, venue_pb2.Balance) or fact.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX)
+            for fact in facts
+        )
+
     def orders_of(self, trade_id: str) -> set[str]:
         return {one.client_order_id for one in self.commands.values() if one.trade_id == trade_id}
 

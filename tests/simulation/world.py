@@ -540,6 +540,8 @@ class World:
         ours = [order for name, order in orders.items() if name.startswith(CLIENT_ORDER_ID_PREFIX)]
         if working := [order for order in ours if order.life is Life.WORKING]:
             return f"{len(working)} orders work at the venue that no trade knows"
+        if self.referee.unheard():
+            return "the venue said something that is not stored yet"
         if self._late:
             return "an order is on its way to the venue"
         if self.referee.drift_symbol and not self.referee.drift_seen:

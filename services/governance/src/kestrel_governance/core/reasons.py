@@ -38,7 +38,7 @@ _TABLE = (
     Reason(
         "KILL_ACTIVE",
         "A kill flag covers the intent, or the flags cannot be read, which counts as killed.",
-        "See `kestrel kill list` for who raised it and why. Two people re-arm, once the cause is gone.",
+        "See `kestrel status` for who raised it and why. Two people re-arm, once the cause is gone.",
     ),
     Reason(
         "STATE_CONFLICT",
@@ -170,7 +170,7 @@ _TABLE = (
     ),
     Reason("KILL_RAISED", "A kill flag was raised.", "Find out why. Exits still work. Two people re-arm.", CRITICAL),
     Reason("KILL_LOWERED", "Two people lowered a kill flag.", "Watch the first entries.", WARNING),
-    Reason("FLAG_UNKNOWN", "No such kill flag is raised.", "See `kestrel kill list`."),
+    Reason("FLAG_UNKNOWN", "No such kill flag is raised.", "See `kestrel status`."),
 )
 
 REASONS: dict[str, Reason] = {reason.code: reason for reason in _TABLE}
