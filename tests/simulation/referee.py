@@ -251,12 +251,15 @@ class Referee:
     def _exposure_of(self, trade_id: str, attempt: int, now_ns: int) -> Number:
         intent = self._intents[trade_id, attempt]
         slot = self.slots.get(trade_id)
+        order = entry_client_order_id(token_id(trade_id, attempt))
+        if self._authorized[trade_id, attempt].expires_at_ns <= now_ns and not self._sent[order]:
+            return Number.zero()  # nobody may send it any more
         quantity = Number.of(intent.order_qty)
-        if slot is not None and slot.entry.client_order_id == entry_client_order_id(token_id(trade_id, attempt)):
+        if slot is not None and slot.entry.client_order_id == order:
             quantity = abs(Number.of(slot.qty))
             if slot.entry.life in WORKING or slot.entry.in_doubt:
                 quantity += max(Number.of(slot.entry.order_qty) - Number.of(slot.entry.cum_qty), Number.zero())
-        elif trade_id in self._refused_trades or self._authorized[trade_id, attempt].expires_at_ns <= now_ns:
+        elif trade_id in self._refused_trades:
             return Number.zero()
         price = Number.of(intent.reference_price)
         return Number(quantity.units * price.units, quantity.scale + price.scale)
