@@ -15,6 +15,7 @@ from kestrel.intent.v1 import intent_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.effects import Publish
+from kestrel_domain.identifiers import entry_client_order_id, token_id
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS, MINUTE_NS, SECOND_NS
 from kestrel_domain.tokens import SigningKey
@@ -185,6 +186,7 @@ class Desk:
                     instrument=intent.instrument,
                     leverage=intent.leverage,
                     entry=state_pb2.OrderView(
+                        client_order_id=entry_client_order_id(token_id(intent.intent_id, intent.attempt)),
                         life=state_pb2.ORDER_LIFE_PENDING_NEW,
                         order_qty=intent.order_qty,
                         cum_qty=decimal("0"),

@@ -8,12 +8,12 @@ import pwd
 import secrets
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+from kestrel_chassis.folders import let_others_pass
 from kestrel_cli.errors import CommandFailed
 from kestrel_cli.platform.layout import HOST, Endpoints, Layout, write_whole
 from kestrel_cli.platform.processes import launched
@@ -130,7 +130,7 @@ def initialize_postgres(layout: Layout) -> None:
         shutil.chown(layout.postgres, user)
         shutil.chown(password_file, user)
         for path in (layout.postgres, postgres_program("initdb")):
-            _let_others_pass(path.parent)
+            let_others_pass(path.parent)
     try:
         initdb = [
             str(postgres_program("initdb")), "-D", str(layout.postgres), "-U", DATABASE_USER, "--encoding=UTF8",
@@ -175,11 +175,3 @@ def _create_system_user() -> None:
             + done.stderr.strip(),
             next_step="make that user, or run kestrel as an ordinary user",
         )
-
-
-def _let_others_pass(folder: Path) -> None:
-    """Let PostgreSQL's user walk through (not look into) the folders above its own."""
-    for each in (folder.resolve(), *folder.resolve().parents):
-        mode = each.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            each.chmod(mode | stat.S_IXOTH)

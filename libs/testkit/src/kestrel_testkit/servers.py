@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -16,7 +17,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from kestrel_chassis.folders import let_others_pass
 from kestrel_chassis.nats_config import nats_config_text
 
 START_TIMEOUT_S = 30.0
@@ -35,6 +38,13 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _run_as(user: str | None) -> dict[str, Any]:
+    """Arguments for subprocess: that user, in none of our groups, which would decide before "others" do."""
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 
 class ServerProcess:
@@ -60,7 +70,7 @@ class ServerProcess:
         assert self._process is None, f"{self._name} runs"
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, user=self._user, cwd="/"
+                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/", **_run_as(self._user)
             )
 
     def wait_ready(self) -> None:
@@ -225,6 +235,7 @@ class PostgresServer:
         self._user = _UNPRIVILEGED_USER if os.geteuid() == 0 else None
         if self._user:
             shutil.chown(self.folder, self._user)
+            let_others_pass(self._binaries)
         self.port = free_port()
         self._data = self.folder / "data"
         self.process = ServerProcess(
@@ -274,13 +285,13 @@ class PostgresServer:
 
     def _is_ready(self) -> bool:
         command = [str(self._binaries / "pg_isready"), *self._where(), "-q"]
-        return subprocess.run(command, check=False, user=self._user, cwd="/").returncode == 0
+        return subprocess.run(command, check=False, cwd="/", **_run_as(self._user)).returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:
         try:
             done = subprocess.run(
                 [str(self._binaries / program), *arguments],
-                user=self._user,
+                **_run_as(self._user),
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "HOME": str(self.folder)},
                 capture_output=True,

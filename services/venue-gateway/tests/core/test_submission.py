@@ -251,9 +251,26 @@ def test_order_without_token_is_denied_and_never_sent_ORDER_WITHOUT_TOKEN_T02(de
     world, command = World(desk.now_ns), desk.entry()
     command.token = ""
     world.run(desk, commission_of(command))
-    assert (world.facts(command), world.venue.arrivals, world.marks) == ([DENIED], {}, {})
+    assert (world.facts(command), world.venue.arrivals) == ([DENIED], {})
+    assert list(world.marks.values()) == [commission_of(command).identity], "the use is closed before the slot is freed"
     assert world.reports[0].order.reason.reason == "TOKEN_MISSING"
     assert world.token_kinds() == {authority_pb2.TOKEN_EVENT_KIND_REJECTED}
+
+
+def test_run_that_was_frozen_before_its_spend_cannot_send_what_another_run_denied_T03(desk: Any) -> None:
+    world, command = World(desk.now_ns), desk.entry()
+    frozen = submission.procedure(desk.gate, commission_of(command))
+    spend = frozen.send(world.perform(next(frozen)))
+    assert isinstance(spend, Spend), "frozen with all its checks passed"
+    world.flags_reachable = False
+    world.run(desk, commission_of(command))
+    assert world.facts(command) == [DENIED]
+    world.flags_reachable = True
+    effect = spend
+    with pytest.raises(StopIteration):
+        while True:
+            effect = frozen.send(world.perform(effect))
+    assert world.venue.arrivals == {}
 
 
 def test_expired_token_is_denied_with_an_expired_bead_TOKEN_EXPIRED_T04(desk: Any) -> None:

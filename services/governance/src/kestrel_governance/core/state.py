@@ -22,7 +22,7 @@ from kestrel.intent.v1 import intent_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.errors import InvalidRequest
-from kestrel_domain.identifiers import token_id
+from kestrel_domain.identifiers import entry_client_order_id, token_id
 from kestrel_domain.numbers import Number
 from kestrel_domain.tokens import intent_sha256
 from kestrel_governance.core import evidence, money, structure
@@ -68,6 +68,11 @@ class IntentRecord:
     @property
     def key(self) -> Key:
         return self.intent.intent_id, self.intent.attempt
+
+    @property
+    def client_order_id(self) -> str:
+        """The entry order of this attempt; a slot that shows another one shows another attempt."""
+        return entry_client_order_id(token_id(*self.key))
 
     @property
     def sha256(self) -> bytes:
@@ -229,7 +234,7 @@ class State:
         for slot in entry.slots:
             # A slot still names its trade when it is done, so both the start and the end of it are seen here.
             for record in self._records_of_trade(slot.trade_id):
-                if record.entry_stored and not record.is_over:
+                if record.entry_stored and not record.is_over and slot.entry.client_order_id == record.client_order_id:
                     record.slot_seen = True
                     record.is_over = not slot_is_open(slot)
                     self._retire(record)

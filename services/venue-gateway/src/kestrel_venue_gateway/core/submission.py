@@ -15,7 +15,8 @@ What always holds:
   the mark and the settlement, and the order may be at the venue, so the venue is asked by client order id. Somebody
   else's: a replay, refused.
 * **A refusal never hides an order.** Checks may fail on the second run although the first run sent the order (time
-  passed, a flag was raised, a key was rotated), so before a refusal is published the mark is read.
+  passed, a flag was raised, a key was rotated), so before a refusal is published the token is closed by the same mark:
+  found ours, the first run's fate is the truth; made now, a frozen first run will find it when it wakes.
 * **An entry is sent at most once.** After doubt it is asked about with a fence (the id can never be accepted later),
   and what is provably absent is burned, not sent again. An exit is asked about until certain and sent again under
   the same id, which the venue takes once.
@@ -250,10 +251,14 @@ def _resolve_entry(commission: Commission, papers: EntryPapers) -> Procedure:
 
 
 def _refuse_entry(commission: Commission, papers: EntryPapers | None, no: common_pb2.Refusal) -> Procedure:
-    """Do not send. If an earlier run of this command came as far as spending, that run's fate is the truth."""
+    """Do not send, and see to it that nobody else will: the token is closed before the slot is freed.
+
+    If an earlier run of this command came as far as spending, that run's fate is the truth; and a run that was frozen
+    before its spend and wakes up finds the mark.
+    """
     mark = SpendResult.WON
     if papers is not None:
-        mark = yield from _read_mark(papers.token_id, commission.identity)
+        mark = yield from _spend_insistently(papers.token_id, commission.identity)
     if papers is None or mark is SpendResult.WON:
         yield from _deny(commission, no, papers=papers)
     else:
@@ -278,7 +283,8 @@ def submit_exit(gate: Gate, commission: Commission) -> Procedure:
     command = commission.command
     no = admission.check_exit(gate, command, commission.committed_qty)
     if no is None:
-        mark = yield from _mark_exit(commission)
+        # A store that does not answer delays an exit and never drops it.
+        mark = yield from _spend_insistently(command.client_order_id, commission.identity)
     else:
         mark = yield from _read_mark(command.client_order_id, commission.identity)
     if mark is not SpendResult.OURS and (no is not None or mark is SpendResult.TAKEN):
@@ -293,17 +299,6 @@ def _refuse_exit(commission: Commission, no: common_pb2.Refusal) -> Procedure:
     """Somebody wants out and cannot: that is looked at now."""
     yield RaiseAlert(_alert(commission.command, "EXIT_REFUSED", no, commission.identity))
     yield from _deny(commission, no)
-
-
-def _mark_exit(commission: Commission) -> Generator[Effect, Any, SpendResult]:
-    """Write down that this exit was begun; a store that does not answer delays it and never drops it."""
-    round_count = 0
-    while True:
-        mark: SpendResult = yield Spend(commission.command.client_order_id, commission.identity)
-        if mark is not SpendResult.UNKNOWN:
-            return mark
-        yield Wait(round_count)
-        round_count += 1
 
 
 def _resolve_exit(command: journal_pb2.VenueCommand, *, ask_first: bool) -> Procedure:
@@ -395,6 +390,16 @@ def _report_doubt(command: journal_pb2.VenueCommand, reason: common_pb2.Refusal 
     )
     yield RaiseAlert(_alert(command, no.reason, no, ""))
     yield Record(_order_report(command, venue_pb2.ORDER_FACT_IN_DOUBT, reason=no))
+
+
+def _spend_insistently(key: str, identity: str) -> Generator[Effect, Any, SpendResult]:
+    round_count = 0
+    while True:
+        mark: SpendResult = yield Spend(key, identity)
+        if mark is not SpendResult.UNKNOWN:
+            return mark
+        yield Wait(round_count)
+        round_count += 1
 
 
 def _read_mark(key: str, identity: str) -> Generator[Effect, Any, SpendResult]:
