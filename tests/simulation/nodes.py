@@ -132,7 +132,7 @@ def _people(world: World, authority: Authority) -> Steps:
         if not world.chance("person answers", 0.4):
             continue
         yield from _perform(world, _answer(world, authority, pending))
-    if world.faults_on and world.chance("person kills", 0.01):
+    if world.faults_on and world.chance("person kills", 0.04):
         level = world.random.choice(
             [
                 authority_pb2.KILL_LEVEL_BLOCK_ENTRIES,

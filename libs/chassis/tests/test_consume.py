@@ -103,8 +103,11 @@ async def test_a_stopped_reader_leaves_its_place_to_the_next(bus: Bus) -> None:
 
     second = PullLoop(bus, "INBOX", durable="reader", batch=4, ack_wait_s=30.0)
     await publish(bus, 1, start=10)
-    state = await bus.api("CONSUMER.INFO.INBOX.reader")
-    assert state["ack_floor"]["stream_seq"] == 4
+
+    async def four_are_done() -> bool:
+        return bool((await bus.api("CONSUMER.INFO.INBOX.reader"))["ack_floor"]["stream_seq"] == 4)
+
+    await eventually(four_are_done, "the first reader's acknowledgements have arrived")
     await second.stop()
 
 
