@@ -258,7 +258,7 @@ def _refuse_entry(commission: Commission, papers: EntryPapers | None, no: common
     """
     mark = SpendResult.WON
     if papers is not None:
-        mark = yield from _spend_insistently(papers.token_id, commission.identity)
+        mark = yield from _insist(Spend(papers.token_id, commission.identity))
     if papers is None or mark is SpendResult.WON:
         yield from _deny(commission, no, papers=papers)
     else:
@@ -284,9 +284,9 @@ def submit_exit(gate: Gate, commission: Commission) -> Procedure:
     no = admission.check_exit(gate, command, commission.committed_qty)
     if no is None:
         # A store that does not answer delays an exit and never drops it.
-        mark = yield from _spend_insistently(command.client_order_id, commission.identity)
+        mark = yield from _insist(Spend(command.client_order_id, commission.identity))
     else:
-        mark = yield from _read_mark(command.client_order_id, commission.identity)
+        mark = yield from _insist(ReadSpend(command.client_order_id, commission.identity))
     if mark is not SpendResult.OURS and (no is not None or mark is SpendResult.TAKEN):
         yield from _refuse_exit(commission, no or _exit_replay(command))
         return
@@ -392,20 +392,11 @@ def _report_doubt(command: journal_pb2.VenueCommand, reason: common_pb2.Refusal 
     yield Record(_order_report(command, venue_pb2.ORDER_FACT_IN_DOUBT, reason=no))
 
 
-def _spend_insistently(key: str, identity: str) -> Generator[Effect, Any, SpendResult]:
+def _insist(question: Spend | ReadSpend) -> Generator[Effect, Any, SpendResult]:
+    """Ask the store of marks until it answers."""
     round_count = 0
     while True:
-        mark: SpendResult = yield Spend(key, identity)
-        if mark is not SpendResult.UNKNOWN:
-            return mark
-        yield Wait(round_count)
-        round_count += 1
-
-
-def _read_mark(key: str, identity: str) -> Generator[Effect, Any, SpendResult]:
-    round_count = 0
-    while True:
-        mark: SpendResult = yield ReadSpend(key, identity)
+        mark: SpendResult = yield question
         if mark is not SpendResult.UNKNOWN:
             return mark
         yield Wait(round_count)
