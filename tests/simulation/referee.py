@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from google.protobuf.message import DecodeError
+
 from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
@@ -99,7 +101,7 @@ class Referee:
         self._intents: dict[tuple[str, int], intent_pb2.Intent] = {}
         self._decisions: dict[tuple[str, int], authority_pb2.Decision] = {}
         self._authorized: dict[tuple[str, int], intent_pb2.AuthorizedIntent] = {}
-        self._refused_trades: set[str] = set()
+        self._refused: set[tuple[str, int]] = set()
 
     # --- what is stored ----------------------------------------------------------------------------------------------
 
@@ -137,7 +139,7 @@ class Referee:
             if slot.trade_id:
                 self.slots[slot.trade_id] = slot
         if entry.door == "entry" and not entry.outcome.accepted:
-            self._refused_trades.add(entry.outcome.trade_id)
+            self._refused.update(_attempt_asked_for(stored.data))
         for command in entry.commands:
             if command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT:
                 self._check_exit_size(command)
@@ -259,7 +261,7 @@ class Referee:
             quantity = abs(Number.of(slot.qty))
             if slot.entry.life in WORKING or slot.entry.in_doubt:
                 quantity += max(Number.of(slot.entry.order_qty) - Number.of(slot.entry.cum_qty), Number.zero())
-        elif trade_id in self._refused_trades:
+        elif (trade_id, attempt) in self._refused:
             return Number.zero()
         price = Number.of(intent.reference_price)
         return Number(quantity.units * price.units, quantity.scale + price.scale)
@@ -386,6 +388,15 @@ class Referee:
 def require(holds: bool, message: str, about: str = "") -> None:
     if not holds:
         raise Violation(f"{about}: {message}" if about else message, about)
+
+
+def _attempt_asked_for(stored: bytes) -> Iterator[tuple[str, int]]:
+    """The attempt an entry was for. The outcome of a refusal may name another trade: the one that was in the way."""
+    try:
+        intent = intent_pb2.Intent.FromString(inbox_pb2.InboxMessage.FromString(stored).entry.intent)
+    except DecodeError:
+        return  # garbage asks for nothing
+    yield intent.intent_id, intent.attempt
 
 
 def _covers(flag: authority_pb2.KillFlag, intent: intent_pb2.Intent, now_ns: int) -> bool:
