@@ -146,11 +146,13 @@ class AccountBook:
         self.symbols_ordered.add(command.instrument.symbol)
 
     def _committed_qty(self, trade_id: str) -> Number:
+        """By exits of the trade's latest attempt: a warrant is one attempt's, and what an older one left is over."""
         total = Number.zero()
-        for client_order_id in self._orders_of_trade.get(trade_id, ()):
+        for client_order_id in reversed(self._orders_of_trade.get(trade_id, [])):
             order = self._orders[client_order_id]
-            if order.is_exit:
-                total = total + order.committed_qty
+            if not order.is_exit:
+                break
+            total = total + order.committed_qty
         return total
 
     # --- learning ----------------------------------------------------------------------------------------------
