@@ -109,7 +109,7 @@ static void require(int is_true)
 static void run_single(lk_kernel_t *kernel, const lk_input_t *inputs, lk_outcome_t *outcomes, lk_event_t *events)
 {
     for (uint32_t i = 0; i < INPUT_COUNT; i++) {
-        lk_status_t status = lk_kernel_apply(kernel, &inputs[i], outcomes, events, LK_EVENTS_MAX);
+        lk_status_t status = lk_kernel_apply(kernel, &inputs[i], outcomes, events, 8 * LK_EVENTS_PER_SLOT);
         require(status == LK_STATUS_OK && outcomes->accepted);
     }
 }
@@ -120,8 +120,8 @@ static void run_batch(lk_kernel_t *kernel, const lk_input_t *inputs, lk_outcome_
     size_t event_count = 0;
     for (size_t done = 0; done < INPUT_COUNT; done += applied) {
         size_t count = INPUT_COUNT - done < BATCH ? INPUT_COUNT - done : BATCH;
-        require(lk_kernel_apply_batch(kernel, inputs + done, count, outcomes, events, 4 * LK_EVENTS_MAX, &applied,
-                                      &event_count) == LK_STATUS_OK);
+        require(lk_kernel_apply_batch(kernel, inputs + done, count, outcomes, events, 4 * 8 * LK_EVENTS_PER_SLOT,
+                                      &applied, &event_count) == LK_STATUS_OK);
     }
 }
 
@@ -129,7 +129,7 @@ static void run_digest(lk_kernel_t *kernel, const lk_input_t *inputs, lk_outcome
 {
     uint8_t digest[LK_DIGEST_BYTES];
     for (uint32_t i = 0; i < INPUT_COUNT; i++) {
-        lk_status_t status = lk_kernel_apply(kernel, &inputs[i], outcomes, events, LK_EVENTS_MAX);
+        lk_status_t status = lk_kernel_apply(kernel, &inputs[i], outcomes, events, 8 * LK_EVENTS_PER_SLOT);
         require(status == LK_STATUS_OK && lk_kernel_digest(kernel, digest) == LK_STATUS_OK);
     }
 }
@@ -148,7 +148,7 @@ static double measure(run_t run, const lk_input_t *inputs, uint8_t digest[LK_DIG
 {
     double times[REPEATS];
     lk_outcome_t *outcomes = calloc(BATCH, sizeof *outcomes);
-    lk_event_t *events = calloc(4 * LK_EVENTS_MAX, sizeof *events);
+    lk_event_t *events = calloc(4 * 8 * LK_EVENTS_PER_SLOT, sizeof *events);
     require(outcomes != NULL && events != NULL);
     for (uint32_t i = 0; i < REPEATS; i++) {
         lk_kernel_t *kernel = make_kernel();

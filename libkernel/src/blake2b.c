@@ -104,3 +104,11 @@ void lk_blake2b_end(lk_blake2b_t *hash, uint8_t digest[32])
     compress(hash, hash->block, 1);
     memcpy(digest, hash->state, 32);
 }
+
+void lk_blake2b(const void *data, size_t size, uint8_t digest[32])
+{
+    lk_blake2b_t hash;
+    lk_blake2b_begin(&hash);
+    lk_blake2b_add(&hash, data, size);
+    lk_blake2b_end(&hash, digest);
+}

@@ -17,5 +17,7 @@ typedef struct {
 void lk_blake2b_begin(lk_blake2b_t *hash);
 void lk_blake2b_add(lk_blake2b_t *hash, const void *data, size_t size);
 void lk_blake2b_end(lk_blake2b_t *hash, uint8_t digest[32]);
+/* All in one. */
+void lk_blake2b(const void *data, size_t size, uint8_t digest[32]);
 
 #endif

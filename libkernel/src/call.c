@@ -3,7 +3,7 @@
 
 lk_event_t *lk_emit(lk_call_t *call, lk_event_kind_t kind, uint32_t slot_index)
 {
-    LK_ASSERT(call->event_count < LK_EVENTS_MAX);
+    LK_ASSERT(call->event_count < lk_kernel_event_capacity(call->kernel));
     lk_event_t *event = &call->events[call->event_count++];
     memset(event, 0, sizeof *event);
     event->kind = (uint8_t)kind;
@@ -79,7 +79,7 @@ static lk_stage_t closing_stage(lk_lifecycle_t lifecycle)
 static void mark_free(lk_call_t *call, uint32_t slot_index)
 {
     lk_slot_t *slot = &call->kernel->slots[slot_index];
-    call->kernel->busy_slots &= ~(UINT64_C(1) << slot_index);
+    lk_set_remove(call->kernel->busy_slots, slot_index);
     slot->closed_at_ns = call->input->now_ns;
     slot->close_sequence = ++call->kernel->ledger.close_count;
 }
@@ -87,7 +87,7 @@ static void mark_free(lk_call_t *call, uint32_t slot_index)
 static void mark_busy(lk_call_t *call, uint32_t slot_index)
 {
     lk_slot_t *slot = &call->kernel->slots[slot_index];
-    call->kernel->busy_slots |= UINT64_C(1) << slot_index;
+    lk_set_add(call->kernel->busy_slots, slot_index);
     slot->closed_at_ns = 0;
     slot->close_sequence = 0;
 }
@@ -99,12 +99,12 @@ void lk_after(lk_call_t *call, lk_before_t before)
     lk_stage_t stage = lk_slot_stage(slot);
     lk_lifecycle_t lifecycle = lk_slot_lifecycle(slot);
     bool is_over = stage == LK_STAGE_TERMINAL_WRITTEN;
-    bool was_busy = call->kernel->busy_slots >> before.slot_index & 1u;
+    bool was_busy = lk_set_has(call->kernel->busy_slots, before.slot_index);
 
     LK_ASSERT(lk_slot_is_sound(slot));
-    call->outcome->changed_slots |= UINT64_C(1) << before.slot_index;
+    lk_set_add(call->outcome->changed_slots, before.slot_index);
     call->outcome->trade_id = slot->trade_id;
-    call->kernel->dirty_slots |= UINT64_C(1) << before.slot_index;
+    lk_set_add(call->kernel->dirty_slots, before.slot_index);
     if (is_over && was_busy) {
         lk_stage_t closing = closing_stage(lifecycle);
         if (closing != LK_STAGE_NONE) {

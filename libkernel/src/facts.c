@@ -79,7 +79,7 @@ lk_code_t lk_apply_order(lk_call_t *call)
 
 static bool has_symbol(const lk_kernel_t *kernel, uint32_t slot_index, uint64_t symbol_hash, const lk_symbol_t *symbol)
 {
-    return (kernel->busy_slots >> slot_index & 1u) != 0 && kernel->symbol_hashes[slot_index] == symbol_hash &&
+    return kernel->symbol_hashes[slot_index] == symbol_hash &&
            memcmp(symbol, &kernel->slots[slot_index].symbol, sizeof *symbol) == 0;
 }
 
@@ -106,14 +106,16 @@ lk_code_t lk_apply_mark_price(lk_call_t *call)
     if (input->price.units <= 0) {
         return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_PRICE, input->price.units);
     }
-    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
+    LK_FOR_EACH_IN(kernel->busy_slots, i)
+    {
         if (!has_symbol(kernel, i, symbol_hash, &input->symbol)) continue;
         if (!read_mark(kernel, &kernel->slots[i], input, &mark)) {
             return lk_refuse_at(call, LK_CODE_OVERFLOW, LK_FIELD_PRICE, input->price.units, i);
         }
     }
 
-    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
+    LK_FOR_EACH_IN(kernel->busy_slots, i)
+    {
         if (!has_symbol(kernel, i, symbol_hash, &input->symbol)) continue;
         lk_before_t before = lk_before(call, i);
         bool is_read = read_mark(kernel, &kernel->slots[i], input, &mark);
@@ -139,8 +141,9 @@ int64_t lk_kernel_next_deadline_ns(const lk_kernel_t *kernel)
 {
     int64_t earliest_ns = LK_NEVER_NS;
     if (kernel == NULL) return LK_NEVER_NS;
-    for (uint64_t left = kernel->busy_slots; left != 0; left &= left - 1) {
-        const lk_slot_t *slot = &kernel->slots[__builtin_ctzll(left)];
+    LK_FOR_EACH_IN(kernel->busy_slots, i)
+    {
+        const lk_slot_t *slot = &kernel->slots[i];
         const lk_order_t *exit = lk_slot_last_exit(slot);
         int64_t entry_ns = order_deadline_ns(&slot->entry, kernel->config.ack_timeout_ns);
         int64_t exit_ns = exit == NULL ? LK_NEVER_NS : order_deadline_ns(exit, kernel->config.ack_timeout_ns);
@@ -163,8 +166,8 @@ static void stall_if_due(lk_call_t *call, uint32_t slot_index, uint32_t place)
 lk_code_t lk_apply_tick(lk_call_t *call)
 {
     lk_kernel_t *kernel = call->kernel;
-    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
-        if ((kernel->busy_slots >> i & 1u) == 0) continue;
+    LK_FOR_EACH_IN(kernel->busy_slots, i)
+    {
         lk_slot_t *slot = &kernel->slots[i];
         stall_if_due(call, i, 0);
         if (slot->exit_count > 0) stall_if_due(call, i, lk_slot_place_of(slot, slot->exit_count));

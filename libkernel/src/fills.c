@@ -27,9 +27,9 @@ typedef struct {
 static bool route_by_stage(const lk_kernel_t *kernel, const lk_input_t *input, route_t *route)
 {
     uint32_t found = LK_NO_SLOT;
-    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
-        bool is_busy = kernel->busy_slots >> i & 1u;
-        if (!is_busy || memcmp(&kernel->slots[i].symbol, &input->symbol, sizeof input->symbol) != 0) continue;
+    LK_FOR_EACH_IN(kernel->busy_slots, i)
+    {
+        if (memcmp(&kernel->slots[i].symbol, &input->symbol, sizeof input->symbol) != 0) continue;
         if (found != LK_NO_SLOT) return false; /* ambiguous */
         found = i;
     }
@@ -390,7 +390,6 @@ lk_code_t lk_apply_bust(lk_call_t *call)
     }
 
     lk_before_t before = lk_before(call, route.slot_index);
-    lk_absorb_executions(kernel);
     put_back(kernel, &route, &change);
     emit_unbooked(call, execution, &change.order, realized);
     execution->is_busted = 1;
@@ -439,7 +438,6 @@ lk_code_t lk_apply_correction(lk_call_t *call)
     }
 
     lk_before_t before = lk_before(call, route.slot_index);
-    lk_absorb_executions(kernel);
     put_back(kernel, &route, &change);
     emit_unbooked(call, execution, &change.order, realized);
     emit_booked(call, &change.execution, &change.order);
@@ -540,7 +538,6 @@ lk_code_t lk_apply_settlement(lk_call_t *call)
         return lk_refuse(call, LK_CODE_OVERFLOW, has_amount ? LK_FIELD_AMOUNT : LK_FIELD_FEE, input->amount.units);
     }
 
-    lk_absorb_executions(kernel);
     *found = execution;
     lk_execution_changed(kernel, found);
     if (!is_there) {

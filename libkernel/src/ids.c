@@ -1,9 +1,10 @@
 /* Identifiers: hashing, the indexes, and the two windows that make inputs idempotent. */
 #include "internal.h"
 
+__extension__ typedef unsigned __int128 product_t;
+
 static inline uint64_t fold(uint64_t a, uint64_t b)
 {
-    __extension__ typedef unsigned __int128 product_t;
     product_t product = (product_t)a * b;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
@@ -176,34 +177,24 @@ static uint32_t ring_place(const lk_kernel_t *kernel, uint64_t number)
     return (uint32_t)(number & (kernel->config.window_count - 1));
 }
 
-static void chain(uint8_t value[LK_DIGEST_BYTES], const void *data, size_t size)
+/* The words of a record, pair by pair: see lk_kernel_digest. */
+static void take_in(lk_chain_t *chain, const void *record, size_t size)
 {
-    lk_blake2b_t hash;
-    lk_blake2b_begin(&hash);
-    lk_blake2b_add(&hash, value, LK_DIGEST_BYTES);
-    lk_blake2b_add(&hash, data, size);
-    lk_blake2b_end(&hash, value);
-}
-
-void lk_absorb_events(lk_kernel_t *kernel)
-{
-    for (; kernel->event_absorbed < kernel->ledger.event_count; kernel->event_absorbed++) {
-        chain(kernel->event_chain, &kernel->event_ids[ring_place(kernel, kernel->event_absorbed)], sizeof(lk_id_t));
-    }
-}
-
-void lk_absorb_executions(lk_kernel_t *kernel)
-{
-    for (; kernel->execution_absorbed < kernel->ledger.execution_count; kernel->execution_absorbed++) {
-        chain(kernel->execution_chain, &kernel->executions[ring_place(kernel, kernel->execution_absorbed)],
-              sizeof(lk_execution_t));
+    const uint8_t *bytes = record;
+    LK_ASSERT(size % sizeof(uint64_t) == 0);
+    for (size_t at = 0; at < size; at += 2 * sizeof(uint64_t)) {
+        uint64_t pair[2] = {0, 0};
+        memcpy(pair, bytes + at, size - at < sizeof pair ? size - at : sizeof pair);
+        product_t p = (product_t)(chain->a ^ pair[0]) * LK_CHAIN_FACTOR_A;
+        product_t q = (product_t)(chain->b ^ pair[1]) * LK_CHAIN_FACTOR_B;
+        chain->a = (uint64_t)p ^ (uint64_t)(q >> 64);
+        chain->b = (uint64_t)q ^ (uint64_t)(p >> 64);
     }
 }
 
 void lk_execution_changed(lk_kernel_t *kernel, const lk_execution_t *execution)
 {
-    LK_ASSERT(kernel->execution_absorbed == kernel->ledger.execution_count);
-    chain(kernel->execution_chain, execution, sizeof *execution);
+    take_in(&kernel->ledger.execution_chain, execution, sizeof *execution);
 }
 
 bool lk_window_has_event(const lk_kernel_t *kernel, const lk_id_t *id)
@@ -221,12 +212,11 @@ void lk_window_add_event(lk_kernel_t *kernel, const lk_id_t *id)
 {
     uint32_t place = ring_place(kernel, kernel->ledger.event_count);
     if (kernel->ledger.event_count >= kernel->config.window_count) {
-        if (kernel->ledger.event_count - kernel->event_absorbed == kernel->config.window_count)
-            lk_absorb_events(kernel);
         lk_index_remove(&kernel->event_index, lk_hash_id(&kernel->event_ids[place]), place);
     }
     kernel->event_ids[place] = *id;
     kernel->ledger.event_count++;
+    take_in(&kernel->ledger.event_chain, id, sizeof *id);
     lk_index_add(&kernel->event_index, lk_hash_id(id), place);
 }
 
@@ -253,12 +243,11 @@ void lk_window_add_execution(lk_kernel_t *kernel, const lk_execution_t *executio
     uint32_t place = ring_place(kernel, kernel->ledger.execution_count);
     LK_ASSERT(execution->number == kernel->ledger.execution_count + 1);
     if (kernel->ledger.execution_count >= kernel->config.window_count) {
-        uint64_t waiting_count = kernel->ledger.execution_count - kernel->execution_absorbed;
-        if (waiting_count == kernel->config.window_count) lk_absorb_executions(kernel);
         lk_index_remove(&kernel->execution_index, lk_hash_id(&kernel->executions[place].execution_id), place);
     }
     kernel->executions[place] = *execution;
     kernel->ledger.execution_count++;
+    take_in(&kernel->ledger.execution_chain, execution, sizeof *execution);
     lk_index_add(&kernel->execution_index, lk_hash_id(&execution->execution_id), place);
 }
 
@@ -279,13 +268,13 @@ void lk_rebuild_indexes(lk_kernel_t *kernel)
     for (uint32_t i = 0; i < execution_count; i++) {
         lk_index_add(&kernel->execution_index, lk_hash_id(&kernel->executions[i].execution_id), i);
     }
-    kernel->busy_slots = 0;
-    kernel->dirty_slots = UINT64_MAX;
+    memset(kernel->busy_slots, 0, sizeof kernel->busy_slots);
     for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
         lk_stage_t stage = lk_slot_stage(&kernel->slots[i]);
         kernel->symbol_hashes[i] = 0;
+        lk_set_add(kernel->dirty_slots, i);
         if (stage == LK_STAGE_IDLE) continue;
-        if (stage != LK_STAGE_TERMINAL_WRITTEN) kernel->busy_slots |= UINT64_C(1) << i;
+        if (stage != LK_STAGE_TERMINAL_WRITTEN) lk_set_add(kernel->busy_slots, i);
         lk_index_trade(kernel, i);
         for (uint32_t place = 0; place < LK_ORDERS_PER_SLOT; place++)
             lk_index_order(kernel, i, place);

@@ -44,7 +44,6 @@ typedef struct {
     uint8_t is_leg; /* sized by the exit legs: filling it moves on to the next */
     uint8_t reserved[6];
 } lk_order_t;
-_Static_assert(sizeof(lk_order_t) == 192, "no padding");
 
 /* What was traded, as cumulative facts. All amounts at amount_scale.
  *
@@ -65,31 +64,28 @@ typedef struct {
     int64_t fees;
     int64_t predicted_fees; /* of fees */
 } lk_book_t;
-_Static_assert(sizeof(lk_book_t) == 88, "no padding");
 
 typedef struct {
     lk_id_t trade_id;
     lk_id_t strategy;
     lk_symbol_t symbol;
     lk_currency_t currency;
-    lk_order_t entry;
-    lk_order_t exits[LK_SLOT_EXITS_MAX]; /* exit order n is exits[(n - 1) % LK_SLOT_EXITS_MAX] */
-    lk_book_t book;
     int64_t tick_units;
     int64_t lot_units;
     int64_t multiplier;
-    int64_t mark; /* 0: none */
     int64_t stop_price;
     int64_t target_price;
     int64_t reference_price;
     int64_t requested_at_ns;
-    int64_t opened_at_ns;
-    int64_t closed_at_ns;
     int64_t expires_at_ns;
-    uint64_t trade_sequence; /* 0: never used */
-    uint64_t close_sequence; /* which of the free slots has been free longest; 0: not free, or never used */
+    uint64_t trade_sequence; /* 0: never used, and then all of the slot is 0 */
     uint32_t leverage;
     uint32_t instrument_version;
+    lk_book_t book;
+    int64_t mark; /* 0: none */
+    int64_t opened_at_ns;
+    int64_t closed_at_ns;
+    uint64_t close_sequence; /* which of the free slots has been free longest; 0: not free, or never used */
     uint32_t active_leg_index;
     uint32_t exit_count; /* exit orders so far */
     uint16_t exit_leg_bps[LK_EXIT_LEGS_MAX];
@@ -103,8 +99,9 @@ typedef struct {
     uint8_t has_anomaly;
     uint8_t pnl_source;
     uint8_t reserved[7];
+    lk_order_t entry;
+    lk_order_t exits[LK_SLOT_EXITS_MAX]; /* exit order n is exits[(n - 1) % LK_SLOT_EXITS_MAX]; not in use: 0 */
 } lk_slot_t;
-_Static_assert(sizeof(lk_slot_t) == 176 + LK_ORDERS_PER_SLOT * 192 + 88 + 13 * 8 + 16 + 16 + 16, "no padding");
 
 /* One execution, kept for duplicates, settlements, busts and the ledger's watermark. */
 typedef struct {
@@ -129,10 +126,17 @@ typedef struct {
     uint8_t side;
     uint8_t reserved;
 } lk_execution_t;
-_Static_assert(sizeof(lk_execution_t) == 64 + 9 * 8 + 16, "no padding");
+
+/* What a window has ever held, in 128 bits: see lk_kernel_digest. */
+typedef struct {
+    uint64_t a;
+    uint64_t b;
+} lk_chain_t;
 
 /* The account. */
 typedef struct {
+    lk_chain_t event_chain;     /* of event ids, as they are accepted */
+    lk_chain_t execution_chain; /* of executions, as they are booked and changed */
     uint64_t event_sequence;
     int64_t now_ns;
     uint64_t trade_count;
@@ -163,7 +167,6 @@ typedef struct {
     uint8_t has_awaited; /* since the anchor, an execution was taken to be in the wallet already */
     uint8_t reserved[2];
 } lk_ledger_t;
-_Static_assert(sizeof(lk_ledger_t) == 22 * 8 + 8, "no padding");
 
 /* Hash of an id -> a number. Open addressing; candidates with the same hash are compared by the caller. */
 typedef struct {
@@ -176,19 +179,15 @@ struct lk_kernel {
     lk_config_t config;
     lk_ledger_t ledger;
     lk_slot_t *slots;
-    lk_id_t *event_ids;         /* a ring: event n is at n % window_count */
-    lk_execution_t *executions; /* a ring likewise: execution number n is at (n - 1) % window_count */
-    uint64_t busy_slots;        /* bit i: slot i is not free */
-    uint64_t dirty_slots;       /* bit i: slot_digests[i] is out of date */
+    lk_id_t *event_ids;                  /* a ring: event n is at n % window_count */
+    lk_execution_t *executions;          /* a ring likewise: execution number n is at (n - 1) % window_count */
+    uint64_t busy_slots[LK_SLOT_WORDS];  /* slots that are not free */
+    uint64_t dirty_slots[LK_SLOT_WORDS]; /* slots whose slot_digests are out of date */
     uint64_t symbol_hashes[LK_SLOTS_MAX];
     lk_index_t event_index;
     lk_index_t execution_index;
     lk_index_t order_index; /* client and venue order ids -> slot x 16 + place x 2 + is_venue_id */
     lk_index_t trade_index;
-    uint64_t event_absorbed; /* event ids that are in event_chain */
-    uint64_t execution_absorbed;
-    uint8_t event_chain[LK_DIGEST_BYTES];
-    uint8_t execution_chain[LK_DIGEST_BYTES];
     uint8_t config_digest[LK_DIGEST_BYTES];
     uint8_t (*slot_digests)[LK_DIGEST_BYTES];
     size_t slot_bytes;
@@ -210,6 +209,32 @@ typedef struct {
     lk_stage_t stage;
     lk_lifecycle_t lifecycle;
 } lk_before_t;
+
+/* Sets of slots. */
+_Static_assert(LK_SLOT_WORDS * 64 == LK_SLOTS_MAX, "one bit each");
+static inline bool lk_set_has(const uint64_t set[LK_SLOT_WORDS], uint32_t slot_index)
+{
+    return set[slot_index / 64] >> slot_index % 64 & 1u;
+}
+static inline void lk_set_add(uint64_t set[LK_SLOT_WORDS], uint32_t slot_index)
+{
+    set[slot_index / 64] |= UINT64_C(1) << slot_index % 64;
+}
+static inline void lk_set_remove(uint64_t set[LK_SLOT_WORDS], uint32_t slot_index)
+{
+    set[slot_index / 64] &= ~(UINT64_C(1) << slot_index % 64);
+}
+/* The first slot of the set from `from` on; LK_NO_SLOT: none. */
+static inline uint32_t lk_set_next(const uint64_t set[LK_SLOT_WORDS], uint32_t from)
+{
+    for (uint32_t word = from / 64; word < LK_SLOT_WORDS; word++) {
+        uint64_t left = set[word];
+        if (word == from / 64) left &= UINT64_MAX << from % 64;
+        if (left != 0) return word * 64 + (uint32_t)__builtin_ctzll(left);
+    }
+    return LK_NO_SLOT;
+}
+#define LK_FOR_EACH_IN(set, i) for (uint32_t i = lk_set_next(set, 0); i != LK_NO_SLOT; i = lk_set_next(set, i + 1))
 
 /* ids.c */
 uint64_t lk_hash_bytes(const char *text, size_t size); /* never 0 */
@@ -236,9 +261,7 @@ void lk_window_add_event(lk_kernel_t *kernel, const lk_id_t *id);
 lk_execution_t *lk_window_find_execution(const lk_kernel_t *kernel, const lk_id_t *id);
 lk_execution_t *lk_window_execution(const lk_kernel_t *kernel, uint64_t number);
 void lk_window_add_execution(lk_kernel_t *kernel, const lk_execution_t *execution);
-void lk_absorb_events(lk_kernel_t *kernel);
-void lk_absorb_executions(lk_kernel_t *kernel);
-/* Before an execution is changed, and after: the chain learns of both, whenever digests are taken. */
+/* After an execution in the window was changed: the chain takes in what it is now. */
 void lk_execution_changed(lk_kernel_t *kernel, const lk_execution_t *execution);
 bool lk_find_order(const lk_kernel_t *kernel, const lk_id_t *id, bool is_venue_id, uint32_t *slot_index,
                    uint32_t *place);

@@ -60,14 +60,6 @@ static bool take_memory(lk_kernel_t *kernel)
            kernel->executions != NULL && has_orders && has_trades && has_events && has_executions;
 }
 
-static void digest_config(lk_kernel_t *kernel)
-{
-    lk_blake2b_t hash;
-    lk_blake2b_begin(&hash);
-    lk_blake2b_add(&hash, &kernel->config, sizeof kernel->config);
-    lk_blake2b_end(&hash, kernel->config_digest);
-}
-
 lk_status_t lk_kernel_create(const lk_config_t *config, lk_kernel_t **kernel)
 {
     if (config == NULL || kernel == NULL) return LK_STATUS_INVALID_ARGUMENT;
@@ -80,7 +72,9 @@ lk_status_t lk_kernel_create(const lk_config_t *config, lk_kernel_t **kernel)
         lk_kernel_destroy(made);
         return LK_STATUS_OUT_OF_MEMORY;
     }
-    digest_config(made);
+    made->ledger.event_chain = (lk_chain_t){LK_CHAIN_START_A, LK_CHAIN_START_B};
+    made->ledger.execution_chain = made->ledger.event_chain;
+    lk_blake2b(&made->config, sizeof made->config, made->config_digest);
     lk_rebuild_indexes(made);
     *kernel = made;
     return LK_STATUS_OK;
@@ -216,7 +210,7 @@ static void apply_one(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t
     outcome->event_count = call.event_count;
     if (code != LK_CODE_OK) {
         LK_ASSERT(call.event_count == 0);
-        LK_ASSERT(outcome->changed_slots == 0);
+        LK_ASSERT(lk_set_next(outcome->changed_slots, 0) == LK_NO_SLOT);
         return;
     }
     outcome->accepted = 1;
@@ -231,12 +225,17 @@ static bool kind_is_known(const lk_input_t *input)
     return input->kind > LK_INPUT_NONE && input->kind < LK_INPUT_COUNT;
 }
 
+uint32_t lk_kernel_event_capacity(const lk_kernel_t *kernel)
+{
+    return kernel == NULL ? 0 : LK_EVENTS_PER_SLOT * kernel->config.slot_count;
+}
+
 lk_status_t lk_kernel_apply(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t *outcome, lk_event_t *events,
                             size_t event_capacity)
 {
     if (kernel == NULL || input == NULL || outcome == NULL || events == NULL) return LK_STATUS_INVALID_ARGUMENT;
     if (!kind_is_known(input)) return LK_STATUS_INVALID_ARGUMENT;
-    if (event_capacity < LK_EVENTS_MAX) return LK_STATUS_BUFFER_TOO_SMALL;
+    if (event_capacity < lk_kernel_event_capacity(kernel)) return LK_STATUS_BUFFER_TOO_SMALL;
     apply_one(kernel, input, outcome, events);
     return LK_STATUS_OK;
 }
@@ -247,10 +246,11 @@ lk_status_t lk_kernel_apply_batch(lk_kernel_t *kernel, const lk_input_t *inputs,
 {
     if (kernel == NULL || inputs == NULL || outcomes == NULL || events == NULL) return LK_STATUS_INVALID_ARGUMENT;
     if (applied_count == NULL || event_count == NULL) return LK_STATUS_INVALID_ARGUMENT;
-    if (event_capacity < LK_EVENTS_MAX) return LK_STATUS_BUFFER_TOO_SMALL;
+    size_t needed_count = lk_kernel_event_capacity(kernel);
+    if (event_capacity < needed_count) return LK_STATUS_BUFFER_TOO_SMALL;
     *applied_count = 0;
     *event_count = 0;
-    for (size_t i = 0; i < input_count && event_capacity - *event_count >= LK_EVENTS_MAX; i++) {
+    for (size_t i = 0; i < input_count && event_capacity - *event_count >= needed_count; i++) {
         if (!kind_is_known(&inputs[i])) return LK_STATUS_INVALID_ARGUMENT;
         apply_one(kernel, &inputs[i], &outcomes[i], events + *event_count);
         outcomes[i].event_first = (uint32_t)*event_count;

@@ -2,7 +2,7 @@
 #include "internal.h"
 
 #define BPS 10000u
-#define FLATTEN_ROOT_LENGTH_MAX 60u /* leaves room for "-07" */
+#define FLATTEN_ROOT_LENGTH_MAX 60u /* leaves room for "-255" */
 
 static bool is_stated(const lk_input_t *input, uint32_t flag)
 {
@@ -115,8 +115,7 @@ static uint32_t free_slot(const lk_kernel_t *kernel)
     uint32_t found = LK_NO_SLOT;
     uint64_t oldest = UINT64_MAX;
     for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
-        bool is_busy = kernel->busy_slots >> i & 1u;
-        if (is_busy || kernel->slots[i].close_sequence >= oldest) continue;
+        if (lk_set_has(kernel->busy_slots, i) || kernel->slots[i].close_sequence >= oldest) continue;
         found = i;
         oldest = kernel->slots[i].close_sequence;
     }
@@ -126,9 +125,9 @@ static uint32_t free_slot(const lk_kernel_t *kernel)
 /* A slot whose trade is not over and in this symbol, or LK_NO_SLOT. */
 static uint32_t slot_in_symbol(const lk_kernel_t *kernel, const lk_symbol_t *symbol)
 {
-    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
-        bool is_busy = kernel->busy_slots >> i & 1u;
-        if (is_busy && memcmp(&kernel->slots[i].symbol, symbol, sizeof *symbol) == 0) return i;
+    LK_FOR_EACH_IN(kernel->busy_slots, i)
+    {
+        if (memcmp(&kernel->slots[i].symbol, symbol, sizeof *symbol) == 0) return i;
     }
     return LK_NO_SLOT;
 }
@@ -152,7 +151,7 @@ static lk_code_t find_place(const lk_kernel_t *kernel, const lk_input_t *input, 
 /* The trade is in a slot and not over. */
 static bool trade_is_open(const lk_kernel_t *kernel, const lk_id_t *trade_id, uint32_t *slot_index)
 {
-    return lk_find_trade(kernel, trade_id, slot_index) && (kernel->busy_slots >> *slot_index & 1u);
+    return lk_find_trade(kernel, trade_id, slot_index) && lk_set_has(kernel->busy_slots, *slot_index);
 }
 
 /* The largest notional it may come to, at the dearest price that it states. */
@@ -436,10 +435,10 @@ static lk_field_t bad_scope_field(const lk_input_t *input)
     return lk_text_is_sound(input->symbol.text, sizeof input->symbol.text) ? LK_FIELD_NONE : LK_FIELD_SYMBOL;
 }
 
+/* Of a busy slot. */
 static bool is_in_scope(const lk_kernel_t *kernel, uint32_t slot_index, const lk_input_t *input)
 {
     const lk_slot_t *slot = &kernel->slots[slot_index];
-    if ((kernel->busy_slots >> slot_index & 1u) == 0) return false;
     if (!lk_id_is_empty(&input->strategy) && !lk_id_equal(&input->strategy, &slot->strategy)) return false;
     return input->symbol.text[0] == '\0' || memcmp(&input->symbol, &slot->symbol, sizeof slot->symbol) == 0;
 }
@@ -450,9 +449,10 @@ static lk_id_t flatten_order_id(const lk_id_t *root, uint32_t slot_index)
     size_t length = 0;
     while (length < FLATTEN_ROOT_LENGTH_MAX && id.text[length] != '\0')
         length++;
-    id.text[length] = '-';
-    id.text[length + 1] = (char)('0' + slot_index / 10);
-    id.text[length + 2] = (char)('0' + slot_index % 10);
+    id.text[length++] = '-';
+    if (slot_index >= 100) id.text[length++] = (char)('0' + slot_index / 100);
+    id.text[length++] = (char)('0' + slot_index / 10 % 10);
+    id.text[length] = (char)('0' + slot_index % 10);
     return id;
 }
 
@@ -490,7 +490,8 @@ lk_code_t lk_apply_flatten(lk_call_t *call)
         if (order_id_is_taken(kernel, &id)) return lk_refuse(call, LK_CODE_INVALID_INTENT, LK_FIELD_CLIENT_ORDER_ID, 0);
     }
 
-    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
+    LK_FOR_EACH_IN(kernel->busy_slots, i)
+    {
         if (is_in_scope(kernel, i, input)) flatten_slot(call, i);
     }
     call->outcome->slot_index = LK_NO_SLOT;
@@ -503,7 +504,8 @@ lk_code_t lk_apply_cancel_working_entries(lk_call_t *call)
     lk_field_t field = bad_scope_field(call->input);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_INTENT, field, 0);
 
-    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
+    LK_FOR_EACH_IN(kernel->busy_slots, i)
+    {
         if (!is_in_scope(kernel, i, call->input) || !lk_order_is_live(&kernel->slots[i].entry)) continue;
         lk_before_t before = lk_before(call, i);
         lk_emit_cancel(call, i, 0);

@@ -1,9 +1,7 @@
 /* The state as bytes: digest, save, restore.
  *
- * Saved form, little endian:
- *   header   magic, save version, total size, counts, configuration, chains
- *   ledger, slots, event ids in use, executions in use (as they lie in their rings)
- *   checksum BLAKE2b-256 of all before it
+ * Both are described in the manual (lk_kernel_digest, lk_kernel_save). What a digest leaves out, because it is not in
+ * use, is 0: so equal digests mean equal states, and restore refuses anything else.
  */
 #include "internal.h"
 
@@ -17,36 +15,40 @@ typedef struct {
     uint64_t event_count; /* ids in use */
     uint64_t execution_count;
     lk_config_t config;
-    uint8_t event_chain[LK_DIGEST_BYTES];
-    uint8_t execution_chain[LK_DIGEST_BYTES];
 } header_t;
-_Static_assert(sizeof(header_t) == 40 + sizeof(lk_config_t) + 64, "no padding");
+_Static_assert(sizeof(header_t) == 40 + sizeof(lk_config_t), "no padding");
 
 /* ------------------------------------------------------------------------------------------------ digest -- */
 
+/* Exit orders come last in a slot, so what is in use is one piece. */
+static size_t used_bytes(const lk_slot_t *slot)
+{
+    uint32_t exit_count = slot->exit_count < LK_SLOT_EXITS_MAX ? slot->exit_count : LK_SLOT_EXITS_MAX;
+    return slot->trade_sequence == 0 ? 0 : offsetof(lk_slot_t, exits) + exit_count * sizeof slot->exits[0];
+}
+
 static void digest_slot(lk_kernel_t *kernel, uint32_t slot_index)
 {
-    lk_blake2b_t hash;
-    lk_blake2b_begin(&hash);
-    lk_blake2b_add(&hash, &kernel->slots[slot_index], sizeof kernel->slots[slot_index]);
-    lk_blake2b_end(&hash, kernel->slot_digests[slot_index]);
+    const lk_slot_t *slot = &kernel->slots[slot_index];
+    uint8_t *digest = kernel->slot_digests[slot_index];
+    if (used_bytes(slot) == 0)
+        memset(digest, 0, LK_DIGEST_BYTES);
+    else
+        lk_blake2b(slot, used_bytes(slot), digest);
 }
 
 lk_status_t lk_kernel_digest(lk_kernel_t *kernel, uint8_t digest[LK_DIGEST_BYTES])
 {
     lk_blake2b_t hash;
     if (kernel == NULL || digest == NULL) return LK_STATUS_INVALID_ARGUMENT;
-    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
-        if (kernel->dirty_slots >> i & 1u) digest_slot(kernel, i);
+    LK_FOR_EACH_IN(kernel->dirty_slots, i)
+    {
+        digest_slot(kernel, i);
     }
-    kernel->dirty_slots = 0;
-    lk_absorb_events(kernel);
-    lk_absorb_executions(kernel);
+    memset(kernel->dirty_slots, 0, sizeof kernel->dirty_slots);
     lk_blake2b_begin(&hash);
     lk_blake2b_add(&hash, kernel->config_digest, sizeof kernel->config_digest);
     lk_blake2b_add(&hash, &kernel->ledger, sizeof kernel->ledger);
-    lk_blake2b_add(&hash, kernel->event_chain, sizeof kernel->event_chain);
-    lk_blake2b_add(&hash, kernel->execution_chain, sizeof kernel->execution_chain);
     lk_blake2b_add(&hash, kernel->slot_digests, kernel->config.slot_count * sizeof *kernel->slot_digests);
     lk_blake2b_end(&hash, digest);
     return LK_STATUS_OK;
@@ -79,14 +81,6 @@ static uint8_t *write(uint8_t *at, const void *data, size_t size)
     return at + size;
 }
 
-static void checksum(const uint8_t *data, size_t size, uint8_t sum[LK_DIGEST_BYTES])
-{
-    lk_blake2b_t hash;
-    lk_blake2b_begin(&hash);
-    lk_blake2b_add(&hash, data, size);
-    lk_blake2b_end(&hash, sum);
-}
-
 static header_t header_of(const lk_kernel_t *kernel, size_t size)
 {
     header_t header;
@@ -98,8 +92,6 @@ static header_t header_of(const lk_kernel_t *kernel, size_t size)
     header.event_count = in_use(kernel, kernel->ledger.event_count);
     header.execution_count = in_use(kernel, kernel->ledger.execution_count);
     header.config = kernel->config;
-    memcpy(header.event_chain, kernel->event_chain, sizeof header.event_chain);
-    memcpy(header.execution_chain, kernel->execution_chain, sizeof header.execution_chain);
     return header;
 }
 
@@ -109,15 +101,13 @@ lk_status_t lk_kernel_save(lk_kernel_t *kernel, uint8_t *data, size_t capacity, 
     lk_status_t status = lk_kernel_save_size(kernel, size);
     if (status != LK_STATUS_OK) return status;
     if (capacity < *size) return LK_STATUS_BUFFER_TOO_SMALL;
-    lk_absorb_events(kernel);
-    lk_absorb_executions(kernel);
     header_t header = header_of(kernel, *size);
     uint8_t *at = write(data, &header, sizeof header);
     at = write(at, &kernel->ledger, sizeof kernel->ledger);
     at = write(at, kernel->slots, header.slot_count * sizeof *kernel->slots);
     at = write(at, kernel->event_ids, header.event_count * sizeof *kernel->event_ids);
     at = write(at, kernel->executions, header.execution_count * sizeof *kernel->executions);
-    checksum(data, (size_t)(at - data), at);
+    lk_blake2b(data, (size_t)(at - data), at);
     LK_ASSERT((size_t)(at - data) + LK_DIGEST_BYTES == *size);
     return LK_STATUS_OK;
 }
@@ -131,31 +121,64 @@ static lk_status_t check_frame(const uint8_t *data, size_t size, header_t *heade
     memcpy(header, data, sizeof *header);
     if (header->magic != MAGIC || header->save_version != LK_SAVE_VERSION) return LK_STATUS_INVALID_VERSION;
     if (header->total_size != size) return LK_STATUS_INVALID_SIZE;
-    checksum(data, size - LK_DIGEST_BYTES, sum);
+    lk_blake2b(data, size - LK_DIGEST_BYTES, sum);
     if (memcmp(sum, data + size - LK_DIGEST_BYTES, sizeof sum) != 0) return LK_STATUS_INVALID_CHECKSUM;
     return LK_STATUS_OK;
 }
 
-static bool slot_can_be(const lk_slot_t *slot, uint64_t trade_count)
+static bool is_zero(const void *data, size_t size)
+{
+    const uint8_t *bytes = data;
+    uint8_t sum = 0;
+    for (size_t i = 0; i < size; i++)
+        sum |= bytes[i];
+    return sum == 0;
+}
+
+/* What every trade was found to have when its slot was taken. */
+static bool terms_can_be(const lk_slot_t *slot, const lk_config_t *config)
+{
+    bool is_direction = slot->entry.side == LK_SIDE_BUY || slot->entry.side == LK_SIDE_SELL;
+    return is_direction && slot->tick_units > 0 && slot->lot_units > 0 && slot->multiplier > 0 &&
+           (uint32_t)slot->price_scale + slot->qty_scale <= config->amount_scale &&
+           slot->active_leg_index < LK_EXIT_LEGS_MAX;
+}
+
+static bool slot_can_be(const lk_slot_t *slot, const lk_ledger_t *ledger, const lk_config_t *config)
 {
     int64_t figure = 0;
-    bool is_direction =
-        slot->trade_sequence == 0 || slot->entry.side == LK_SIDE_BUY || slot->entry.side == LK_SIDE_SELL;
-    return slot->trade_sequence <= trade_count && is_direction && lk_slot_is_sound(slot) &&
-           lk_book_realized(&slot->book, lk_slot_direction(slot), &figure);
+    size_t used = used_bytes(slot);
+    if (!is_zero((const uint8_t *)slot + used, sizeof *slot - used)) return false;
+    if (used == 0) return true;
+    return slot->trade_sequence <= ledger->trade_count && slot->close_sequence <= ledger->close_count &&
+           terms_can_be(slot, config) && lk_slot_is_sound(slot) &&
+           lk_book_realized(&slot->book, lk_slot_direction(slot), &figure) &&
+           lk_slot_unrealized(slot, &slot->book, slot->mark, config->amount_scale, &figure);
 }
 
-static size_t body_offset_of_executions(const header_t *header)
+static bool slots_can_be(const lk_kernel_t *kernel, const lk_ledger_t *ledger, const uint8_t *at)
 {
-    return sizeof(lk_ledger_t) + header->slot_count * sizeof(lk_slot_t) + header->event_count * sizeof(lk_id_t);
+    lk_slot_t slot;
+    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
+        memcpy(&slot, at + i * sizeof slot, sizeof slot);
+        if (!slot_can_be(&slot, ledger, &kernel->config)) return false;
+    }
+    return true;
 }
 
-static bool executions_can_be(const header_t *header, const uint8_t *at)
+/* Execution n is where n belongs in the ring, and the ring holds the last ones. */
+static bool executions_can_be(const lk_kernel_t *kernel, const lk_ledger_t *ledger, const uint8_t *at)
 {
     lk_execution_t execution;
-    for (uint64_t i = 0; i < header->execution_count; i++) {
+    uint64_t window_count = kernel->config.window_count;
+    for (uint64_t i = 0; i < in_use(kernel, ledger->execution_count); i++) {
         memcpy(&execution, at + i * sizeof execution, sizeof execution);
-        if (execution.slot_index >= header->slot_count || execution.qty <= 0 || execution.notional < 0) return false;
+        bool is_recent = execution.number >= 1 && execution.number <= ledger->execution_count &&
+                         ledger->execution_count - execution.number < window_count;
+        if (!is_recent || (execution.number - 1) % window_count != i) return false;
+        if (execution.slot_index >= kernel->config.slot_count) return false;
+        if (execution.trade_sequence == 0 || execution.trade_sequence > ledger->trade_count) return false;
+        if (execution.qty <= 0 || execution.notional < 0) return false;
     }
     return true;
 }
@@ -164,16 +187,15 @@ static bool executions_can_be(const header_t *header, const uint8_t *at)
 static bool state_can_be(const lk_kernel_t *kernel, const header_t *header, const uint8_t *body)
 {
     lk_ledger_t ledger;
-    lk_slot_t slot;
-    if (memcmp(&header->config, &kernel->config, sizeof kernel->config) != 0) return false;
+    size_t slots_size = header->slot_count * sizeof(lk_slot_t);
+    size_t ids_size = header->event_count * sizeof(lk_id_t);
     memcpy(&ledger, body, sizeof ledger);
+    if (memcmp(&header->config, &kernel->config, sizeof kernel->config) != 0) return false;
     if (header->event_count != in_use(kernel, ledger.event_count)) return false;
     if (header->execution_count != in_use(kernel, ledger.execution_count)) return false;
-    for (uint32_t i = 0; i < header->slot_count; i++) {
-        memcpy(&slot, body + sizeof ledger + i * sizeof slot, sizeof slot);
-        if (!slot_can_be(&slot, ledger.trade_count)) return false;
-    }
-    return executions_can_be(header, body + body_offset_of_executions(header));
+    if (ledger.anchored_count > ledger.execution_count) return false;
+    body += sizeof ledger;
+    return slots_can_be(kernel, &ledger, body) && executions_can_be(kernel, &ledger, body + slots_size + ids_size);
 }
 
 static const uint8_t *read(const uint8_t *at, void *data, size_t size)
@@ -203,10 +225,6 @@ lk_status_t lk_kernel_restore(lk_kernel_t *kernel, const uint8_t *data, size_t s
     at = read(at, kernel->event_ids, header.event_count * sizeof *kernel->event_ids);
     at = read(at, kernel->executions, header.execution_count * sizeof *kernel->executions);
     LK_ASSERT(at == data + size - LK_DIGEST_BYTES);
-    memcpy(kernel->event_chain, header.event_chain, sizeof kernel->event_chain);
-    memcpy(kernel->execution_chain, header.execution_chain, sizeof kernel->execution_chain);
-    kernel->event_absorbed = kernel->ledger.event_count;
-    kernel->execution_absorbed = kernel->ledger.execution_count;
     lk_rebuild_indexes(kernel);
     return LK_STATUS_OK;
 }

@@ -321,7 +321,7 @@ static void test_flatten_leaves_every_trade_in_scope(void)
     CHECK(event_of(bench, LK_EVENT_COMMAND, 3)->side == LK_SIDE_BUY);
     CHECK(event_of(bench, LK_EVENT_COMMAND, 3)->qty.units == 4);
     CHECK(event_of(bench, LK_EVENT_COMMAND, 4) == NULL);
-    CHECK(bench->outcome.changed_slots == 7);
+    CHECK(bench->outcome.changed_slots[0] == 7);
     bench_free(bench);
 }
 

@@ -10,7 +10,7 @@ static void check_refused(bench_t *bench, const lk_input_t *input, lk_code_t cod
     CHECK(bench->outcome.field == (uint32_t)field);
     CHECK(bench->outcome.severity == lk_code_severity((uint32_t)code));
     CHECK(bench->outcome.event_count == 0);
-    CHECK(bench->outcome.changed_slots == 0);
+    CHECK(lk_set_next(bench->outcome.changed_slots, 0) == LK_NO_SLOT);
     CHECK(!bench->outcome.account_changed);
     CHECK(same_digest(before, digest_of(bench)));
 }
@@ -306,19 +306,20 @@ static void test_calls_that_break_the_contract_are_told(void)
     lk_config_t config = config_of(1);
     lk_input_t input = input_of(bench, LK_INPUT_NONE);
     size_t size = 0;
-    CHECK(lk_kernel_apply(bench->kernel, &input, &bench->outcome, bench->events, LK_EVENTS_MAX) ==
+    CHECK(lk_kernel_apply(bench->kernel, &input, &bench->outcome, bench->events, bench->event_capacity) ==
           LK_STATUS_INVALID_ARGUMENT);
     input.kind = LK_INPUT_COUNT;
-    CHECK(lk_kernel_apply(bench->kernel, &input, &bench->outcome, bench->events, LK_EVENTS_MAX) ==
+    CHECK(lk_kernel_apply(bench->kernel, &input, &bench->outcome, bench->events, bench->event_capacity) ==
           LK_STATUS_INVALID_ARGUMENT);
     input.kind = LK_INPUT_TICK;
-    CHECK(lk_kernel_apply(bench->kernel, &input, &bench->outcome, bench->events, LK_EVENTS_MAX - 1) ==
+    CHECK(lk_kernel_apply(bench->kernel, &input, &bench->outcome, bench->events, bench->event_capacity - 1) ==
           LK_STATUS_BUFFER_TOO_SMALL);
-    CHECK(lk_kernel_apply(NULL, &input, &bench->outcome, bench->events, LK_EVENTS_MAX) == LK_STATUS_INVALID_ARGUMENT);
+    CHECK(lk_kernel_apply(NULL, &input, &bench->outcome, bench->events, bench->event_capacity) ==
+          LK_STATUS_INVALID_ARGUMENT);
     CHECK(lk_kernel_slot(bench->kernel, 1, &(lk_slot_view_t){0}) == LK_STATUS_INVALID_ARGUMENT);
     CHECK(lk_kernel_save(bench->kernel, (uint8_t[1]){0}, 1, &size) == LK_STATUS_BUFFER_TOO_SMALL);
     CHECK(size > 1);
-    config.slot_count = 65;
+    config.slot_count = LK_SLOTS_MAX + 1;
     CHECK(lk_kernel_create(&config, &kernel) == LK_STATUS_INVALID_CONFIG);
     config = config_of(1);
     config.window_count = 100;

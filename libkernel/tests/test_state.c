@@ -257,7 +257,8 @@ static void test_batch_is_the_same_as_one_by_one(void)
     bench_t *batch = bench_new(3);
     lk_input_t *inputs = calloc(COUNT, sizeof *inputs);
     lk_outcome_t *outcomes = calloc(COUNT, sizeof *outcomes);
-    lk_event_t *events = calloc(2 * LK_EVENTS_MAX, sizeof *events);
+    uint32_t capacity = lk_kernel_event_capacity(batch->kernel);
+    lk_event_t *events = calloc(2 * capacity, sizeof *events);
     uint64_t state = 4711;
     size_t applied_sum = 0;
     CHECK(inputs != NULL && outcomes != NULL && events != NULL);
@@ -269,7 +270,7 @@ static void test_batch_is_the_same_as_one_by_one(void)
         size_t applied = 0;
         size_t event_count = 0;
         CHECK(lk_kernel_apply_batch(batch->kernel, inputs + applied_sum, COUNT - applied_sum, outcomes, events,
-                                    2 * LK_EVENTS_MAX, &applied, &event_count) == LK_STATUS_OK);
+                                    2 * capacity, &applied, &event_count) == LK_STATUS_OK);
         CHECK(applied > 0);
         CHECK(event_count == outcomes[applied - 1].event_first + outcomes[applied - 1].event_count);
         applied_sum += applied;

@@ -58,22 +58,30 @@ extern "C" {
 #endif
 
 /* Changes whenever a struct, an enum value or a function of this header does. Compare with lk_abi_version(). */
-#define LK_ABI_VERSION 1u
+#define LK_ABI_VERSION 2u
 /* Changes whenever the saved form does. */
-#define LK_SAVE_VERSION 1u
+#define LK_SAVE_VERSION 2u
 
 #define LK_ID_BYTES 64
 #define LK_SYMBOL_BYTES 32
 #define LK_CURRENCY_BYTES 16
 #define LK_DIGEST_BYTES 32
-#define LK_SLOTS_MAX 64u
+#define LK_SLOTS_MAX 256u
+#define LK_SLOT_WORDS 4 /* a set of slots: bit i % 64 of word i / 64 is slot i */
 #define LK_EXIT_LEGS_MAX 8u
 #define LK_SLOT_EXITS_MAX 4u /* exit orders a slot remembers by identity: the last and the three before it */
 #define LK_WINDOW_MIN 16u
 #define LK_WINDOW_DEFAULT 1024u
 #define LK_WINDOW_MAX 65536u
-/* The most events one input can cause: FLATTEN over all slots is the largest. */
-#define LK_EVENTS_MAX (6u * LK_SLOTS_MAX)
+/* The most events one input can cause, for each slot of the kernel: a fill that is late, mismatched, rounded, without a
+ * basis, too much, and takes back an exit's rest. FLATTEN over all slots needs fewer for each. */
+#define LK_EVENTS_PER_SLOT 12u
+#define LK_EVENTS_MAX (LK_EVENTS_PER_SLOT * LK_SLOTS_MAX) /* enough for any kernel; see lk_kernel_event_capacity */
+/* See lk_kernel_digest. */
+#define LK_CHAIN_START_A 0x243f6a8885a308d3u
+#define LK_CHAIN_START_B 0x13198a2e03707344u
+#define LK_CHAIN_FACTOR_A 0x9e3779b97f4a7c15u
+#define LK_CHAIN_FACTOR_B 0xe7037ed1a0b428dbu
 #define LK_RATE_SCALE 8                /* fee rates: 5 basis points are 50000 */
 #define LK_AVERAGE_PRICE_EXTRA_SCALE 4 /* averages are shown at price_scale + 4, rounded half to even */
 #define LK_NO_SLOT UINT32_MAX
@@ -407,7 +415,8 @@ typedef struct {
  *              account it holds. Fewer than we know of: the last ones are still to come. More: some came before us, are
  *              late, or not ours; a new one of those makes a difference a WARNING, once)
  * FUNDING      amount, symbol (empty: the account's)
- * FLATTEN      client_order_id = the root of the exits' ids, at most 60 characters: slot 7 gets "<root>-07";
+ * FLATTEN      client_order_id = the root of the exits' ids, at most 60 characters: slot 7 gets "<root>-07",
+ *              slot 123 "<root>-123";
  *              strategy, symbol (empty: all)
  * CANCEL_WORKING_ENTRIES, FREEZE, UNFREEZE   strategy, symbol (the first only; empty: all)
  * ADOPT        trade_id, symbol, instrument, qty signed (negative is short), price = average price, leverage, strategy
@@ -427,12 +436,20 @@ typedef struct {
     uint64_t sequence; /* of the input in its journal; stamped on the account as event_sequence */
     lk_qty_t qty;
     lk_price_t price;
+    lk_amount_t fee;
+    lk_amount_t amount;
+    lk_id_t event_id;
+    lk_id_t client_order_id;
+    lk_id_t venue_order_id;
+    lk_id_t execution_id;
+    lk_id_t trade_id;
+    lk_id_t strategy;
+    lk_symbol_t symbol;
+    lk_currency_t currency;
+    lk_amount_t available;
     lk_price_t stop_price;
     lk_price_t target_price;
     lk_price_t reference_price; /* what the decision was taken at; never a fill price */
-    lk_amount_t amount;
-    lk_amount_t available;
-    lk_amount_t fee;
     int64_t expires_at_ns;
     uint64_t venue_sequence;
     uint64_t execution_watermark;
@@ -443,14 +460,6 @@ typedef struct {
     uint32_t reserved;                       /* 0 */
     uint16_t exit_leg_bps[LK_EXIT_LEGS_MAX]; /* each leg's share of what remains then, in 1/10000; the last
                                                 listed takes all; all 0: one leg */
-    lk_id_t event_id;
-    lk_id_t trade_id;
-    lk_id_t client_order_id;
-    lk_id_t venue_order_id;
-    lk_id_t execution_id;
-    lk_id_t strategy;
-    lk_symbol_t symbol;
-    lk_currency_t currency;
 } lk_input_t;
 
 /* --------------------------------------------------------------------------------------------------- output -- */
@@ -464,11 +473,11 @@ typedef struct {
     uint32_t code;           /* lk_code_t */
     uint32_t field;          /* lk_field_t that a refusal is about, else NONE */
     uint32_t slot_index;     /* or LK_NO_SLOT */
-    int64_t value;           /* the refused field's number; 0 for a text */
-    uint64_t changed_slots;  /* bit i: the view of slot i may differ from before */
     uint32_t event_first;    /* index of this input's first event in the events buffer */
     uint32_t event_count;
-    lk_id_t trade_id; /* of the slot concerned; empty when none */
+    int64_t value;                         /* the refused field's number; 0 for a text */
+    uint64_t changed_slots[LK_SLOT_WORDS]; /* the slots whose view may differ from before */
+    lk_id_t trade_id;                      /* of the slot concerned; empty when none */
 } lk_outcome_t;
 
 #define LK_EVENT_IS_EXIT 0x01u         /* FILL_BOOKED, SETTLED: of an exit order */
@@ -667,15 +676,19 @@ LK_API lk_status_t lk_kernel_create(const lk_config_t *config, lk_kernel_t **ker
 /* Free it. NULL is allowed. */
 LK_API_VOID void lk_kernel_destroy(lk_kernel_t *kernel);
 
+/* How many events' room one input needs: LK_EVENTS_PER_SLOT for each slot of this kernel; 0 for NULL. */
+LK_API uint32_t lk_kernel_event_capacity(const lk_kernel_t *kernel);
+
 /* Apply one input: *outcome is the answer, events[0 .. outcome->event_count) what followed, in order. The memory is the
  * caller's. Unless the status is LK_STATUS_OK and outcome->accepted is 1, nothing has changed.
- * INVALID_ARGUMENT NULL or kind out of range; BUFFER_TOO_SMALL event_capacity < LK_EVENTS_MAX. */
+ * INVALID_ARGUMENT NULL or kind out of range; BUFFER_TOO_SMALL event_capacity <
+ * lk_kernel_event_capacity(kernel). */
 LK_API lk_status_t lk_kernel_apply(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t *outcome,
                                    lk_event_t *events, size_t event_capacity);
 
-/* Apply inputs in order, until all are applied, or fewer than LK_EVENTS_MAX places are left in events (call again with
- * the rest). *applied_count inputs were taken; outcomes[i].event_first says where the events of input i begin.
- * INVALID_ARGUMENT also stops the batch: at inputs[*applied_count]. */
+/* Apply inputs in order, until all are applied, or fewer than lk_kernel_event_capacity places are left in events (call
+ * again with the rest). *applied_count inputs were taken; outcomes[i].event_first says where the events of input i
+ * begin. INVALID_ARGUMENT also stops the batch: at inputs[*applied_count]. */
 LK_API lk_status_t lk_kernel_apply_batch(lk_kernel_t *kernel, const lk_input_t *inputs, size_t input_count,
                                          lk_outcome_t *outcomes, lk_event_t *events, size_t event_capacity,
                                          size_t *applied_count, size_t *event_count);
@@ -689,16 +702,39 @@ LK_API int64_t lk_kernel_next_deadline_ns(const lk_kernel_t *kernel);
 LK_API uint32_t lk_kernel_find_trade(const lk_kernel_t *kernel, const lk_id_t *trade_id);
 LK_API uint32_t lk_kernel_find_order(const lk_kernel_t *kernel, const lk_id_t *order_id);
 
-/* BLAKE2b-256 over the whole state, kept up incrementally: slots that did not change are not hashed again. Two kernels
- * that were given the same inputs have the same digest; refused inputs leave it as it was. */
+/* A fingerprint of the whole state. Two kernels that were given the same inputs have the same digest; refused inputs
+ * leave it as it was. Kept up incrementally: slots that did not change are not hashed again.
+ *
+ *   digest      = BLAKE2b-256(config digest || ledger || digest of slot 0 || ... || digest of the last slot)
+ *   config      BLAKE2b-256 of the bytes of lk_config_t
+ *   ledger      the bytes of lk_ledger_t (src/internal.h; every struct of the state is tabled in
+ * docs/concepts/kernel.md: little endian, fixed layout, no padding that is not 0) slot        BLAKE2b-256 of the bytes
+ * of lk_slot_t up to the exit orders in use: its exits come last, and of them the first min(exit_count,
+ * LK_SLOT_EXITS_MAX) count. A slot that was never used: 32 bytes 0, not hashed.
+ *
+ * BLAKE2b-256 is RFC 7693 with 32 bytes of output, without key, salt or personalization. The idempotency windows are in
+ * it through two chains in the ledger, each a pair of 64-bit words (a, b) that starts as (LK_CHAIN_START_A, _B).
+ * event_chain takes in each accepted event id, when it is accepted: its 64 bytes. execution_chain takes in each
+ * lk_execution_t when it is booked, and again, whole and as it then is, each time a BUST, CORRECTION or SETTLEMENT has
+ * changed it: its bytes. To take in a record, read it as little-endian 64-bit words (an odd number of them is completed
+ * by a word 0); then, for each two words (x, y) in order, with p and q the full 128-bit products:
+ *
+ *   p = (a XOR x) * LK_CHAIN_FACTOR_A        a' = low 64 bits of p XOR high 64 bits of q
+ *   q = (b XOR y) * LK_CHAIN_FACTOR_B        b' = low 64 bits of q XOR high 64 bits of p
+ *
+ * A chain tells divergence; it is no defense against a forger, who must be kept out by the journal's own hash chain. */
 LK_API lk_status_t lk_kernel_digest(lk_kernel_t *kernel, uint8_t digest[LK_DIGEST_BYTES]);
 
-/* The whole state as bytes: version, size, state, checksum. *size is what save will write now. */
+/* The whole state as bytes, little endian: a header (magic 0x6c656e72656b6c6b, LK_SAVE_VERSION and slot_count as 32
+ * bits each, size of it all, event ids and executions in use as 64 bits each, lk_config_t), the ledger, all slots, the
+ * event ids and the executions in use as they lie in their rings (event n, from 0, and execution n + 1 at n %
+ * window_count), and BLAKE2b-256 of all that. *size is what save will write now. */
 LK_API lk_status_t lk_kernel_save_size(const lk_kernel_t *kernel, size_t *size);
 /* BUFFER_TOO_SMALL: nothing was written; *size is what is needed. */
 LK_API lk_status_t lk_kernel_save(lk_kernel_t *kernel, uint8_t *data, size_t capacity, size_t *size);
 /* Replace the state by a saved one, of a kernel with the same configuration. Unless LK_STATUS_OK nothing has changed.
- */
+ * INVALID_SIZE, INVALID_VERSION, INVALID_CHECKSUM; INVALID_STATE: intact bytes that no kernel with this configuration
+ * would have saved. */
 LK_API lk_status_t lk_kernel_restore(lk_kernel_t *kernel, const uint8_t *data, size_t size);
 
 /* Bytes of memory that a kernel holds for each slot, and in all. For benchmarks and capacity planning. */
