@@ -178,9 +178,11 @@ def test_late_fill_of_an_ended_exit_counts(desk: Any, journal: Journal) -> None:
 
 def test_exits_of_an_earlier_attempt_use_nothing_of_the_next_ones_warrant(desk: Any, journal: Journal) -> None:
     earlier = desk.exit(quantity="4", input_sequence=1)
-    journal.command(desk.entry(desk.intent(attempt=1)), earlier)
+    first, second = desk.intent(), desk.intent()
+    second.attempt = first.attempt + 1
+    journal.command(desk.entry(first), earlier)
     journal.fill(earlier.client_order_id, "4")
-    journal.command(desk.entry(desk.intent(attempt=2)))
+    journal.command(desk.entry(second))
     (commission,) = journal.command(desk.exit(quantity="10", input_sequence=2))
     assert str(commission.committed_qty) == "0"
 
