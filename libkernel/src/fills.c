@@ -539,14 +539,15 @@ lk_code_t lk_apply_settlement(lk_call_t *call)
     }
 
     *found = execution;
-    lk_execution_changed(kernel, found);
     if (!is_there) {
         kernel->ledger = change.ledger;
+        lk_execution_changed(kernel, found);
         emit_settled(call, found, &change.order, false, realized, fee);
         return LK_CODE_OK;
     }
     lk_before_t before = lk_before(call, route.slot_index);
     put_back(kernel, &route, &change);
+    lk_execution_changed(kernel, found);
     if (realized != 0) kernel->slots[route.slot_index].pnl_source = LK_PNL_SOURCE_EXCHANGE;
     emit_settled(call, found, &change.order, true, realized, fee);
     if (has_amount && settlement_differs(kernel, found)) {
