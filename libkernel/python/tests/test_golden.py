@@ -1,100 +1,101 @@
-"""K22: recorded sequences, with the figures that must come out to the unit."""
+"""K22: recorded stories, with the figures that must come out to the unit and the digest after every input."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from kestrel_libkernel import Instrument, Settlement, Side
-
-GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
-CASES = sorted(GOLDEN.glob("*.json"))
+ROOT = Path(__file__).resolve().parents[3]
 
 
-def units(text: str | None, scale: int) -> int | None:
-    return None if text is None else int(Decimal(text).scaleb(scale))
+def _tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("kernel_goldens", ROOT / "tools" / "kernel_goldens.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-class Replay:
-    """One file, step by step."""
-
-    def __init__(self, desk: Any, case: dict[str, Any]) -> None:
-        self.desk, self.case = desk, case
-        self.instrument = Instrument(**case["instrument"])
-        self.executions = 0
-        self.seen: set[int] = set()
-
-    def run(self) -> None:
-        for step in self.case["steps"]:
-            result = getattr(self, step["do"])(step)
-            if result is not None:
-                assert result.outcome.accepted, result.outcome
-                self.seen.update(fill.realized_pnl for fill in result.fills)
-            self.check(step.get("expect", {}))
-            self.seen.add(self.desk.slot().realized_pnl)
-            if "books" in step:
-                assert [fill.realized_pnl for fill in result.fills] == [units(step["books"], 8)]
-        self.check(self.case["expect"])
-        for figure in self.case.get("never", []):
-            assert units(figure, 8) not in self.seen
-
-    def enter(self, step: dict[str, Any]) -> Any:
-        self.side = Side[step["side"]]
-        return self.desk.enter(side=self.side, qty=step["qty"], leverage=step["leverage"], instrument=self.instrument)
-
-    def exit(self, step: dict[str, Any]) -> Any:
-        return self.desk.leave()
-
-    def fill(self, step: dict[str, Any]) -> Any:
-        self.executions += 1
-        side = self.side if step["order"] == "entry" else Side(3 - self.side)
-        price = units(step["price"], self.instrument.price_scale)
-        return self.desk.fill(step["order"], f"execution-{self.executions}", side, step["qty"], price)
-
-    def settle(self, step: dict[str, Any]) -> Any:
-        amount = units(step["realized_pnl"], 8)
-        return self.desk.do(Settlement, execution_id=f"execution-{self.executions}", realized_pnl=amount)
-
-    def restart(self, step: dict[str, Any]) -> None:
-        self.desk.restart()
-
-    def check(self, expected: dict[str, Any]) -> None:
-        slot = self.desk.slot()
-        for name, value in expected.items():
-            actual = getattr(slot, name)
-            if name == "realized_pnl":
-                assert actual == units(value, 8)
-                assert self.desk.account.realized_pnl == actual
-            elif name == "entry_price":
-                assert actual == units(value, self.instrument.price_scale + 4)
-            else:
-                assert getattr(actual, "name", actual) == value, name
+goldens = _tool()
+PATHS = goldens.paths()
+NAMES = [path.stem for path in PATHS]
 
 
-@pytest.mark.parametrize("path", CASES, ids=[path.stem for path in CASES])
-def test_golden_replay_comes_out_to_the_unit_K22(path: Path, desk: Any) -> None:
-    Replay(desk, json.loads(path.read_text())).run()
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_golden_replay_comes_out_to_the_unit_and_the_digest_K22(path: Path) -> None:
+    replay = goldens.Replay(goldens.load(path))
+    assert replay.run() == []
 
 
-def test_leverage_one_and_three_realize_the_same_K04_K22(make_desk: Any) -> None:
-    results = []
-    for name in ("fet_clean_exit", "fet_leverage_three"):
-        desk = make_desk()
-        Replay(desk, json.loads((GOLDEN / f"{name}.json").read_text())).run()
-        results.append((desk.slot().realized_pnl, desk.account.capital, desk.account.equity))
-    assert results[0] == results[1]
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_golden_figures_are_derived_by_hand_and_the_derivation_holds_K22(path: Path) -> None:
+    assert goldens.wrong_arithmetic(goldens.load(path)) == []
 
 
-def test_protective_bound_as_a_price_would_have_booked_the_old_loss_K22(desk: Any) -> None:
-    """Without leverage the bound alone would book -1,071.4884, a third of the incident's -3,214.4652: both are wrong,
-    and neither can arise, because a bound never reaches the kernel as a price (K08)."""
-    desk.enter(side=Side.SELL, qty=202276, leverage=3)
-    desk.fill("entry", "e1", Side.SELL, 202276, 1878)
-    desk.leave()
-    desk.fill("exit", "x1", Side.BUY, 26007, 2290)
-    assert desk.slot().realized_pnl == units("-1071.4884", 8)
-    assert 3 * desk.slot().realized_pnl == units("-3214.4652", 8)
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_golden_file_tells_its_story_and_is_laid_out_as_the_tool_writes_it(path: Path) -> None:
+    case = goldens.load(path)
+    assert all(case[part] for part in ("title", "requirements", "story", "old_behavior"))
+    assert goldens.laid_out(case) == path.read_text()
+
+
+def _case(name: str) -> dict[str, Any]:
+    return dict(json.loads((goldens.GOLDEN / f"{name}.json").read_text()))
+
+
+def _booked(name: str) -> list[tuple[int, int]]:
+    """Realized pnl and fee of every fill of a golden file."""
+    events = [event for step in _case(name)["steps"] for event in step.get("events", [])]
+    return [(each.get("realized_pnl", 0), each.get("fee", 0)) for each in events if each["kind"] == "FILL_BOOKED"]
+
+
+def test_leverage_one_and_three_book_the_same_figures_K04_K22() -> None:
+    assert _booked("fet_clean_exit") == _booked("fet_leverage_three")
+
+
+def test_wrong_figure_that_comes_out_is_reported_K22() -> None:
+    """A test of the test: the venue's figure, declared to be the old defect's, must not pass."""
+    case = _case("fet_clean_exit")
+    case["never"] = [{"figure": "realized_pnl", "units": 24273120000}]
+    assert any("the wrong figure" in problem for problem in goldens.Replay(case).run())
+
+
+def test_figure_digest_event_or_view_that_differs_is_reported_K22() -> None:
+    case = _case("fet_clean_exit")
+    case["steps"][1]["events"][0]["fee"] += 1
+    case["steps"][2]["slots"]["0"]["qty"] += 1
+    case["steps"][3]["digest"] = "00"
+    del case["steps"][4]["events"][0]
+    problems = "\n".join(goldens.Replay(case).run())
+    for part in (
+        "step 2: event 0 (FILL_BOOKED).fee",
+        "step 3: slot 0.qty",
+        "step 4: expected digest",
+        "step 5: expect",
+    ):
+        assert part in problems
+
+
+def test_arithmetic_that_does_not_hold_is_reported_K22() -> None:
+    case = _case("fet_clean_exit")
+    case["by_hand"][0]["because"] = "26,007 x (0.1878 - 0.1866) = 31.2085"
+    assert len(goldens.wrong_arithmetic(case)) == 2
+
+
+def test_protective_bound_as_a_price_would_have_booked_the_old_loss_K22() -> None:
+    """Without leverage the bound alone would book -1,071.4884, a third of the incident's -3,214.4652. Neither can
+    arise, because a bound never reaches the kernel as a price (K08); the kernel cannot tell one from a true price."""
+    case = _case("fet_poisoned_leg")
+    poisoned = next(step for step in case["steps"] if step.get("input", {}).get("execution_id") == "E3")
+    machine = goldens.Machine(case["config"])
+    for step in case["steps"][: case["steps"].index(poisoned)]:
+        machine.apply(step["input"])
+    machine.apply({**poisoned["input"], "flags": ["HAS_PRICE"], "price": 2290})
+    assert machine.slot(0)["realized_pnl"] == -107148840000
+    assert 3 * machine.slot(0)["realized_pnl"] == -321446520000
