@@ -19,6 +19,7 @@ typedef struct {
     lk_order_t order;
     lk_execution_t execution;
     bool price_was_rounded;
+    bool fee_was_refused; /* as a sample; it is booked */
 } change_t;
 
 /* ----------------------------------------------------------------------------------------------- routing -- */
@@ -58,13 +59,6 @@ static bool route_fill(const lk_kernel_t *kernel, const lk_input_t *input, route
 
 /* ----------------------------------------------------------------------------------------------- figures -- */
 
-/* notional x rate, away from zero when it is a cost. */
-static bool predict_fee(const lk_config_t *config, uint8_t liquidity, int64_t notional, int64_t *fee)
-{
-    int64_t rate = liquidity == LK_LIQUIDITY_MAKER ? config->maker_fee_rate : config->taker_fee_rate;
-    return lk_narrow(lk_divide_up((lk_wide_t)notional * rate, lk_power_of_ten(LK_RATE_SCALE)), fee);
-}
-
 /* The input's quantity and price in the slot's scales, and what they come to. OK, or what is wrong with `field`. */
 static lk_code_t read_figures(lk_call_t *call, const lk_slot_t *slot, uint8_t side, change_t *change, lk_field_t *field)
 {
@@ -95,12 +89,20 @@ static lk_code_t read_figures(lk_call_t *call, const lk_slot_t *slot, uint8_t si
     execution->fee_is_predicted = (input->flags & LK_HAS_FEE) == 0;
     execution->fee = input->fee.units;
     if (!execution->fee_is_predicted) return LK_CODE_OK;
-    return predict_fee(config, input->liquidity, execution->notional, &execution->fee) ? LK_CODE_OK : LK_CODE_OVERFLOW;
+    bool fits =
+        lk_fee_predict(config, &call->kernel->ledger, execution->liquidity, execution->notional, &execution->fee);
+    return fits ? LK_CODE_OK : LK_CODE_OVERFLOW;
 }
 
 static int64_t magnitude(int64_t value)
 {
     return value < 0 ? -value : value;
+}
+
+/* The venue's fee for an execution, known for the first time. */
+static void learn_fee(const lk_kernel_t *kernel, change_t *change, const lk_execution_t *execution)
+{
+    change->fee_was_refused = !lk_fee_learn(&kernel->config, &change->ledger, execution);
 }
 
 /* Fold the execution into the copies. */
@@ -188,6 +190,13 @@ static bool is_overfilled(const lk_slot_t *slot, const lk_order_t *order)
     return lk_slot_open_qty(slot) < 0 || (order->life != LK_LIFE_NONE && order->cum_qty > order->order_qty);
 }
 
+static void flag_fee(lk_call_t *call, const change_t *change, uint32_t slot_index, const lk_execution_t *execution)
+{
+    if (!change->fee_was_refused) return;
+    lk_emit_anomaly(call, LK_CODE_FEE_SAMPLE_REFUSED, slot_index, &change->order.client_order_id,
+                    &execution->execution_id);
+}
+
 static void flag_fill(lk_call_t *call, const change_t *change, const route_t *route, bool was_late)
 {
     lk_slot_t *slot = &call->kernel->slots[route->slot_index];
@@ -204,6 +213,7 @@ static void flag_fill(lk_call_t *call, const change_t *change, const route_t *ro
         lk_code_t code = execution->is_exit ? LK_CODE_FILL_WITHOUT_PRICE : LK_CODE_ENTRY_BASIS_MISSING;
         lk_emit_anomaly(call, code, at, order_id, id);
     }
+    flag_fee(call, change, at, execution);
     if (is_overfilled(slot, &change->order)) {
         slot->is_overfilled = 1;
         lk_emit_anomaly(call, LK_CODE_OVERFILL, at, order_id, id);
@@ -248,6 +258,7 @@ static void prepare(const lk_kernel_t *kernel, const route_t *route, const lk_id
     change->book = slot->book;
     change->ledger = kernel->ledger;
     change->price_was_rounded = false;
+    change->fee_was_refused = false;
     change->execution.execution_id = *execution_id;
     change->execution.number = kernel->ledger.execution_count + 1;
     change->execution.trade_sequence = slot->trade_sequence;
@@ -282,12 +293,14 @@ lk_code_t lk_apply_fill(lk_call_t *call)
     }
     lk_slot_t *slot = &kernel->slots[route.slot_index];
     prepare(kernel, &route, &input->execution_id, &change);
+    change.execution.liquidity = input->liquidity;
     bool bridges = lk_ledger_takes(&change.ledger, change.execution.number);
     lk_code_t code = read_figures(call, slot, change.execution.side, &change, &field);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, fill_value(input, field), route.slot_index);
     if (!count_on_order(&change.order, &change.execution) || !fold(kernel, &change, bridges)) {
         return lk_refuse_at(call, LK_CODE_OVERFLOW, LK_FIELD_QTY, input->qty.units, route.slot_index);
     }
+    if (!change.execution.fee_is_predicted) learn_fee(kernel, &change, &change.execution);
 
     lk_before_t before = lk_before(call, route.slot_index);
     bool was_late = before.stage == LK_STAGE_TERMINAL_WRITTEN || lk_life_has_ended((lk_life_t)change.order.life);
@@ -408,6 +421,7 @@ static lk_field_t bad_correction_field(const lk_input_t *input)
 {
     if (input->price_scale > LK_SCALE_MAX) return LK_FIELD_PRICE_SCALE;
     if (input->qty_scale > LK_SCALE_MAX) return LK_FIELD_QTY_SCALE;
+    if (input->liquidity >= LK_LIQUIDITY_COUNT) return LK_FIELD_LIQUIDITY;
     if (input->qty.units <= 0) return LK_FIELD_QTY;
     return (input->flags & LK_HAS_PRICE) != 0 && input->price.units <= 0 ? LK_FIELD_PRICE : LK_FIELD_NONE;
 }
@@ -430,12 +444,15 @@ lk_code_t lk_apply_correction(lk_call_t *call)
     prepare(kernel, &route, &execution->execution_id, &change);
     change.execution.number = execution->number;
     change.execution.side = execution->side;
+    change.execution.liquidity = input->liquidity != LK_LIQUIDITY_NONE ? input->liquidity : execution->liquidity;
     code = read_figures(call, slot, execution->side, &change, &field);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, fill_value(input, field), route.slot_index);
     if (!unfold(kernel, &change, execution, &realized) || !count_on_order(&change.order, &change.execution) ||
         !fold(kernel, &change, true)) {
         return lk_refuse_at(call, LK_CODE_OVERFLOW, LK_FIELD_QTY, input->qty.units, route.slot_index);
     }
+    bool is_first_fee = execution->fee_is_predicted && !change.execution.fee_is_predicted;
+    if (is_first_fee) learn_fee(kernel, &change, &change.execution);
 
     lk_before_t before = lk_before(call, route.slot_index);
     put_back(kernel, &route, &change);
@@ -446,6 +463,7 @@ lk_code_t lk_apply_correction(lk_call_t *call)
     lk_execution_changed(kernel, execution);
     lk_emit_anomaly(call, LK_CODE_FILL_CORRECTED, route.slot_index, &change.order.client_order_id,
                     &execution->execution_id);
+    flag_fee(call, &change, route.slot_index, execution);
     hold_exit_to_position(call, route.slot_index);
     lk_after(call, before);
     return LK_CODE_OK;
@@ -532,28 +550,34 @@ lk_code_t lk_apply_settlement(lk_call_t *call)
     prepare(kernel, &route, &found->execution_id, &change);
     if (!is_there) change.book = (lk_book_t){.skipped_count = 1};
     lk_execution_t execution = *found;
+    bool is_first_fee = execution.fee_is_predicted && (input->flags & LK_HAS_FEE) != 0;
     if (has_amount) execution.venue_realized = input->amount.units;
     if ((has_amount && !settle_realized(&change, &execution, bridges, &realized)) ||
         ((input->flags & LK_HAS_FEE) != 0 && !settle_fee(&change, &execution, bridges, input->fee.units, &fee))) {
         return lk_refuse(call, LK_CODE_OVERFLOW, has_amount ? LK_FIELD_AMOUNT : LK_FIELD_FEE, input->amount.units);
     }
+    if (is_first_fee) learn_fee(kernel, &change, &execution);
 
     *found = execution;
     if (!is_there) {
         kernel->ledger = change.ledger;
         lk_execution_changed(kernel, found);
         emit_settled(call, found, &change.order, false, realized, fee);
+        flag_fee(call, &change, LK_NO_SLOT, found);
         return LK_CODE_OK;
     }
     lk_before_t before = lk_before(call, route.slot_index);
     put_back(kernel, &route, &change);
     lk_execution_changed(kernel, found);
-    if (realized != 0) kernel->slots[route.slot_index].pnl_source = LK_PNL_SOURCE_EXCHANGE;
+    if (has_amount && found->is_exit && found->is_skipped) {
+        kernel->slots[route.slot_index].pnl_source = LK_PNL_SOURCE_EXCHANGE;
+    }
     emit_settled(call, found, &change.order, true, realized, fee);
     if (has_amount && settlement_differs(kernel, found)) {
         lk_emit_anomaly(call, LK_CODE_SETTLEMENT_DIFFERS, route.slot_index, &change.order.client_order_id,
                         &found->execution_id);
     }
+    flag_fee(call, &change, route.slot_index, found);
     lk_after(call, before);
     return LK_CODE_OK;
 }

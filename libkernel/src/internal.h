@@ -124,7 +124,7 @@ typedef struct {
     uint8_t is_busted;
     uint8_t fee_is_predicted;
     uint8_t side;
-    uint8_t reserved;
+    uint8_t liquidity; /* as the venue stated it: which calibration its settled fee is a sample of */
 } lk_execution_t;
 
 /* What a window has ever held, in 128 bits: see lk_kernel_digest. */
@@ -132,6 +132,17 @@ typedef struct {
     uint64_t a;
     uint64_t b;
 } lk_chain_t;
+
+/* How far one published fee rate holds: settled fees against what the rate makes of the same executions. */
+typedef struct {
+    int64_t settled_sum; /* of samples, as absolute amounts; halved together with the next when one would not fit */
+    int64_t published_sum;
+    int64_t ratio; /* settled_sum / published_sum at LK_RATIO_SCALE; 0 before the first sample */
+    uint64_t sample_count;
+    uint64_t refused_count;
+    uint64_t is_last_refused; /* 1: the last settled fee was too far off to be a sample */
+} lk_calibration_t;
+_Static_assert(sizeof(lk_calibration_t) == 48, "no padding");
 
 /* The account. */
 typedef struct {
@@ -158,14 +169,19 @@ typedef struct {
     int64_t fees;
     int64_t predicted_fees;
     int64_t funding;
+    int64_t foreign; /* what others did to the wallet, as far as it was stated */
+    uint64_t foreign_count;
     int64_t ledger_delta;
+    int64_t next_funding_ns;          /* when funding is paid next; 0: not computed yet; LK_NEVER_NS: never */
+    lk_calibration_t calibrations[2]; /* maker, taker */
     uint8_t has_anchor;
     uint8_t is_bridged;
     uint8_t ledger_status;
     uint8_t ledger_cause;
     uint8_t freeze_flags;
-    uint8_t has_awaited; /* since the anchor, an execution was taken to be in the wallet already */
-    uint8_t reserved[2];
+    uint8_t has_awaited;    /* since the anchor, an execution was taken to be in the wallet already */
+    uint8_t is_funding_due; /* since the anchor: a funding time passed with a position open, and no FUNDING came */
+    uint8_t has_foreign;    /* since the anchor: foreign activity without an amount */
 } lk_ledger_t;
 
 /* Hash of an id -> a number. Open addressing; candidates with the same hash are compared by the caller. */
@@ -340,12 +356,27 @@ lk_code_t lk_apply_correction(lk_call_t *call);
 lk_code_t lk_apply_settlement(lk_call_t *call);
 lk_code_t lk_apply_balance(lk_call_t *call);
 lk_code_t lk_apply_funding(lk_call_t *call);
+lk_code_t lk_apply_foreign(lk_call_t *call);
+
+/* fees.c */
+/* notional x the published rate. */
+bool lk_fee_publish(const lk_config_t *config, uint8_t liquidity, int64_t notional, int64_t *fee);
+/* The same, as calibrated: what a fill is charged until the venue says. */
+bool lk_fee_predict(const lk_config_t *config, const lk_ledger_t *ledger, uint8_t liquidity, int64_t notional,
+                    int64_t *fee);
+/* Take the execution's fee, settled just now, as a sample. False: refused, it is too far off. */
+bool lk_fee_learn(const lk_config_t *config, lk_ledger_t *ledger, const lk_execution_t *execution);
+void lk_fee_view(const lk_config_t *config, const lk_ledger_t *ledger, uint8_t liquidity, lk_fee_view_t *view);
 
 /* facts.c */
 bool lk_stated_id_is_sound(const lk_id_t *id);
 
 /* ledger.c: `bridges` says whether the venue's wallet, as last stated, does not contain it yet. */
 bool lk_ledger_book(lk_ledger_t *ledger, bool bridges, int64_t realized, int64_t fee);
+/* The time, before anything else of an input: did a funding time pass while a position was open? */
+void lk_ledger_pass_time(lk_kernel_t *kernel, int64_t now_ns);
+/* What is published: the wallet at the anchor (or the seed) and what we booked since, kept within 64 bits. */
+int64_t lk_ledger_capital(const lk_kernel_t *kernel);
 /* Whether this new execution bridges; not when the wallet is taken to hold it already. */
 bool lk_ledger_takes(lk_ledger_t *ledger, uint64_t number);
 bool lk_ledger_predict(lk_ledger_t *ledger, bool bridges, int64_t fee_change, int64_t bridge_change);

@@ -20,7 +20,7 @@ static bool config_is_sound(const lk_config_t *config)
            config->leverage_max >= 1 && config->amount_scale <= 12 && config->reserved == 0 &&
            config->maker_fee_rate > -rate_max && config->maker_fee_rate < rate_max &&
            config->taker_fee_rate > -rate_max && config->taker_fee_rate < rate_max && config->ack_timeout_ns > 0 &&
-           config->seed_capital.units >= 0 && config->ledger_tolerance.units >= 0 &&
+           config->funding_interval_ns >= 0 && config->seed_capital.units >= 0 && config->ledger_tolerance.units >= 0 &&
            config->ledger_error_tolerance.units >= config->ledger_tolerance.units &&
            config->settlement_tolerance.units >= 0 && text_is_set(config->account.text, sizeof config->account.text) &&
            text_is_set(config->currency.text, sizeof config->currency.text);
@@ -190,6 +190,8 @@ static lk_code_t apply_kind(lk_call_t *call)
         return lk_apply_unfreeze(call);
     case LK_INPUT_ADOPT:
         return lk_apply_adopt(call);
+    case LK_INPUT_FOREIGN:
+        return lk_apply_foreign(call);
     default:
         LK_ASSERT(false);
         return LK_CODE_INVALID_EVENT;
@@ -202,8 +204,11 @@ static void apply_one(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t
     lk_call_t call = {kernel, input, outcome, events, 0};
     memset(outcome, 0, sizeof *outcome);
     outcome->slot_index = LK_NO_SLOT;
+    int64_t next_funding_ns = kernel->ledger.next_funding_ns;
+    uint8_t is_funding_due = kernel->ledger.is_funding_due;
 
     lk_code_t code = check_common(&call);
+    if (code == LK_CODE_OK && input->now_ns >= next_funding_ns) lk_ledger_pass_time(kernel, input->now_ns);
     if (code == LK_CODE_OK) code = apply_kind(&call);
     outcome->code = (uint32_t)code;
     outcome->severity = (uint8_t)lk_code_severity(outcome->code);
@@ -211,6 +216,8 @@ static void apply_one(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t
     if (code != LK_CODE_OK) {
         LK_ASSERT(call.event_count == 0);
         LK_ASSERT(lk_set_next(outcome->changed_slots, 0) == LK_NO_SLOT);
+        kernel->ledger.next_funding_ns = next_funding_ns; /* a refused input is no clock either */
+        kernel->ledger.is_funding_due = is_funding_due;
         return;
     }
     outcome->accepted = 1;

@@ -1,7 +1,7 @@
 /* The account: our own ledger (K), the venue's facts (E), and the comparison of the two (K13, K14).
  *
- *   capital = wallet at the last anchor + bridge;   bridge = realized - fees + funding that the wallet does not hold
- * yet
+ *   capital = wallet at the last anchor + bridge
+ *   bridge  = realized - fees + funding + foreign that this wallet does not hold yet
  */
 #include "internal.h"
 
@@ -30,6 +30,41 @@ bool lk_ledger_takes(lk_ledger_t *ledger, uint64_t number)
     return false;
 }
 
+int64_t lk_ledger_capital(const lk_kernel_t *kernel)
+{
+    const lk_ledger_t *ledger = &kernel->ledger;
+    int64_t base = ledger->has_anchor ? ledger->wallet : kernel->config.seed_capital.units;
+    int64_t capital = 0;
+    if (lk_add(base, ledger->bridge, &capital)) return capital;
+    return base < 0 ? INT64_MIN : INT64_MAX;
+}
+
+/* --------------------------------------------------------------------------------------- funding, foreign -- */
+
+static bool holds_position(const lk_kernel_t *kernel)
+{
+    LK_FOR_EACH_IN(kernel->busy_slots, i)
+    {
+        if (lk_slot_open_qty(&kernel->slots[i]) != 0) return true;
+    }
+    return false;
+}
+
+/* The first multiple of the interval after now. */
+static int64_t funding_after(int64_t now_ns, int64_t interval_ns)
+{
+    int64_t next_ns = 0;
+    if (interval_ns == 0) return LK_NEVER_NS;
+    return lk_multiply(now_ns / interval_ns + 1, interval_ns, &next_ns) ? next_ns : LK_NEVER_NS;
+}
+
+void lk_ledger_pass_time(lk_kernel_t *kernel, int64_t now_ns)
+{
+    lk_ledger_t *ledger = &kernel->ledger;
+    if (holds_position(kernel) && kernel->config.funding_interval_ns != 0) ledger->is_funding_due = 1;
+    ledger->next_funding_ns = funding_after(now_ns, kernel->config.funding_interval_ns);
+}
+
 lk_code_t lk_apply_funding(lk_call_t *call)
 {
     lk_ledger_t ledger = call->kernel->ledger;
@@ -40,7 +75,52 @@ lk_code_t lk_apply_funding(lk_call_t *call)
     }
 
     ledger.is_bridged = 1;
+    ledger.is_funding_due = 0;
     call->kernel->ledger = ledger;
+    return LK_CODE_OK;
+}
+
+/* The venue nets what others do in the symbol with our trade in it. */
+static void flag_foreign(lk_call_t *call)
+{
+    lk_kernel_t *kernel = call->kernel;
+    const lk_symbol_t *symbol = &call->input->symbol;
+    lk_emit_anomaly(call, LK_CODE_FOREIGN_ACTIVITY, LK_NO_SLOT, NULL, NULL);
+    if (symbol->text[0] == '\0') return;
+    LK_FOR_EACH_IN(kernel->busy_slots, i)
+    {
+        if (memcmp(&kernel->slots[i].symbol, symbol, sizeof *symbol) != 0) continue;
+        lk_before_t before = lk_before(call, i);
+        lk_emit_anomaly(call, LK_CODE_FOREIGN_IN_SYMBOL, i, NULL, NULL);
+        lk_after(call, before);
+    }
+}
+
+/* Someone else's activity (X11): what is stated of it is bridged exactly, the rest is named at the next comparison. */
+lk_code_t lk_apply_foreign(lk_call_t *call)
+{
+    const lk_input_t *input = call->input;
+    lk_ledger_t ledger = call->kernel->ledger;
+    bool has_amount = (input->flags & LK_HAS_AMOUNT) != 0;
+    bool has_fee = (input->flags & LK_HAS_FEE) != 0;
+    int64_t amount = has_amount ? input->amount.units : 0;
+    int64_t fee = has_fee ? input->fee.units : 0;
+    int64_t effect = 0;
+
+    if (!lk_text_is_sound(input->symbol.text, sizeof input->symbol.text)) {
+        return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_SYMBOL, 0);
+    }
+    if (!lk_subtract(amount, fee, &effect) || !lk_add(ledger.foreign, effect, &ledger.foreign) ||
+        !lk_add(ledger.bridge, effect, &ledger.bridge)) {
+        lk_field_t field = has_amount ? LK_FIELD_AMOUNT : LK_FIELD_FEE;
+        return lk_refuse(call, LK_CODE_OVERFLOW, field, has_amount ? amount : fee);
+    }
+
+    ledger.foreign_count++;
+    if (effect != 0) ledger.is_bridged = 1;
+    if (!has_amount) ledger.has_foreign = 1;
+    call->kernel->ledger = ledger;
+    flag_foreign(call);
     return LK_CODE_OK;
 }
 
@@ -91,23 +171,30 @@ static uint64_t included_count(lk_ledger_t *ledger, uint64_t watermark, bool *ha
     return watermark > count ? count : watermark;
 }
 
+/* What is known to have moved the wallet by an amount that is not known, in the manual's order. */
+static uint8_t cause_of_difference(const lk_ledger_t *ledger, const remainder_t *rest, bool has_unseen_fills)
+{
+    if (ledger->is_funding_due) return LK_LEDGER_CAUSE_FUNDING;
+    if (ledger->has_foreign) return LK_LEDGER_CAUSE_FOREIGN_ACTIVITY;
+    bool has_unsettled = ledger->bridge_skipped > rest->skipped_count || has_unseen_fills;
+    return has_unsettled ? LK_LEDGER_CAUSE_UNSETTLED_FILLS : LK_LEDGER_CAUSE_UNEXPLAINED;
+}
+
 /* Compare first: what did we expect the wallet to be, and why might it differ? */
 static void classify(lk_ledger_t *ledger, const lk_config_t *config, const remainder_t *rest, bool has_unseen_fills)
 {
     lk_wide_t delta = ledger->ledger_delta < 0 ? -(lk_wide_t)ledger->ledger_delta : ledger->ledger_delta;
     lk_wide_t predicted = (lk_wide_t)ledger->bridge_predicted - rest->predicted;
-    bool has_unsettled = ledger->bridge_skipped > rest->skipped_count || has_unseen_fills;
+    bool is_error = delta > config->ledger_error_tolerance.units;
 
     ledger->ledger_status = LK_LEDGER_OK;
     ledger->ledger_cause = LK_LEDGER_CAUSE_NONE;
     if (delta <= config->ledger_tolerance.units) return;
     ledger->ledger_cause = LK_LEDGER_CAUSE_FEE;
     if (delta <= predicted + config->ledger_tolerance.units) return;
-    ledger->ledger_status = LK_LEDGER_WARNING;
-    ledger->ledger_cause = LK_LEDGER_CAUSE_UNSETTLED_FILLS;
-    if (has_unsettled) return;
-    ledger->ledger_cause = LK_LEDGER_CAUSE_UNEXPLAINED;
-    if (delta > config->ledger_error_tolerance.units) ledger->ledger_status = LK_LEDGER_ERROR;
+    ledger->ledger_cause = cause_of_difference(ledger, rest, has_unseen_fills);
+    bool is_explained = ledger->ledger_cause != LK_LEDGER_CAUSE_UNEXPLAINED;
+    ledger->ledger_status = is_explained || !is_error ? LK_LEDGER_WARNING : LK_LEDGER_ERROR;
 }
 
 /* ERROR freezes entries, never exits, and lifts by itself. */
@@ -137,6 +224,8 @@ static void anchor(lk_ledger_t *ledger, const lk_input_t *input, uint64_t waterm
     ledger->is_bridged = rest->bridge != 0;
     ledger->anchored_count = watermark;
     ledger->has_anchor = 1;
+    ledger->is_funding_due = 0;
+    ledger->has_foreign = 0;
     if (input->venue_sequence != 0) ledger->venue_sequence = input->venue_sequence;
 }
 

@@ -14,6 +14,14 @@ static const char *const LIFE_NAMES[] = {LK_LIVES(NAME)};
 static const char *const STAGE_NAMES[] = {LK_STAGES(NAME)};
 static const char *const LIFECYCLE_NAMES[] = {LK_LIFECYCLES(NAME)};
 static const char *const FIELD_NAMES[] = {LK_FIELDS(NAME)};
+static const char *const LEDGER_STATUS_NAMES[] = {LK_LEDGER_STATUSES(NAME)};
+static const char *const LEDGER_CAUSE_NAMES[] = {LK_LEDGER_CAUSES(NAME)};
+static const char *const FEE_STATUS_NAMES[] = {LK_FEE_STATUSES(NAME)};
+static const char *const REQUIREMENT_NAMES[] = {LK_REQUIREMENTS(NAME)};
+
+/* What each kind makes of each field. */
+#define READS(kind, field, requirement) [LK_INPUT_##kind][LK_FIELD_##field] = LK_REQUIREMENT_##requirement,
+static const uint8_t INPUT_READS[LK_INPUT_COUNT][LK_FIELD_COUNT] = {LK_INPUT_FIELDS(READS)};
 
 #define CODE_NAME(name, severity, text) #name,
 static const char *const CODE_NAMES[] = {LK_CODES(CODE_NAME)};
@@ -86,6 +94,31 @@ uint32_t lk_code_severity(uint32_t code)
 const char *lk_field_name(uint32_t field)
 {
     return PICK(FIELD_NAMES, field);
+}
+
+const char *lk_ledger_status_name(uint32_t status)
+{
+    return PICK(LEDGER_STATUS_NAMES, status);
+}
+
+const char *lk_ledger_cause_name(uint32_t cause)
+{
+    return PICK(LEDGER_CAUSE_NAMES, cause);
+}
+
+const char *lk_fee_status_name(uint32_t status)
+{
+    return PICK(FEE_STATUS_NAMES, status);
+}
+
+const char *lk_requirement_name(uint32_t requirement)
+{
+    return PICK(REQUIREMENT_NAMES, requirement);
+}
+
+uint32_t lk_input_reads(uint32_t kind, uint32_t field)
+{
+    return kind < LK_INPUT_COUNT && field < LK_FIELD_COUNT ? INPUT_READS[kind][field] : LK_REQUIREMENT_NONE;
 }
 
 /* The one place that writes anywhere: last words before the end. */

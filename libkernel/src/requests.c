@@ -30,14 +30,27 @@ static lk_field_t bad_instrument_field(const lk_input_t *input, uint32_t amount_
     return LK_FIELD_NONE;
 }
 
+/* Below 10^-LK_FINEST_SCALE, in absolute terms: no sane quote or quantity, whatever the scale allows (K20). */
+static bool is_below_finest(int64_t units, uint32_t scale)
+{
+    return scale > LK_FINEST_SCALE && units < lk_power_of_ten(scale - LK_FINEST_SCALE);
+}
+
+/* Whether a price that is there can be one. */
+static bool is_price(const lk_input_t *input, lk_price_t price)
+{
+    return price.units > 0 && !is_below_finest(price.units, input->price_scale);
+}
+
 static lk_field_t bad_price_field(const lk_input_t *input)
 {
     bool needs_price = input->order_type != LK_ORDER_TYPE_MARKET;
     if (is_stated(input, LK_HAS_PRICE) != needs_price) return LK_FIELD_PRICE;
-    if (needs_price && (input->price.units <= 0 || input->price.units % input->tick_units != 0)) return LK_FIELD_PRICE;
-    if (is_stated(input, LK_HAS_STOP) && input->stop_price.units <= 0) return LK_FIELD_STOP_PRICE;
-    if (is_stated(input, LK_HAS_TARGET) && input->target_price.units <= 0) return LK_FIELD_TARGET_PRICE;
-    if (is_stated(input, LK_HAS_REFERENCE) && input->reference_price.units <= 0) return LK_FIELD_REFERENCE_PRICE;
+    bool is_on_tick = !needs_price || input->price.units % input->tick_units == 0;
+    if (needs_price && (!is_price(input, input->price) || !is_on_tick)) return LK_FIELD_PRICE;
+    if (is_stated(input, LK_HAS_STOP) && !is_price(input, input->stop_price)) return LK_FIELD_STOP_PRICE;
+    if (is_stated(input, LK_HAS_TARGET) && !is_price(input, input->target_price)) return LK_FIELD_TARGET_PRICE;
+    if (is_stated(input, LK_HAS_REFERENCE) && !is_price(input, input->reference_price)) return LK_FIELD_REFERENCE_PRICE;
     return LK_FIELD_NONE;
 }
 
@@ -63,7 +76,8 @@ static lk_field_t bad_enter_field(const lk_input_t *input, const lk_config_t *co
     if (input->time_in_force == LK_TIME_IN_FORCE_NONE || input->time_in_force >= LK_TIME_IN_FORCE_COUNT) {
         return LK_FIELD_TIME_IN_FORCE;
     }
-    if (input->qty.units <= 0 || input->qty.units % input->lot_units != 0) return LK_FIELD_QTY;
+    bool is_too_fine = is_below_finest(input->qty.units, input->qty_scale);
+    if (input->qty.units <= 0 || input->qty.units % input->lot_units != 0 || is_too_fine) return LK_FIELD_QTY;
     field = bad_price_field(input);
     if (field != LK_FIELD_NONE) return field;
     if (input->leverage < 1 || input->leverage > config->leverage_max) return LK_FIELD_LEVERAGE;
@@ -263,6 +277,8 @@ lk_code_t lk_apply_enter(lk_call_t *call)
         return lk_refuse(call, LK_CODE_INVALID_INTENT, LK_FIELD_CLIENT_ORDER_ID, 0);
     }
     if (kernel->ledger.freeze_flags != 0) return lk_refuse(call, LK_CODE_ENTRY_FROZEN, LK_FIELD_NONE, 0);
+    int64_t capital = lk_ledger_capital(kernel);
+    if (capital <= 0) return lk_refuse(call, LK_CODE_NO_CAPITAL, LK_FIELD_NONE, capital);
     if (input->expires_at_ns != 0 && input->now_ns >= input->expires_at_ns) {
         return lk_refuse(call, LK_CODE_ENTRY_EXPIRED, LK_FIELD_EXPIRES_AT_NS, input->expires_at_ns);
     }
@@ -576,6 +592,7 @@ lk_code_t lk_apply_adopt(lk_call_t *call)
         return lk_refuse_at(call, LK_CODE_SLOT_BUSY, LK_FIELD_TRADE_ID, 0, slot_index);
     }
     lk_code_t code = find_place(kernel, input, &slot_index, &field);
+    if (code == LK_CODE_SLOT_BUSY) return lk_refuse(call, LK_CODE_ORPHAN_POSITION, LK_FIELD_QTY, input->qty.units);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, 0, slot_index);
     lk_slot_t content = slot_from_adopt(input);
     lk_book_t *book = &content.book;

@@ -80,6 +80,18 @@ static void view_terms(const lk_slot_t *slot, lk_slot_view_t *view)
     memcpy(view->exit_leg_bps, slot->exit_leg_bps, sizeof view->exit_leg_bps);
 }
 
+/* Open quantity at the entry price, over capital (K05). Derived here, where it is shown, and nowhere else. */
+static void view_conviction(const lk_kernel_t *kernel, const lk_slot_t *slot, lk_slot_view_t *view)
+{
+    const lk_book_t *book = &slot->book;
+    int64_t open_qty = lk_slot_open_qty(slot);
+    if (open_qty <= 0 || !view->has_entry_price) return;
+    lk_wide_t product = (lk_wide_t)book->entry_notional * open_qty;
+    int64_t notional = (int64_t)lk_divide_half_even(product, book->entry_qty); /* <= entry_notional: it fits */
+    lk_status_t status = lk_conviction_of(notional, lk_ledger_capital(kernel), &view->conviction);
+    view->has_conviction = status == LK_STATUS_OK;
+}
+
 lk_status_t lk_kernel_slot(const lk_kernel_t *kernel, uint32_t slot_index, lk_slot_view_t *view)
 {
     if (kernel == NULL || view == NULL || slot_index >= kernel->config.slot_count) return LK_STATUS_INVALID_ARGUMENT;
@@ -100,6 +112,7 @@ lk_status_t lk_kernel_slot(const lk_kernel_t *kernel, uint32_t slot_index, lk_sl
     view->trade_sequence = slot->trade_sequence;
     view_terms(slot, view);
     view_figures(slot, kernel->config.amount_scale, view);
+    view_conviction(kernel, slot, view);
     view_order(slot, kernel->config.amount_scale, &slot->entry, &view->entry);
     if (exit != NULL) view_order(slot, kernel->config.amount_scale, exit, &view->exit);
     return LK_STATUS_OK;
@@ -165,7 +178,7 @@ static void view_sums(const lk_kernel_t *kernel, lk_account_view_t *view)
     view->unrealized_pnl.units = clamp(unrealized_sum);
     view->gross_exposure.units = clamp(gross_sum);
     view->working_exposure.units = clamp(working_sum);
-    view->capital.units = clamp((lk_wide_t)base + ledger->bridge);
+    view->capital.units = lk_ledger_capital(kernel);
     view->equity.units = clamp((lk_wide_t)base + ledger->bridge + unrealized_sum);
 }
 
@@ -187,6 +200,7 @@ lk_status_t lk_kernel_account(const lk_kernel_t *kernel, lk_account_view_t *view
     view->fees.units = ledger->fees;
     view->predicted_fees.units = ledger->predicted_fees;
     view->funding.units = ledger->funding;
+    view->foreign.units = ledger->foreign;
     view->wallet.units = ledger->wallet;
     view->available.units = ledger->available;
     view->ledger_delta.units = ledger->ledger_delta;
@@ -194,6 +208,9 @@ lk_status_t lk_kernel_account(const lk_kernel_t *kernel, lk_account_view_t *view
     view->execution_count = ledger->execution_count;
     view->fills_routed_by_stage_count = ledger->routed_by_stage_count;
     view->anomaly_count = ledger->anomaly_count;
+    view->foreign_count = ledger->foreign_count;
+    lk_fee_view(&kernel->config, ledger, LK_LIQUIDITY_MAKER, &view->maker_fee);
+    lk_fee_view(&kernel->config, ledger, LK_LIQUIDITY_TAKER, &view->taker_fee);
     view->account = kernel->config.account;
     view->currency = kernel->config.currency;
     view_sums(kernel, view);

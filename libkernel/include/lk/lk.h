@@ -1,3 +1,4 @@
+/* clang-format off */
 /* libkernel: the state of one trading account, as a deterministic machine.
  *
  * This header is the manual. A kernel holds one account: a fixed number of slots, each one trade from request to
@@ -7,17 +8,20 @@
  *
  * Numbers     Every amount, price and quantity is an int64 count of units at a decimal scale: prices and quantities of
  *             an input at the scales the input states, amounts (money) at the account's amount_scale. Nothing
- * saturates, nothing wraps: what does not fit is refused as OVERFLOW. Because price_scale + qty_scale may not exceed
- *             amount_scale, price x quantity is always an exact amount.
+ *             saturates, nothing wraps: what does not fit is refused as OVERFLOW. Because price_scale + qty_scale may
+ *             not exceed amount_scale, price x quantity is always an exact amount. Of an entry, a price or quantity
+ *             below 10^-8 is refused with its field named, whatever its scale.
  * Rounding    happens in three places, each against us: a predicted fee (up), the cost of a part of a position (so that
  *             the realized part is smaller; the last part takes the rest, so a whole trade is exact), and a fill price
- *             finer than the instrument's price_scale (flagged PRICE_ROUNDED).
+ *             finer than the instrument's price_scale (flagged PRICE_ROUNDED). Ratios and averages that are only shown
+ *             are rounded half to even.
  * Identifiers are 1 to 64 printable characters without blanks, padded with NUL to 64 bytes; empty means: none. Symbols
  *             likewise, to 32.
  * Time        UTC nanoseconds since the epoch, in now_ns; it never goes back.
  * Refusals    An input that a rule refuses is a normal result: status LK_OK, outcome.accepted = 0, a code, the field.
  *             A refused input changes nothing: the digest stays. What the venue did is never refused because we would
  *             not have allowed it: a fill after a cancel, an overfill or a bust is folded and flagged by an ANOMALY.
+ *             An exit is never suppressed because of a malformed size or price: those are repaired, and flagged.
  * Idempotency Accepted event ids are kept in a window of config.window_count (1024 unless told otherwise), and
  *             executions, by execution id, in another of the same size. A repeat within it changes nothing and is
  *             answered DUPLICATE_EVENT. Whole ids are compared, not hashes.
@@ -25,20 +29,64 @@
  * Assertions  A broken promise of ours stops the process (LK_ASSERT stays on in production).
  *
  * Slots       ENTER takes the free slot that has been free longest; a further attempt of a trade that is over takes the
- *             slot the trade had. A slot is free when its stage is IDLE or
- *             TERMINAL_WRITTEN; a trade that is over stays readable in its slot until another takes it, so a fill that
- *             comes late still finds its order and a settlement its trade. Taking a used slot reports
- *             TERMINAL_WRITTEN -> IDLE for the old trade, then IDLE -> ENTRY_REQUESTED for the new one.
+ *             slot the trade had. A slot is free when its stage is IDLE or TERMINAL_WRITTEN; a trade that is over stays
+ *             readable in its slot until another takes it, so a fill that comes late still finds its order and a
+ *             settlement its trade. Taking a used slot reports TERMINAL_WRITTEN -> IDLE for the old trade, then
+ *             IDLE -> ENTRY_REQUESTED for the new one. When no slot is free, ENTER is SLOT_BUSY and ADOPT is
+ *             ORPHAN_POSITION: nothing is displaced, and a person decides about the orphan.
  * Netting     Venues net what an account holds of a symbol and realize at its average cost, so two trades in one symbol
  *             could neither be told apart nor be left one by one. ENTER and ADOPT are refused as SYMBOL_BUSY while
- * another trade in the symbol is not over. Routing     A fill belongs to the order with its venue order id, else with
- * its client order id. Only a fill without any identity is routed by the stage of the single open slot of its symbol;
- * that is counted and flagged ROUTED_BY_STAGE. What matches nothing is UNRESOLVED_SLOT and mutates nothing. PnL is
- * leverage-free: realized = direction x (proceeds - cost of what was closed). The entry price shown is the
- * volume-weighted mean of all entry fills; what is open is carried at average cost, so that a whole trade realizes
- * exactly proceeds - cost, in whatever order its fills arrived. A fill without a price reduces the position, books
- * nothing and sets realized_skipped_no_price, until a SETTLEMENT brings the venue's figure.
+ *             another trade in the symbol is not over.
+ * Routing     A fill belongs to the order with its venue order id, else with its client order id. Only a fill without
+ *             any identity is routed by the stage of the single open slot of its symbol; that is counted and flagged
+ *             ROUTED_BY_STAGE. What matches nothing is UNRESOLVED_SLOT and mutates nothing.
+ * PnL         is leverage-free: realized = direction x (proceeds - cost of what was closed). The entry price shown is
+ *             the volume-weighted mean of all entry fills; what is open is carried at average cost, so that a whole
+ *             trade realizes exactly proceeds - cost, in whatever order its fills arrived. A fill without a price
+ *             reduces the position, books nothing and sets realized_skipped_no_price, until a SETTLEMENT brings the
+ *             venue's figure. A SETTLEMENT of a fill that was booked is compared, never booked again.
+ * Leverage    of a slot is the venue's, an integer. Conviction ("our leverage") is shown, never kept: what is open at
+ *             the entry price, divided by capital. lk_conviction_to_leverage is the map the venue's leverage is set by.
+ *
+ * Fees        A fill whose fee is not stated is charged a prediction at once. published = notional x rate / 10^8,
+ *             rounded up (towards plus infinity, so a rebate shrinks); rate is maker_fee_rate for liquidity MAKER, else
+ *             taker_fee_rate. predicted = published while the liquidity's calibration has no sample, else
+ *             published x ratio / 10^8, rounded up once more. A fee the venue states (with the FILL, by a SETTLEMENT or
+ *             a CORRECTION) is settled: it replaces the prediction exactly. Predictions booked before stay as they are.
+ * Calibration of the published rates, one for MAKER and one for TAKER. A settled fee is a sample when the execution's
+ *             liquidity was stated, its published fee is not 0, it was not busted, and the venue had settled no fee for
+ *             it before: the FILL's own, the first of SETTLEMENTs, or a CORRECTION's if the fee was predicted until
+ *             then. A sample with |settled - published| x 10000 > LK_FEE_GUARD_BPS x |published| is refused: counted,
+ *             flagged FEE_SAMPLE_REFUSED, and the calibration's sums stay; the fee is booked all the same, it is the
+ *             venue's fact. Any other sample adds |settled| and |published| to two sums; if a sum would pass INT64_MAX,
+ *             both are halved after the addition, towards zero. ratio = settled sum x 10^8 / published sum, half to
+ *             even; it serves the predictions after it. Status: NONE (the published rate is 0: there is nothing to
+ *             calibrate), UNCALIBRATED (no sample accepted, none refused), DEVIATING (the last sample was refused, or
+ *             the ratio is more than LK_FEE_DEVIATION_BPS off 1), else OK.
+ *
+ * Capital     Until the first BALANCE: seed_capital + bridge (source SEED). Then: the wallet as last stated + bridge
+ *             (E_ANCHORED while the bridge has nothing in it, else K_BRIDGED). The bridge is what we booked and that
+ *             wallet does not hold yet: realized - fees + funding + foreign. ENTER needs capital > 0 (NO_CAPITAL).
+ * Ledger      Each BALANCE is compared first, then it becomes the anchor: ledger_delta = wallet - (last wallet + bridge
+ *             of what this wallet holds). The first one has nothing to compare with. Status and cause, the first that
+ *             holds, with delta = |ledger_delta|, tolerance = ledger_tolerance:
+ *                1. delta <= tolerance                             OK       NONE
+ *                2. delta <= tolerance + |fees in the comparison
+ *                   that are predictions|                          OK       FEE
+ *                3. funding is due                                 WARNING  FUNDING
+ *                4. a FOREIGN without amount came since the anchor WARNING  FOREIGN_ACTIVITY
+ *                5. a fill waits for the venue's figure, or the
+ *                   wallet holds executions we do not know         WARNING  UNSETTLED_FILLS
+ *                6. delta <= ledger_error_tolerance                WARNING  UNEXPLAINED
+ *                7. else                                           ERROR    UNEXPLAINED
+ *             WARNING and ERROR are flagged; ERROR sets LK_FREEZE_LEDGER: no entries, exits as ever. It lifts by itself
+ *             with the next comparison that is OK.
+ * Funding     times are the multiples of funding_interval_ns. Funding is due when one has passed (now_ns reached it)
+ *             while a slot held a position, as of before the input that brought the time, until a FUNDING comes or the
+ *             next accepted BALANCE, which is compared with it and clears it. Multiples before the first accepted
+ *             input do not count.
  */
+/* clang-format on */
 #ifndef LK_LK_H
 #define LK_LK_H
 
@@ -84,6 +132,13 @@ extern "C" {
 #define LK_CHAIN_FACTOR_B 0xe7037ed1a0b428dbu
 #define LK_RATE_SCALE 8                /* fee rates: 5 basis points are 50000 */
 #define LK_AVERAGE_PRICE_EXTRA_SCALE 4 /* averages are shown at price_scale + 4, rounded half to even */
+#define LK_RATIO_SCALE 8               /* ratio and deviation of a fee calibration; 100000000 is one */
+#define LK_CONVICTION_SCALE 8          /* 50000000 is 0.5 */
+#define LK_CONVICTION_MIN 50000000     /* 0.5: leverage 1 */
+#define LK_CONVICTION_MAX 900000000    /* 9.0: the venue's cap */
+#define LK_FEE_GUARD_BPS 1500u         /* a settled fee further off the published one is no sample */
+#define LK_FEE_DEVIATION_BPS 500u      /* a calibration further off 1 is DEVIATING */
+#define LK_FINEST_SCALE 8u             /* an entry's price or quantity below 10^-8 is refused */
 #define LK_NO_SLOT UINT32_MAX
 #define LK_NEVER_NS INT64_MAX /* no deadline */
 
@@ -119,7 +174,8 @@ extern "C" {
     X(CANCEL_WORKING_ENTRIES) /* cancel entries still at work, all or what matches */                                  \
     X(FREEZE)                 /* no new entries until UNFREEZE */                                                      \
     X(UNFREEZE)               /* lifts FREEZE, never the ledger's own freeze */                                        \
-    X(ADOPT)                  /* take a position that the venue holds into a slot */
+    X(ADOPT)                  /* take a position that the venue holds into a slot */                                   \
+    X(FOREIGN)                /* someone else's activity on this account, attributed */
 
 #define LK_ORDER_FACTS(X)                                                                                              \
     X(NONE)                                                                                                            \
@@ -194,6 +250,7 @@ extern "C" {
 #define LK_PNL_SOURCES(X) X(NONE) X(KERNEL_ESTIMATE) X(EXCHANGE)
 #define LK_CAPITAL_SOURCES(X) X(NONE) X(SEED) X(E_ANCHORED) X(K_BRIDGED)
 #define LK_LEDGER_STATUSES(X) X(NONE) X(OK) X(WARNING) X(ERROR)
+#define LK_FEE_STATUSES(X) X(NONE) X(UNCALIBRATED) X(OK) X(DEVIATING)
 #define LK_LEDGER_CAUSES(X) X(NONE) X(FEE) X(FUNDING) X(FOREIGN_ACTIVITY) X(UNSETTLED_FILLS) X(UNEXPLAINED)
 
 /* Diagnostic codes, of outcomes and of anomalies: name, severity, what it means. */
@@ -235,7 +292,19 @@ extern "C" {
     X(LEDGER_RESTORED, INFO, "our ledger and the venue's wallet agree again")                                          \
     X(VENUE_REJECTED, WARNING, "the venue refused an order")                                                           \
     X(GATEWAY_DENIED, WARNING, "the gateway refused an order before sending it")                                       \
-    X(SYMBOL_BUSY, WARNING, "another trade in this symbol is open: the venue would net the two")
+    X(SYMBOL_BUSY, WARNING, "another trade in this symbol is open: the venue would net the two")                       \
+    X(NO_CAPITAL, WARNING, "the account's capital is not positive, so nothing may be entered")                         \
+    X(ORPHAN_POSITION, CRITICAL, "no slot is free for a position the venue holds; a person decides")                   \
+    X(FEE_SAMPLE_REFUSED, WARNING, "a settled fee too far off the published rate; booked, but no sample")              \
+    X(FOREIGN_ACTIVITY, INFO, "someone else traded on this account")                                                   \
+    X(FOREIGN_IN_SYMBOL, WARNING, "someone else traded the symbol of an open trade: the venue nets the two")
+
+/* What a kind makes of a field. */
+#define LK_REQUIREMENTS(X)                                                                                             \
+    X(NONE)     /* ignored */                                                                                          \
+    X(REQUIRED) /* must be there and sound */                                                                          \
+    X(OPTIONAL) /* empty or 0: none, or the default that the manual names */                                           \
+    X(STATED)   /* read when the LK_HAS_ flag of that field is set */
 
 /* Fields that a refusal can name. */
 #define LK_FIELDS(X)                                                                                                   \
@@ -272,7 +341,9 @@ extern "C" {
     X(MULTIPLIER)                                                                                                      \
     X(EXIT_LEG_BPS)                                                                                                    \
     X(EXECUTION_WATERMARK)                                                                                             \
-    X(VENUE_SEQUENCE)
+    X(VENUE_SEQUENCE)                                                                                                  \
+    X(SEQUENCE)                                                                                                        \
+    X(INSTRUMENT_VERSION)
 
 #define LK_X(name) LK_STATUS_##name,
 typedef enum { LK_STATUSES(LK_X) LK_STATUS_COUNT } lk_status_t;
@@ -325,6 +396,12 @@ typedef enum { LK_LEDGER_STATUSES(LK_X) LK_LEDGER_COUNT } lk_ledger_status_t;
 #define LK_X(name) LK_LEDGER_CAUSE_##name,
 typedef enum { LK_LEDGER_CAUSES(LK_X) LK_LEDGER_CAUSE_COUNT } lk_ledger_cause_t;
 #undef LK_X
+#define LK_X(name) LK_FEE_STATUS_##name,
+typedef enum { LK_FEE_STATUSES(LK_X) LK_FEE_STATUS_COUNT } lk_fee_status_t;
+#undef LK_X
+#define LK_X(name) LK_REQUIREMENT_##name,
+typedef enum { LK_REQUIREMENTS(LK_X) LK_REQUIREMENT_COUNT } lk_requirement_t;
+#undef LK_X
 #define LK_X(name, severity, text) LK_CODE_##name,
 typedef enum { LK_CODES(LK_X) LK_CODE_COUNT } lk_code_t;
 #undef LK_X
@@ -372,6 +449,7 @@ typedef struct {
     int64_t maker_fee_rate; /* 10^-LK_RATE_SCALE of notional; may be negative (a rebate) */
     int64_t taker_fee_rate;
     int64_t ack_timeout_ns;             /* SENT without an answer this long is STALLED; > 0 */
+    int64_t funding_interval_ns;        /* funding is paid at its multiples, UTC; 0: never */
     lk_amount_t seed_capital;           /* published until the first BALANCE; >= 0 */
     lk_amount_t ledger_tolerance;       /* |K - E| up to this is OK */
     lk_amount_t ledger_error_tolerance; /* above ledger_tolerance and up to this: WARNING; above: ERROR */
@@ -392,13 +470,16 @@ typedef struct {
 #define LK_HAS_AVAILABLE 0x80u /* available is stated */
 #define LK_FLAGS_ALL 0xFFu
 
-/* One input, flat: each kind reads the fields it names and ignores the others. All kinds need now_ns; all but TICK
- * and MARK_PRICE an event_id, the idempotency key, unique over all kinds.
+/* clang-format off */
+/* One input, flat: each kind reads the fields it names and ignores the others; LK_INPUT_FIELDS below is the same list
+ * for programs. All kinds need now_ns; all but TICK and MARK_PRICE an event_id, the idempotency key, unique over all
+ * kinds; sequence is stamped on the account. Flags outside LK_FLAGS_ALL are refused; of the others a kind reads those
+ * of the fields it names.
  *
  * ENTER        event_id, trade_id, client_order_id, symbol, side, order_type, time_in_force, qty > 0 in whole lots,
- *              price in whole ticks (limit orders) [HAS_PRICE], stop, target, reference price [flags], leverage,
- *              expires_at_ns (0: does not lapse), instrument (version, scales, tick, lot, multiplier, currency),
- *              strategy, exit_leg_bps
+ *              price in whole ticks (all but MARKET orders, and only those) [HAS_PRICE], stop, target, reference price
+ *              [flags], leverage, expires_at_ns (0: does not lapse), instrument (version, scales, tick, lot,
+ *              multiplier, currency), strategy, exit_leg_bps
  * EXIT         trade_id, client_order_id (of the exit order to be sent), qty [HAS_QTY; else the next leg],
  *              order_type (NONE: MARKET), time_in_force (NONE: DAY), price [HAS_PRICE]
  * CANCEL       client_order_id
@@ -408,19 +489,26 @@ typedef struct {
  * FILL         execution_id, client_order_id and/or venue_order_id (or, without both, symbol), side, qty > 0, price
  *              [HAS_PRICE; without: the venue gave none], fee [HAS_FEE; positive is paid], liquidity
  * BUST         execution_id
- * CORRECTION   execution_id, and qty, price [HAS_PRICE], fee [HAS_FEE] as restated
- * SETTLEMENT   execution_id, amount [HAS_AMOUNT] the venue's realized pnl, fee [HAS_FEE]
+ * CORRECTION   execution_id, and qty, price [HAS_PRICE], fee [HAS_FEE] as restated, liquidity (NONE: as before)
+ * SETTLEMENT   execution_id, amount [HAS_AMOUNT] the venue's realized pnl, fee [HAS_FEE]; at least one of the two
  * BALANCE      amount = wallet, available [HAS_AVAILABLE], venue_sequence (0: none), execution_watermark (0: all
  *              executions before this frame in the order of inputs are in the wallet; n: how many executions of the
  *              account it holds. Fewer than we know of: the last ones are still to come. More: some came before us, are
  *              late, or not ours; a new one of those makes a difference a WARNING, once)
- * FUNDING      amount, symbol (empty: the account's)
+ * FUNDING      amount, not 0; symbol (empty: the account's)
  * FLATTEN      client_order_id = the root of the exits' ids, at most 60 characters: slot 7 gets "<root>-07",
  *              slot 123 "<root>-123";
  *              strategy, symbol (empty: all)
- * CANCEL_WORKING_ENTRIES, FREEZE, UNFREEZE   strategy, symbol (the first only; empty: all)
- * ADOPT        trade_id, symbol, instrument, qty signed (negative is short), price = average price, leverage, strategy
+ * CANCEL_WORKING_ENTRIES   strategy, symbol (empty: all)
+ * FREEZE, UNFREEZE         nothing more
+ * ADOPT        trade_id, symbol, instrument, qty signed (negative is short), price = average price, leverage (0: 1),
+ *              strategy
+ * FOREIGN      activity on this account that is not ours. symbol (empty: not known); amount [HAS_AMOUNT] by which it
+ *              changed the wallet before fees, may be 0; fee [HAS_FEE]. What is stated goes into the bridge and the
+ *              account's own line (foreign = amount - fee), exactly, and into no trade. Without an amount a difference
+ *              at the next BALANCE is a WARNING with the cause FOREIGN_ACTIVITY.
  */
+/* clang-format on */
 typedef struct {
     uint8_t kind;          /* lk_input_kind_t */
     uint8_t order_fact;    /* lk_order_fact_t */
@@ -462,6 +550,165 @@ typedef struct {
                                                 listed takes all; all 0: one leg */
 } lk_input_t;
 
+/* Which kind reads which field: kind, field, requirement. What is not listed is ignored. See lk_input_reads(). */
+#define LK_INPUT_FIELDS(X)                                                                                             \
+    X(ENTER, NOW_NS, REQUIRED)                                                                                         \
+    X(ENTER, SEQUENCE, OPTIONAL)                                                                                       \
+    X(ENTER, FLAGS, OPTIONAL)                                                                                          \
+    X(ENTER, EVENT_ID, REQUIRED)                                                                                       \
+    X(ENTER, TRADE_ID, REQUIRED)                                                                                       \
+    X(ENTER, CLIENT_ORDER_ID, REQUIRED)                                                                                \
+    X(ENTER, STRATEGY, OPTIONAL)                                                                                       \
+    X(ENTER, SYMBOL, REQUIRED)                                                                                         \
+    X(ENTER, CURRENCY, OPTIONAL)                                                                                       \
+    X(ENTER, INSTRUMENT_VERSION, OPTIONAL)                                                                             \
+    X(ENTER, PRICE_SCALE, REQUIRED)                                                                                    \
+    X(ENTER, QTY_SCALE, REQUIRED)                                                                                      \
+    X(ENTER, TICK_UNITS, REQUIRED)                                                                                     \
+    X(ENTER, LOT_UNITS, REQUIRED)                                                                                      \
+    X(ENTER, MULTIPLIER, REQUIRED)                                                                                     \
+    X(ENTER, SIDE, REQUIRED)                                                                                           \
+    X(ENTER, ORDER_TYPE, REQUIRED)                                                                                     \
+    X(ENTER, TIME_IN_FORCE, REQUIRED)                                                                                  \
+    X(ENTER, QTY, REQUIRED)                                                                                            \
+    X(ENTER, PRICE, STATED)                                                                                            \
+    X(ENTER, STOP_PRICE, STATED)                                                                                       \
+    X(ENTER, TARGET_PRICE, STATED)                                                                                     \
+    X(ENTER, REFERENCE_PRICE, STATED)                                                                                  \
+    X(ENTER, LEVERAGE, REQUIRED)                                                                                       \
+    X(ENTER, EXPIRES_AT_NS, OPTIONAL)                                                                                  \
+    X(ENTER, EXIT_LEG_BPS, OPTIONAL)                                                                                   \
+    X(EXIT, NOW_NS, REQUIRED)                                                                                          \
+    X(EXIT, SEQUENCE, OPTIONAL)                                                                                        \
+    X(EXIT, FLAGS, OPTIONAL)                                                                                           \
+    X(EXIT, EVENT_ID, REQUIRED)                                                                                        \
+    X(EXIT, TRADE_ID, REQUIRED)                                                                                        \
+    X(EXIT, CLIENT_ORDER_ID, REQUIRED)                                                                                 \
+    X(EXIT, ORDER_TYPE, OPTIONAL)                                                                                      \
+    X(EXIT, TIME_IN_FORCE, OPTIONAL)                                                                                   \
+    X(EXIT, QTY, STATED)                                                                                               \
+    X(EXIT, QTY_SCALE, OPTIONAL)                                                                                       \
+    X(EXIT, PRICE, STATED)                                                                                             \
+    X(EXIT, PRICE_SCALE, OPTIONAL)                                                                                     \
+    X(CANCEL, NOW_NS, REQUIRED)                                                                                        \
+    X(CANCEL, SEQUENCE, OPTIONAL)                                                                                      \
+    X(CANCEL, FLAGS, OPTIONAL)                                                                                         \
+    X(CANCEL, EVENT_ID, REQUIRED)                                                                                      \
+    X(CANCEL, CLIENT_ORDER_ID, REQUIRED)                                                                               \
+    X(MARK_PRICE, NOW_NS, REQUIRED)                                                                                    \
+    X(MARK_PRICE, SEQUENCE, OPTIONAL)                                                                                  \
+    X(MARK_PRICE, FLAGS, OPTIONAL)                                                                                     \
+    X(MARK_PRICE, SYMBOL, REQUIRED)                                                                                    \
+    X(MARK_PRICE, PRICE, REQUIRED)                                                                                     \
+    X(MARK_PRICE, PRICE_SCALE, REQUIRED)                                                                               \
+    X(TICK, NOW_NS, REQUIRED)                                                                                          \
+    X(TICK, SEQUENCE, OPTIONAL)                                                                                        \
+    X(TICK, FLAGS, OPTIONAL)                                                                                           \
+    X(ORDER, NOW_NS, REQUIRED)                                                                                         \
+    X(ORDER, SEQUENCE, OPTIONAL)                                                                                       \
+    X(ORDER, FLAGS, OPTIONAL)                                                                                          \
+    X(ORDER, EVENT_ID, REQUIRED)                                                                                       \
+    X(ORDER, ORDER_FACT, REQUIRED)                                                                                     \
+    X(ORDER, CLIENT_ORDER_ID, OPTIONAL)                                                                                \
+    X(ORDER, VENUE_ORDER_ID, OPTIONAL)                                                                                 \
+    X(FILL, NOW_NS, REQUIRED)                                                                                          \
+    X(FILL, SEQUENCE, OPTIONAL)                                                                                        \
+    X(FILL, FLAGS, OPTIONAL)                                                                                           \
+    X(FILL, EVENT_ID, REQUIRED)                                                                                        \
+    X(FILL, EXECUTION_ID, REQUIRED)                                                                                    \
+    X(FILL, CLIENT_ORDER_ID, OPTIONAL)                                                                                 \
+    X(FILL, VENUE_ORDER_ID, OPTIONAL)                                                                                  \
+    X(FILL, SYMBOL, OPTIONAL)                                                                                          \
+    X(FILL, SIDE, REQUIRED)                                                                                            \
+    X(FILL, LIQUIDITY, OPTIONAL)                                                                                       \
+    X(FILL, QTY, REQUIRED)                                                                                             \
+    X(FILL, QTY_SCALE, REQUIRED)                                                                                       \
+    X(FILL, PRICE, STATED)                                                                                             \
+    X(FILL, PRICE_SCALE, REQUIRED)                                                                                     \
+    X(FILL, FEE, STATED)                                                                                               \
+    X(BUST, NOW_NS, REQUIRED)                                                                                          \
+    X(BUST, SEQUENCE, OPTIONAL)                                                                                        \
+    X(BUST, FLAGS, OPTIONAL)                                                                                           \
+    X(BUST, EVENT_ID, REQUIRED)                                                                                        \
+    X(BUST, EXECUTION_ID, REQUIRED)                                                                                    \
+    X(CORRECTION, NOW_NS, REQUIRED)                                                                                    \
+    X(CORRECTION, SEQUENCE, OPTIONAL)                                                                                  \
+    X(CORRECTION, FLAGS, OPTIONAL)                                                                                     \
+    X(CORRECTION, EVENT_ID, REQUIRED)                                                                                  \
+    X(CORRECTION, EXECUTION_ID, REQUIRED)                                                                              \
+    X(CORRECTION, LIQUIDITY, OPTIONAL)                                                                                 \
+    X(CORRECTION, QTY, REQUIRED)                                                                                       \
+    X(CORRECTION, QTY_SCALE, REQUIRED)                                                                                 \
+    X(CORRECTION, PRICE, STATED)                                                                                       \
+    X(CORRECTION, PRICE_SCALE, REQUIRED)                                                                               \
+    X(CORRECTION, FEE, STATED)                                                                                         \
+    X(SETTLEMENT, NOW_NS, REQUIRED)                                                                                    \
+    X(SETTLEMENT, SEQUENCE, OPTIONAL)                                                                                  \
+    X(SETTLEMENT, FLAGS, OPTIONAL)                                                                                     \
+    X(SETTLEMENT, EVENT_ID, REQUIRED)                                                                                  \
+    X(SETTLEMENT, EXECUTION_ID, REQUIRED)                                                                              \
+    X(SETTLEMENT, AMOUNT, STATED)                                                                                      \
+    X(SETTLEMENT, FEE, STATED)                                                                                         \
+    X(BALANCE, NOW_NS, REQUIRED)                                                                                       \
+    X(BALANCE, SEQUENCE, OPTIONAL)                                                                                     \
+    X(BALANCE, FLAGS, OPTIONAL)                                                                                        \
+    X(BALANCE, EVENT_ID, REQUIRED)                                                                                     \
+    X(BALANCE, AMOUNT, REQUIRED)                                                                                       \
+    X(BALANCE, AVAILABLE, STATED)                                                                                      \
+    X(BALANCE, VENUE_SEQUENCE, OPTIONAL)                                                                               \
+    X(BALANCE, EXECUTION_WATERMARK, OPTIONAL)                                                                          \
+    X(FUNDING, NOW_NS, REQUIRED)                                                                                       \
+    X(FUNDING, SEQUENCE, OPTIONAL)                                                                                     \
+    X(FUNDING, FLAGS, OPTIONAL)                                                                                        \
+    X(FUNDING, EVENT_ID, REQUIRED)                                                                                     \
+    X(FUNDING, AMOUNT, REQUIRED)                                                                                       \
+    X(FUNDING, SYMBOL, OPTIONAL)                                                                                       \
+    X(FLATTEN, NOW_NS, REQUIRED)                                                                                       \
+    X(FLATTEN, SEQUENCE, OPTIONAL)                                                                                     \
+    X(FLATTEN, FLAGS, OPTIONAL)                                                                                        \
+    X(FLATTEN, EVENT_ID, REQUIRED)                                                                                     \
+    X(FLATTEN, CLIENT_ORDER_ID, REQUIRED)                                                                              \
+    X(FLATTEN, STRATEGY, OPTIONAL)                                                                                     \
+    X(FLATTEN, SYMBOL, OPTIONAL)                                                                                       \
+    X(CANCEL_WORKING_ENTRIES, NOW_NS, REQUIRED)                                                                        \
+    X(CANCEL_WORKING_ENTRIES, SEQUENCE, OPTIONAL)                                                                      \
+    X(CANCEL_WORKING_ENTRIES, FLAGS, OPTIONAL)                                                                         \
+    X(CANCEL_WORKING_ENTRIES, EVENT_ID, REQUIRED)                                                                      \
+    X(CANCEL_WORKING_ENTRIES, STRATEGY, OPTIONAL)                                                                      \
+    X(CANCEL_WORKING_ENTRIES, SYMBOL, OPTIONAL)                                                                        \
+    X(FREEZE, NOW_NS, REQUIRED)                                                                                        \
+    X(FREEZE, SEQUENCE, OPTIONAL)                                                                                      \
+    X(FREEZE, FLAGS, OPTIONAL)                                                                                         \
+    X(FREEZE, EVENT_ID, REQUIRED)                                                                                      \
+    X(UNFREEZE, NOW_NS, REQUIRED)                                                                                      \
+    X(UNFREEZE, SEQUENCE, OPTIONAL)                                                                                    \
+    X(UNFREEZE, FLAGS, OPTIONAL)                                                                                       \
+    X(UNFREEZE, EVENT_ID, REQUIRED)                                                                                    \
+    X(ADOPT, NOW_NS, REQUIRED)                                                                                         \
+    X(ADOPT, SEQUENCE, OPTIONAL)                                                                                       \
+    X(ADOPT, FLAGS, OPTIONAL)                                                                                          \
+    X(ADOPT, EVENT_ID, REQUIRED)                                                                                       \
+    X(ADOPT, TRADE_ID, REQUIRED)                                                                                       \
+    X(ADOPT, STRATEGY, OPTIONAL)                                                                                       \
+    X(ADOPT, SYMBOL, REQUIRED)                                                                                         \
+    X(ADOPT, CURRENCY, OPTIONAL)                                                                                       \
+    X(ADOPT, INSTRUMENT_VERSION, OPTIONAL)                                                                             \
+    X(ADOPT, PRICE_SCALE, REQUIRED)                                                                                    \
+    X(ADOPT, QTY_SCALE, REQUIRED)                                                                                      \
+    X(ADOPT, TICK_UNITS, REQUIRED)                                                                                     \
+    X(ADOPT, LOT_UNITS, REQUIRED)                                                                                      \
+    X(ADOPT, MULTIPLIER, REQUIRED)                                                                                     \
+    X(ADOPT, QTY, REQUIRED)                                                                                            \
+    X(ADOPT, PRICE, REQUIRED)                                                                                          \
+    X(ADOPT, LEVERAGE, OPTIONAL)                                                                                       \
+    X(FOREIGN, NOW_NS, REQUIRED)                                                                                       \
+    X(FOREIGN, SEQUENCE, OPTIONAL)                                                                                     \
+    X(FOREIGN, FLAGS, OPTIONAL)                                                                                        \
+    X(FOREIGN, EVENT_ID, REQUIRED)                                                                                     \
+    X(FOREIGN, SYMBOL, OPTIONAL)                                                                                       \
+    X(FOREIGN, AMOUNT, STATED)                                                                                         \
+    X(FOREIGN, FEE, STATED)
+
 /* --------------------------------------------------------------------------------------------------- output -- */
 
 /* The answer to an input (K01). */
@@ -486,17 +733,20 @@ typedef struct {
 #define LK_EVENT_FEE_PREDICTED 0x08u   /* FILL_BOOKED: fee is our prediction */
 #define LK_EVENT_BUSTED 0x10u          /* FILL_BOOKED: the fill was taken back: figures are those reversed, negated */
 
+/* clang-format off */
 /* One thing that followed from an input. What a kind does not name is 0.
  *
  * COMMAND      command, client_order_id, venue_order_id (where known), trade_id, side, order_type, time_in_force,
  *              leverage, qty = order qty, price [HAS_PRICE], open_qty (SUBMIT_EXIT: what is open of the trade,
- * unsigned), expires_at_ns (SUBMIT_ENTRY) TRANSITION   trade_id, from_stage, to_stage, from_lifecycle, to_lifecycle,
- * qty = requested qty, filled_qty (of the entry order). When only the lifecycle moved, from_stage == to_stage.
+ *              unsigned), expires_at_ns (SUBMIT_ENTRY)
+ * TRANSITION   trade_id, from_stage, to_stage, from_lifecycle, to_lifecycle, qty = requested qty, filled_qty (of the
+ *              entry order). When only the lifecycle moved, from_stage == to_stage.
  * FILL_BOOKED  execution_id, client_order_id, venue_order_id, trade_id, side, qty = last qty, price [HAS_PRICE], fee as
  *              booked, realized_pnl that this fill booked, flags
  * ANOMALY      code, severity, trade_id, client_order_id, execution_id, where known
  * SETTLED      execution_id, client_order_id, trade_id, realized_pnl and fee added by the settlement
  */
+/* clang-format on */
 typedef struct {
     uint8_t kind; /* lk_event_kind_t */
     uint8_t command;
@@ -576,7 +826,8 @@ typedef struct {
     uint32_t instrument_version;
     uint32_t active_leg_index; /* the exit leg that comes next, from 0 */
     uint32_t exit_order_count; /* exit orders so far */
-    uint32_t reserved;
+    uint8_t has_conviction;    /* 1: something is open, its entry price is known, and capital is positive */
+    uint8_t reserved[3];
     int64_t tick_units;
     int64_t lot_units;
     int64_t multiplier;
@@ -588,6 +839,7 @@ typedef struct {
     lk_amount_t unrealized_pnl;
     lk_amount_t fees;           /* paid is positive; predictions included */
     lk_amount_t predicted_fees; /* of it, not yet stated by the venue */
+    int64_t conviction;         /* 10^-LK_CONVICTION_SCALE: open qty x entry price / capital */
     lk_price_t mark;
     lk_price_t stop_price;
     lk_price_t target_price;
@@ -605,6 +857,17 @@ typedef struct {
     lk_order_view_t entry;
     lk_order_view_t exit; /* the exit order at work, or the last one */
 } lk_slot_view_t;
+
+/* How far the published fee rate of one liquidity holds (K17). */
+typedef struct {
+    int64_t rate;      /* published: 10^-LK_RATE_SCALE of notional */
+    int64_t ratio;     /* 10^-LK_RATIO_SCALE: settled / published over the samples; one while there is none */
+    int64_t deviation; /* 10^-LK_RATIO_SCALE: ratio - 1 */
+    uint64_t sample_count;
+    uint64_t refused_count;
+    uint8_t status; /* lk_fee_status_t */
+    uint8_t reserved[7];
+} lk_fee_view_t;
 
 #define LK_FREEZE_OPERATOR 0x01u
 #define LK_FREEZE_LEDGER 0x02u
@@ -628,7 +891,8 @@ typedef struct {
     lk_amount_t fees;
     lk_amount_t predicted_fees; /* of fees: not yet stated by the venue */
     lk_amount_t funding;
-    lk_amount_t wallet; /* as the venue last said */
+    lk_amount_t foreign; /* what others did to the wallet, net of their fees, as far as it was stated */
+    lk_amount_t wallet;  /* as the venue last said */
     lk_amount_t available;
     lk_amount_t ledger_delta;     /* wallet - what we expected, at the last comparison */
     lk_amount_t gross_exposure;   /* sum of |position| at its mark, else at its cost */
@@ -637,6 +901,9 @@ typedef struct {
     uint64_t execution_count; /* executions booked; compare BALANCE.execution_watermark */
     uint64_t fills_routed_by_stage_count;
     uint64_t anomaly_count;
+    uint64_t foreign_count; /* FOREIGN inputs */
+    lk_fee_view_t maker_fee;
+    lk_fee_view_t taker_fee;
     lk_id_t account;
     lk_currency_t currency;
 } lk_account_view_t;
@@ -662,6 +929,21 @@ LK_API const char *lk_code_name(uint32_t code);
 LK_API const char *lk_code_text(uint32_t code); /* what it means, in a few words */
 LK_API uint32_t lk_code_severity(uint32_t code);
 LK_API const char *lk_field_name(uint32_t field);
+LK_API const char *lk_ledger_status_name(uint32_t status);
+LK_API const char *lk_ledger_cause_name(uint32_t cause);
+LK_API const char *lk_fee_status_name(uint32_t status);
+LK_API const char *lk_requirement_name(uint32_t requirement);
+
+/* What inputs of this kind make of a field: lk_requirement_t, from LK_INPUT_FIELDS. Out of range: NONE. */
+LK_API uint32_t lk_input_reads(uint32_t kind, uint32_t field);
+
+/* The venue leverage for a conviction (10^-LK_CONVICTION_SCALE): linear from LK_CONVICTION_MIN..LK_CONVICTION_MAX to
+ * 1..leverage_max, rounded half to even, clamped outside. Pure. leverage_max 0: 0, there is no such leverage (K05). */
+LK_API uint32_t lk_conviction_to_leverage(int64_t conviction, uint32_t leverage_max);
+
+/* *conviction = notional / capital at LK_CONVICTION_SCALE, rounded half to even; both in the same units. Pure.
+ * INVALID_ARGUMENT NULL, notional < 0, capital <= 0, or the quotient does not fit; *conviction is then as it was. */
+LK_API lk_status_t lk_conviction_of(int64_t notional, int64_t capital, int64_t *conviction);
 
 /* The tables, for documentation and tests. NEXT_LIFE: 0 (NONE) is an empty cell: ILLEGAL_TRANSITION. Out of range: 0.
  */
