@@ -608,7 +608,7 @@ def test_of_two_that_wait_in_one_symbol_only_one_can_be_approved(desk: Desk, loo
     assert not look.published(answers[1].effects, "inbox.")
 
 
-def test_a_token_nobody_used_expires_once_and_frees_its_capital_T04(desk: Desk, look: Look) -> None:
+def test_a_token_nobody_used_expires_once_T04(desk: Desk, look: Look) -> None:
     authority = desk.authority()
     authority.grant_mandate(desk.mandate(), actor=desk.bob, request_id="g", now_ns=desk.now_ns)
     desk.offer(authority, desk.intent())
@@ -619,6 +619,18 @@ def test_a_token_nobody_used_expires_once_and_frees_its_capital_T04(desk: Desk, 
     assert bead.token.reason.reason == "TOKEN_EXPIRED"
     assert authority.tick(now_ns=deadline_ns) == []
     assert authority.next_deadline_ns() is None
+
+
+def test_an_expired_tokens_capital_is_free_when_the_journal_says_what_came_of_it_T04(desk: Desk, look: Look) -> None:
+    authority = desk.authority()
+    authority.grant_mandate(desk.mandate(), actor=desk.bob, request_id="g", now_ns=desk.now_ns)
+    [entry] = look.published(desk.offer(authority, desk.intent()), "inbox.")
+    deadline_ns = authority.next_deadline_ns()
+    assert deadline_ns is not None
+    authority.tick(now_ns=deadline_ns)
+    [reserved] = authority.state.reservations("PAPER-1")  # our clock does not know what the kernel made of it
+    assert reserved.intent_id == "i-1"
+    authority.on_journal_entry(desk.entry_journaled(entry, accepted=False))
     assert authority.state.reservations("PAPER-1") == []
 
 

@@ -91,21 +91,25 @@ class IntentRecord:
     @property
     def reserves_capital(self) -> bool:
         """Authorized, and neither shown by a slot yet nor known to have come to nothing."""
-        ended_unused = self.token_end in (
-            authority_pb2.TOKEN_EVENT_KIND_EXPIRED,
-            authority_pb2.TOKEN_EVENT_KIND_REJECTED,
-        )
-        return self.approved is not None and not (self.slot_seen or self.is_over or ended_unused)
+        return self.approved is not None and not self.slot_seen and self._may_still_trade
 
     @property
     def is_finished(self) -> bool:
         if self.decision is None:
             return False
-        return self.approved is None or (bool(self.token_end) and (self.is_over or not self._may_still_trade))
+        return self.approved is None or (bool(self.token_end) and not self._may_still_trade)
 
     @property
     def _may_still_trade(self) -> bool:
-        return self.slot_seen or self.token_end == authority_pb2.TOKEN_EVENT_KIND_USED
+        """Once the entry is stored only the journal says what came of it.
+
+        Our clock may find the token expired while its order is on the way and we have not read so far.
+        """
+        ended_unused = self.token_end in (
+            authority_pb2.TOKEN_EVENT_KIND_EXPIRED,
+            authority_pb2.TOKEN_EVENT_KIND_REJECTED,
+        )
+        return not self.is_over and (self.entry_stored or self.slot_seen or not ended_unused)
 
 
 @dataclass(slots=True)
