@@ -21,6 +21,8 @@
         (void)printf("ok %s\n", #test);                                                                                \
     } while (0)
 
+#define UNIT 100000000 /* 1.00 at amount_scale 8 */
+
 /* A kernel under test. Each input gets the next time, sequence and event id. */
 typedef struct {
     lk_kernel_t *kernel;
@@ -84,6 +86,23 @@ static inline bench_t *bench_with(const lk_config_t *config)
 static inline bench_t *bench_new(uint32_t slot_count)
 {
     lk_config_t config = config_of(slot_count);
+    return bench_with(&config);
+}
+
+/* Fees of 5 and 2 basis points, and a ledger that knows its tolerances. */
+static inline lk_config_t fee_config(void)
+{
+    lk_config_t config = config_of(2);
+    config.taker_fee_rate = 50000;
+    config.maker_fee_rate = 20000;
+    config.ledger_tolerance.units = 100;
+    config.ledger_error_tolerance.units = UNIT;
+    return config;
+}
+
+static inline bench_t *fee_bench(void)
+{
+    lk_config_t config = fee_config();
     return bench_with(&config);
 }
 
@@ -204,6 +223,26 @@ static inline lk_code_t balance(bench_t *bench, int64_t wallet)
 {
     lk_input_t input = input_of(bench, LK_INPUT_BALANCE);
     input.amount.units = wallet;
+    return apply(bench, &input);
+}
+
+/* A fill whose fee the venue states. */
+static inline lk_code_t fill_with_fee(bench_t *bench, const char *order_id, const char *execution_id, lk_side_t side,
+                                      int64_t qty, int64_t price, lk_liquidity_t liquidity, int64_t fee)
+{
+    lk_input_t input = fill_input(bench, order_id, execution_id, side, qty, price);
+    input.liquidity = (uint8_t)liquidity;
+    input.fee.units = fee;
+    input.flags |= LK_HAS_FEE;
+    return apply(bench, &input);
+}
+
+static inline lk_code_t settle_fee(bench_t *bench, const char *execution_id, int64_t fee)
+{
+    lk_input_t input = input_of(bench, LK_INPUT_SETTLEMENT);
+    input.execution_id = id_of(execution_id);
+    input.fee.units = fee;
+    input.flags = LK_HAS_FEE;
     return apply(bench, &input);
 }
 
