@@ -46,16 +46,19 @@ LISTS = {
     "pnl_source": "LK_PNL_SOURCES", "capital_source": "LK_CAPITAL_SOURCES", "ledger_status": "LK_LEDGER_STATUSES",
     "ledger_cause": "LK_LEDGER_CAUSES",
 }  # fmt: skip
-"""Fields that hold a value of a list, and which; ``kind`` is another list in each struct."""
+"""Fields that hold a value of a list, and which, if not a list of the struct's own."""
 
-KINDS = {"lk_input_t": "LK_INPUT_KINDS", "lk_event_t": "LK_EVENT_KINDS"}
+OWN_LISTS = {
+    ("lk_input_t", "kind"): "LK_INPUT_KINDS", ("lk_event_t", "kind"): "LK_EVENT_KINDS",
+    ("lk_fee_view_t", "status"): "LK_FEE_STATUSES",
+}  # fmt: skip
 FLAGS = {"lk_input_t": "LK_HAS_", "lk_event_t": "LK_EVENT_"}
 NOT_COMPARED = frozenset({"reserved", "reserved_2", "event_first", "event_count"})
 """Places in the caller's buffer, and padding: no part of the answer."""
 
 
 def _list_of(struct: str, field: str) -> tuple[str, ...] | None:
-    name = KINDS.get(struct) if field == "kind" else LISTS.get(field)
+    name = OWN_LISTS.get((struct, field)) or LISTS.get(field)
     return kernel_header.names(name) if name else None
 
 
