@@ -15,7 +15,7 @@ PYTEST_WORKERS ?= 2
 
 export UV_NO_PROGRESS := 1
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-fast check lint types fmt bench sim gen gen-check lock clean libkernel-test
+.PHONY: help setup demo up down test test-fast check lint types fmt bench sim gen gen-check lock lock-peers clean libkernel-test
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "; print "Kestrel\n"} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ fmt: .venv/.ready ## Put the code into its one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i libkernel/include/lk/*.h libkernel/src/*.c libkernel/tests/*.c
 
-bench: .venv/.ready ## Benchmarks, one JSON file per area in var/bench/
+bench: .venv/.ready ## Benchmarks, one JSON file per area in var/bench/ (installs peers into .venv-bench, if it can)
 	$(BIN)/python -m bench
 
 sim: .venv/.ready ## The simulated world, by seed: make sim SEED=7
@@ -77,8 +77,12 @@ lock: .tools/.ready ## Pin every dependency with its hashes
 	  --python-version 3.11 --no-annotate --no-header --quiet -o requirements.lock \
 	  $(foreach p,contracts domain chassis testkit libkernel kernel governance venue-gateway reconciler persistence policy simulators cli,--no-emit-package kestrel-$(p))
 
+lock-peers: .tools/.ready ## The same for what the kernel is compared with
+	$(UV) pip compile bench/peers/requirements.in --overrides bench/peers/overrides.txt --universal --generate-hashes \
+	  --no-emit-index-url --python-version 3.11 --no-annotate --no-header --quiet -o bench/peers/requirements.lock
+
 clean: ## Remove everything that was built (not var/)
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-bench .tools .mypy_cache .ruff_cache .pytest_cache
 	$(MAKE) -C libkernel clean
 
 # --- set-up, by stamps -------------------------------------------------------------------------------------------
@@ -92,6 +96,12 @@ clean: ## Remove everything that was built (not var/)
 .venv/.dependencies: requirements.lock .tools/.ready
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
+	@touch $@
+
+# What the kernel is compared with, apart from everything else; bench/ asks for it and does without it.
+.venv-bench/.ready: bench/peers/requirements.lock .tools/.ready
+	@test -x .venv-bench/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-bench
+	$(UV) pip install --quiet --python .venv-bench/bin/python --no-deps --require-hashes --compile-bytecode -r bench/peers/requirements.lock
 	@touch $@
 
 .venv/.packages: .venv/.dependencies $(PYPROJECTS)

@@ -19,11 +19,13 @@ examples:
       every area; some minutes; one JSON file for each in var/bench/
   python -m bench --area kernel --quick
       seconds, and only good enough to see that it runs
+  python -m bench --area kernel --without-peers
+      nothing is installed into .venv-bench, and the peers' figures are absent
   python -m bench --area path --area platform --out /tmp/figures
       two areas, elsewhere
 
 areas:
-  kernel       nanoseconds per input in C, in Python and in the kernel service's core, beside plain Python
+  kernel       nanoseconds per input in C and from Python, beside plain Python, vnpy and NautilusTrader
   persistence  rows a second through the service's own writer, beside COPY and an idempotent insert
   platform     start-up time, processor time at rest and memory of the whole platform
   path         intent to venue, hop by hop, beside as many bare durable publishes on the same NATS server
@@ -41,16 +43,21 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for area in dict.fromkeys(options.area or AREAS):
             about = report.surroundings()
-            measure: Callable[..., dict[str, Any]] = importlib.import_module(f"bench.{area}").measure
+            module = importlib.import_module(f"bench.{area}")
+            measure: Callable[..., dict[str, Any]] = module.measure
+            choices = {"peers": not options.without_peers} if area == "kernel" else {}
             try:
-                figures = measure(quick=options.quick)
+                figures = measure(quick=options.quick, **choices)
             except (CommandFailed, AssertionError, OSError, RuntimeError) as error:
                 print(f"bench: {area} was not measured: {error or type(error).__name__}", file=sys.stderr)
                 failed.append(area)
                 continue
             about["hardware"]["load_average_after"] = report.load_average()
             path = report.write(area, {"quick": options.quick, **figures}, about, options.out)
-            report.show(area, figures, path)
+            if hasattr(module, "show"):
+                module.show(figures, path)
+            else:
+                report.show(area, figures, path)
     except KeyboardInterrupt:
         print("bench: interrupted; everything it had started is stopped", file=sys.stderr)
         return INTERRUPTED
@@ -66,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--area", action="append", choices=AREAS, help="what to measure; repeatable (default: all)")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that it runs, not to compare")
+    parser.add_argument("--without-peers", action="store_true", help="kernel: measure neither vnpy nor NautilusTrader")
     parser.add_argument(
         "--out", type=Path, default=Path("var/bench"), help="folder of the JSON files (default %(default)s)"
     )

@@ -1,204 +1,202 @@
-"""The kernel: one input in C, through Python, and in the service's core; beside plain Python on the same trades.
+"""The kernel: one input in C and through Python, beside plain Python, vnpy and NautilusTrader on the same trades.
 
-Worse is: more nanoseconds, more bytes, fewer inputs a second, or another hash.
+Rounds alternate: each contestant is measured once a round, so that what else the machine does meets all of them. A
+figure is the median of the rounds, in nanoseconds of processor time. Worse is: more nanoseconds, more bytes, fewer
+inputs a second, or another hash.
 """
 
 from __future__ import annotations
 
-import gc
-import hashlib
+import contextlib
+import json
+import shutil
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import kestrel_libkernel as lk
-from bench import lifecycles
-from bench.figures import median, percentile, ratio, result_hash, rounded
-from bench.reference import ACKNOWLEDGE, SUBMITTING, Reference
-from kestrel_kernel.core import replay
-from kestrel_kernel.core.partition import Partition, Step, decode_snapshot, encode_snapshot
+from bench import comparison, core, twins
+from bench.figures import median, rounded
+from bench.peers import processes, trades
 from kestrel_libkernel import bench as library_bench
+from kestrel_libkernel import bindings
 
-START_NS = 1_780_000_000 * 10**9
+_LIBRARY = Path(__file__).resolve().parent.parent / "libkernel"
+_ROUNDS, _QUICK_ROUNDS = 5, 1
+_TRADES = 2_000
+_STORY_TRADES = 20
 _SLOT_COUNTS = (1, 16, 64)
-"""libkernel takes at most 64."""
-_SAVE_ROUNDS = 200
-_CALLS_PER_TRADE = 10
+_SAVE_ROUNDS, _QUICK_SAVE_ROUNDS = 200, 20
+_NAUTILUS_TRADES, _QUICK_NAUTILUS_TRADES = 250, 50
+_NAUTILUS_HISTORIES = (100, 400, 1_600)
+_PEERS = {"nautilus": "bench.peers.nautilus_engine", "vnpy": "bench.peers.vnpy_oms"}
+_NAUTILUS_ROWS = ("netting_calculated", "hedging_calculated", "netting_reported", "hedging_reported")
+_PROGRAM_TIMEOUT_S = 300
 
 Figures = dict[str, Any]
+Round = Callable[[], Figures]
 
 
-def measure(*, quick: bool) -> Figures:
-    """All of it, some 15 s; quick, some 5 s."""
-    library = library_bench.measure(Path(__file__).parent.parent / "libkernel")
-    reference_ns, reference_result = _reference(repeats=3 if quick else 9)
-    service = _service_core(trade_count=100 if quick else 1_000, repeats=1 if quick else 5)
-    figures: Figures = {
-        **{name: value for name, value in library.items() if not name.endswith("result")},
-        "python_reference_ns": rounded(reference_ns),
-        "ratios_to_python_reference": {
-            name.removesuffix("_ns"): ratio(reference_ns, library[name])
-            for name in ("c_single_ns", "c_batch_ns", "py_single_ns", "py_packed_ns", "py_batch_ns")
-            if name in library
+def measure(*, quick: bool, peers: bool = True) -> Figures:
+    """All of it, within some 90 s; quick, within some 20 s; installing the peers, once, comes on top."""
+    stories = twins.story_hashes(_STORY_TRADES)
+    assert len(set(stories.values())) == 1, f"the reference does other work than the kernel: {stories}"
+    with contextlib.ExitStack() as stack:
+        present, absent = _start_peers(stack, peers)
+        rounds = _alternate(_contestants(present, quick), _QUICK_ROUNDS if quick else _ROUNDS)
+        history = {} if quick or "nautilus" not in present else _nautilus_by_history(present["nautilus"])
+        versions = {name: version for peer in present.values() for name, version in peer.versions.items()}
+    said = {name: _merged(answers) for name, answers in rounds.items()}
+    figures: Figures = {key: value for answer in said.values() for key, value in answer.items()}
+    figures |= {
+        **comparison.summary(figures),
+        "spread": _spread(rounds),
+        "absent": absent,
+        "peer_versions": versions,
+        "nautilus_ns_after_trades": history,
+        "books_per_trade": {name: answer["books"] for name, answer in said.items() if "books" in answer},
+        **_memory(),
+        "py_save_and_restore": {
+            f"slots_{count}": _save_and_restore(count, _QUICK_SAVE_ROUNDS if quick else _SAVE_ROUNDS)
+            for count in _SLOT_COUNTS
         },
-        **service,
-        "save_and_restore": {f"slots_{count}": _save_and_restore(count) for count in _SLOT_COUNTS},
+        **core.measure(trade_count=100 if quick else 500, repeats=1 if quick else 3),
+        **({} if quick else _instructions()),
     }
-    if "c_single_with_digest_ns" in figures:
-        figures["c_single_digest_ns"] = figures.pop("c_single_with_digest_ns")
-    figures["result"] = {
-        "c": library.get("c_result", "not measured: no compiler or no sources"),
-        "python": library["py_result"],
-        "reference": reference_result,
-        "service": figures.pop("service_result"),
-    }
+    figures.pop("books", None)
+    results = {name: answer["result"] for name, answer in said.items() if "result" in answer}
+    figures["result"] = {**results, **stories, "service": figures.pop("service_result")}
     return figures
 
 
-# --- plain Python ----------------------------------------------------------------------------------------------------
+# --- rounds ----------------------------------------------------------------------------------------------------------
 
 
-def _reference(repeats: int) -> tuple[float, str]:
-    """Nanoseconds of processor time per input, and a hash of where it ended; both must agree with libkernel's books."""
-    count = library_bench.TRADE_COUNT
-    times = []
-    account = Reference()
-    for _ in range(repeats):
-        account = Reference()
-        calls = [call for number in range(count) for call in _reference_trade(account, number)]
-        accepted = 0
-        with _Stopwatch() as stopwatch:
-            for function, arguments in calls:
-                accepted += function(*arguments)
-        assert accepted == len(calls), "the reference refused an input"
-        times.append(stopwatch.cpu_ns / len(calls))
+def _alternate(contestants: dict[str, Round], count: int) -> dict[str, list[Figures]]:
+    """What each contestant said, round by round."""
+    said: dict[str, list[Figures]] = {name: [] for name in contestants}
+    for _ in range(count):
+        for name, contestant in contestants.items():
+            said[name].append(contestant())
+    return said
+
+
+def _merged(values: Sequence[Any]) -> Any:
+    """Medians of what was measured, also deeper down; what is counted or said must be the same in each round."""
+    first = values[0]
+    if isinstance(first, Mapping):
+        return {key: _merged([value[key] for value in values]) for key in first}
+    if isinstance(first, float):
+        return rounded(median(values))
+    assert all(value == first for value in values), f"the rounds ended in different states: {values}"
+    return first
+
+
+def _spread(rounds: dict[str, list[Figures]]) -> Figures:
+    """The least and the greatest of the rounds, of each figure in nanoseconds."""
+    return {
+        key: [rounded(min(values)), rounded(max(values))]
+        for answers in rounds.values()
+        for key in answers[0]
+        if key.endswith("_ns") and isinstance(answers[0][key], float)
+        for values in [[answer[key] for answer in answers]]
+    }
+
+
+def _contestants(present: dict[str, processes.Peer], quick: bool) -> dict[str, Round]:
+    inputs = twins.reference_inputs(_TRADES)
+    contestants: dict[str, Round] = {
+        "c": _c,
+        "python": _python,
+        "reference": lambda: {"python_reference_ns": twins.reference_ns(inputs)},
+        "minimal": lambda: {"python_minimal_ns": twins.minimal_ns(_TRADES)},
+    }
+    if "vnpy" in present:
+        contestants["vnpy"] = partial(_peer, present["vnpy"], "direct", _TRADES, "vnpy_ns")
+    if "nautilus" in present:
+        for row in _NAUTILUS_ROWS:
+            count = _QUICK_NAUTILUS_TRADES if quick else _NAUTILUS_TRADES
+            contestants[f"nautilus_{row}"] = partial(_peer, present["nautilus"], row, count, f"nautilus_{row}_ns")
+    return contestants
+
+
+def _c() -> Figures:
+    """``libkernel/bench/bench.c``, compiled on the spot. Raises RuntimeError with what was said when it cannot run."""
+    try:
+        return _with_result(library_bench.measure_c(_LIBRARY), "c_result")
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(f"libkernel's own benchmark: {error.stderr.strip()}") from None
+
+
+def _python() -> Figures:
+    return _with_result(library_bench.measure_python(), "py_result")
+
+
+def _with_result(figures: Figures, name: str) -> Figures:
+    return {("result" if key == name else key): value for key, value in figures.items()}
+
+
+# --- peers -----------------------------------------------------------------------------------------------------------
+
+
+def _start_peers(stack: contextlib.ExitStack, wanted: bool) -> tuple[dict[str, processes.Peer], dict[str, str]]:
+    """Those who are there, and why the others are not: a figure is measured or absent, never carried over."""
+    present: dict[str, processes.Peer] = {}
+    absent: dict[str, str] = {}
+    if not wanted:
+        return present, dict.fromkeys((f"{name}_ns" for name in _PEERS), "left out: --without-peers")
+    for name, module in _PEERS.items():
+        try:
+            present[name] = stack.enter_context(processes.Peer(processes.install(), module))
+        except processes.Unavailable as error:
+            absent[f"{name}_ns"] = str(error)
+    for name in list(present):
+        try:
+            assert present[name].versions, "a peer says who it is"
+        except processes.Unavailable as error:
+            absent[f"{name}_ns"] = str(error)
+            del present[name]
+    return present, absent
+
+
+def _peer(peer: processes.Peer, row: str, trade_count: int, key: str) -> Figures:
+    """One round of a peer, which must have ended where we end, or it did other work."""
+    answer = peer.round(row, trade_count)
+    ours = {"orders": 2, "fills": 4, "realized_pnl": trades.REALIZED_PER_TRADE, "fees": trades.FEES_PER_TRADE}
+    books = {name: value for name, value in ours.items() if name in answer}
+    for name, value in books.items():
+        assert answer[name] == value * trade_count, f"{row}: {name} is {answer[name]}, not {value * trade_count}"
+    return {key: answer["ns"], "books": books}
+
+
+def _nautilus_by_history(peer: processes.Peer) -> Figures:
+    """What an event costs on average in a run of so many trades: it keeps every order, event and position."""
+    return {str(count): rounded(peer.round("netting_calculated", count)["ns"]) for count in _NAUTILUS_HISTORIES}
+
+
+# --- size ------------------------------------------------------------------------------------------------------------
+
+
+def _memory() -> Figures:
+    """As ``lk_kernel_memory`` says it, in Python for when there is no compiler."""
     with lk.Kernel(library_bench.CONFIG) as kernel:
-        for number in range(count):
-            for value in library_bench.trade_inputs(number, number * _CALLS_PER_TRADE + 1):
-                kernel.apply(value)
-        view = kernel.account()
-    assert (account.realized, account.fees) == (view.realized_pnl, view.fees), "the reference has other books"
-    return median(times), result_hash([str(account.realized), str(account.fees), str(len(account.executions))])
+        slot_bytes, total_bytes = bindings.memory(kernel._kernel)
+    return {"state_bytes_per_slot": slot_bytes, "state_bytes_total": total_bytes}
 
 
-def _reference_trade(account: Reference, number: int) -> list[tuple[Callable[..., bool], tuple[Any, ...]]]:
-    first = number * _CALLS_PER_TRADE + 1
-    trade, entry, leaving = f"trade-{number}", f"entry-{number}", f"exit-{number}"
-    event = [f"event-{first + place}" for place in range(_CALLS_PER_TRADE)]
-    execution = [f"execution-{first + place}" for place in range(_CALLS_PER_TRADE)]
-    return [
-        (account.enter, (event[0], trade, entry, 1, 100)),
-        (account.order, (event[1], entry, SUBMITTING)),
-        (account.order, (event[2], entry, ACKNOWLEDGE)),
-        (account.fill, (event[3], entry, execution[3], 50, 1_900_000)),
-        (account.fill, (event[4], entry, execution[4], 50, 1_900_100)),
-        (account.exit, (event[5], trade, leaving)),
-        (account.order, (event[6], leaving, SUBMITTING)),
-        (account.order, (event[7], leaving, ACKNOWLEDGE)),
-        (account.fill, (event[8], leaving, execution[8], 50, 1_910_000)),
-        (account.fill, (event[9], leaving, execution[9], 50, 1_910_100)),
-    ]
-
-
-# --- the service's core ----------------------------------------------------------------------------------------------
-
-
-def new_partition() -> tuple[Partition, Step]:
-    """A partition with the laptop's account, and the entry that began it."""
-    partition = Partition(lifecycles.PARTITION, 1)
-    return partition, partition.start_epoch(1, "bench", [lifecycles.configuration()], recorded_at_ns=START_NS)
-
-
-def journaled(inputs: list[lifecycles.Input]) -> list[Step]:
-    """The journal of these inputs. Raises AssertionError when one is refused: the trades then are not what we say."""
-    partition, first = new_partition()
-    steps = [first]
-    for sequence, each in enumerate(inputs, start=1):
-        now_ns = START_NS + sequence * 1_000_000
-        step = partition.apply(each.subject, sequence, now_ns, each.data, lifecycles.TRACEPARENT, recorded_at_ns=now_ns)
-        assert step.entry.outcome.accepted, f"input {sequence}: {step.entry.outcome}"
-        steps.append(step)
-    partition.close()
-    return steps
-
-
-def _service_core(trade_count: int, repeats: int) -> Figures:
-    inputs = lifecycles.trades(trade_count)
-    steps = journaled(inputs)
-    apply_s, replay_s, single_ns = [], [], []
-    for _ in range(repeats):
-        single_ns += _apply_each(inputs)
-        with _Stopwatch() as stopwatch:
-            journaled(inputs)
-        apply_s.append(len(inputs) / (stopwatch.cpu_ns / 1e9))
-        folded = Partition(lifecycles.PARTITION, 1)
-        with _Stopwatch() as stopwatch:
-            for step in steps:
-                replay.fold(folded, step.journal_sequence, step.data)
-        replay_s.append(len(steps) / (stopwatch.cpu_ns / 1e9))
-        assert folded.journal_hash == hashlib.sha256(steps[-1].data).digest(), "the replay ended elsewhere"
-        folded.close()
-    return {
-        "service_core_inputs_per_s": rounded(median(apply_s)),
-        "service_core_input_p50_us": rounded(percentile(single_ns, 0.5) / 1e3),
-        "service_core_input_p99_us": rounded(percentile(single_ns, 0.99) / 1e3),
-        "replay_inputs_per_s": rounded(median(replay_s)),
-        "journal_entry_bytes_mean": round(sum(len(step.data) for step in steps) / len(steps)),
-        "partition_snapshot": _partition_snapshot(inputs),
-        "service_result": result_hash(step.data for step in steps),
-    }
-
-
-def _apply_each(inputs: list[lifecycles.Input]) -> list[int]:
-    """The wall-clock time of each input."""
-    partition, _ = new_partition()
-    times = []
-    for sequence, each in enumerate(inputs, start=1):
-        began_ns = time.perf_counter_ns()
-        partition.apply(each.subject, sequence, START_NS + sequence, each.data, lifecycles.TRACEPARENT)
-        times.append(time.perf_counter_ns() - began_ns)
-    partition.close()
-    return times
-
-
-def _partition_snapshot(inputs: list[lifecycles.Input]) -> Figures:
-    partition, _ = new_partition()
-    for sequence, each in enumerate(inputs[:500], start=1):
-        partition.apply(each.subject, sequence, START_NS + sequence, each.data)
-    saving, restoring = [], []
-    data = b""
-    for _ in range(_SAVE_ROUNDS // 10):
-        began_ns = time.perf_counter_ns()
-        data = encode_snapshot(partition.save())
-        saved_ns = time.perf_counter_ns()
-        restored = Partition.restored(decode_snapshot(data), 1)
-        restoring.append(time.perf_counter_ns() - saved_ns)
-        saving.append(saved_ns - began_ns)
-        assert encode_snapshot(restored.save()) == data, "restored is not what was saved"
-        restored.close()
-    partition.close()
-    return {
-        "bytes": len(data),
-        "save_us": rounded(median(saving) / 1e3),
-        "restore_us": rounded(median(restoring) / 1e3),
-    }
-
-
-def _save_and_restore(slot_count: int) -> Figures:
-    """One account's kernel with every slot holding an open position."""
+def _save_and_restore(slot_count: int, rounds: int) -> Figures:
+    """From Python: one account's kernel with every slot holding an open position."""
     config = replace(library_bench.CONFIG, slot_count=slot_count)
     saving, restoring = [], []
     with lk.Kernel(config) as kernel, lk.Kernel(config) as other:
-        for number in range(slot_count):
-            enter, *others = library_bench.trade_inputs(number, number * _CALLS_PER_TRADE + 1)[:5]
-            assert isinstance(enter, lk.Enter)
-            instrument = replace(library_bench.INSTRUMENT, symbol=f"SYMBOL{number}")  # one open trade a symbol
-            for value in (replace(enter, instrument=instrument), *others):
-                assert kernel.apply(value).outcome.accepted, "an input was refused"
+        for value in _opened(slot_count):
+            assert kernel.apply(value).outcome.accepted, "an input was refused"
         data = b""
-        for _ in range(_SAVE_ROUNDS):
+        for _ in range(rounds):
             began_ns = time.perf_counter_ns()
             data = kernel.save()
             saved_ns = time.perf_counter_ns()
@@ -213,17 +211,31 @@ def _save_and_restore(slot_count: int) -> Figures:
     }
 
 
-class _Stopwatch:
-    """Processor time of a block, without the garbage collector."""
+def _opened(slot_count: int) -> Iterator[lk.Input]:
+    """Entries and their fills, each in a symbol of its own: there is one open trade a symbol."""
+    for number in range(slot_count):
+        enter, *others = library_bench.trade_inputs(number, number * twins.INPUTS_PER_TRADE + 1)[:5]
+        assert isinstance(enter, lk.Enter), "a trade begins with its entry"
+        yield replace(enter, instrument=replace(library_bench.INSTRUMENT, symbol=f"SYMBOL{number}"))
+        yield from others
 
-    cpu_ns = 0
 
-    def __enter__(self) -> _Stopwatch:
-        gc.collect()
-        gc.disable()
-        self._began_ns = time.process_time_ns()
-        return self
+# --- instructions ----------------------------------------------------------------------------------------------------
 
-    def __exit__(self, *details: object) -> None:
-        self.cpu_ns = time.process_time_ns() - self._began_ns
-        gc.enable()
+
+def _instructions() -> Figures:
+    """Instructions per input under callgrind: the figure that other work on the machine does not move."""
+    if shutil.which("valgrind") is None:
+        return {"instructions": "absent: valgrind is not installed"}
+    done = subprocess.run(
+        ["make", "--silent", "-C", str(_LIBRARY), "callgrind"],
+        capture_output=True, text=True, check=False, timeout=_PROGRAM_TIMEOUT_S,
+    )  # fmt: skip
+    if done.returncode:
+        return {"instructions": f"absent: {(done.stderr.strip().splitlines() or ['make callgrind failed'])[-1]}"}
+    return {"instructions": json.loads(done.stdout)}
+
+
+def show(figures: Figures, path: Path) -> None:
+    """The comparison as a table, and as a picture beside the file."""
+    comparison.show(figures, path)

@@ -20,7 +20,7 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from bench import kernel, lifecycles, running
+from bench import core, lifecycles, running
 from bench.figures import median, percentile, ratio, result_hash, rounded
 from kestrel_cli.platform import servers
 from kestrel_cli.platform.layout import Layout, choose_ports
@@ -86,8 +86,8 @@ def _batches(trade_count: int) -> Batches:
     """The journal of so many trades, cut as the service cuts it."""
     stream, subject = subjects.journal_stream(lifecycles.PARTITION), subjects.journal(0, lifecycles.ACCOUNT)
     records = [
-        Record(stream, subject, step.journal_sequence, kernel.START_NS, step.data, lifecycles.TRACEPARENT)
-        for step in kernel.journaled(lifecycles.trades(trade_count))[1:]
+        Record(stream, subject, step.journal_sequence, core.START_NS, step.data, lifecycles.TRACEPARENT)
+        for step in core.journaled(lifecycles.trades(trade_count))[1:]
     ]
     return [records[start : start + _BATCH] for start in range(0, len(records), _BATCH)]
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import kernel, lifecycles
+from bench import core, lifecycles, twins
 from bench.__main__ import main
 
 KEYS = {
+    "c_single_ns",
+    "c_batch_ns",
+    "c_batch_digest_ns",
     "py_single_ns",
     "py_batch_ns",
     "python_reference_ns",
@@ -21,15 +24,22 @@ KEYS = {
 def test_a_quick_run_of_the_kernel_writes_a_well_formed_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--quick", "--area", "kernel", "--out", str(tmp_path)]) == 0
+    assert main(["--quick", "--area", "kernel", "--without-peers", "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "kernel.json").read_text())
     assert written["area"] == "kernel"
     assert written["quick"] is True
     assert all(written[key] > 0 for key in KEYS)
     assert {"measured_at", "commit", "hardware", "versions"} <= written["about"].keys()
-    assert all(len(digest) == 64 for name, digest in written["result"].items() if name != "c")
-    assert [path.name for path in tmp_path.iterdir()] == ["kernel.json"]
+    assert all(len(digest) == 64 for digest in written["result"].values())
+    assert written["result"]["kernel"] == written["result"]["reference"]
+    assert {path.name for path in tmp_path.iterdir()} == {"kernel.json", "kernel.svg"}
+    assert written["absent"].keys() == {"nautilus_ns", "vnpy_ns"}
+    assert written["absent"].keys().isdisjoint(written)
     assert "python_reference_ns" in capsys.readouterr().out
+
+
+def test_the_reference_and_the_kernel_end_in_the_same_books_and_tell_the_same_events() -> None:
+    assert twins.reference_story(30) == twins.kernel_story(30)
 
 
 def test_an_unknown_area_is_refused_with_the_list_of_areas(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +50,7 @@ def test_an_unknown_area_is_refused_with_the_list_of_areas(capsys: pytest.Captur
 
 
 def test_the_measured_trades_end_flat_and_each_input_is_accepted() -> None:
-    steps = kernel.journaled(lifecycles.trades(3))
+    steps = core.journaled(lifecycles.trades(3))
     assert len(steps) == 1 + 3 * lifecycles.INPUTS_PER_TRADE
     after = steps[-1].entry.account_after
     assert (after.open_slot_count, after.realized_pnl.units) == (0, 300 * 10**8)
