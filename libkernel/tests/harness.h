@@ -276,6 +276,23 @@ static inline bool same_digest(digest_t a, digest_t b)
     return memcmp(&a, &b, sizeof a) == 0;
 }
 
+/* Save, destroy, create anew, restore: a restart of the process. */
+static inline void restart(bench_t *bench)
+{
+    size_t size = 0;
+    digest_t before = digest_of(bench);
+    lk_config_t config = bench->kernel->config;
+    CHECK(lk_kernel_save_size(bench->kernel, &size) == LK_STATUS_OK);
+    uint8_t *saved = malloc(size);
+    CHECK(saved != NULL);
+    CHECK(lk_kernel_save(bench->kernel, saved, size, &size) == LK_STATUS_OK);
+    lk_kernel_destroy(bench->kernel);
+    CHECK(lk_kernel_create(&config, &bench->kernel) == LK_STATUS_OK);
+    CHECK(lk_kernel_restore(bench->kernel, saved, size) == LK_STATUS_OK);
+    free(saved);
+    CHECK(same_digest(before, digest_of(bench)));
+}
+
 /* How many anomalies with this code the last input caused. */
 static inline uint32_t anomaly_count(const bench_t *bench, lk_code_t code)
 {

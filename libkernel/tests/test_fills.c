@@ -360,8 +360,6 @@ static void test_adopted_position_books_only_what_comes_after_K12(void)
     bench_free(bench);
 }
 
-/* ------------------------------------------------------------------------------------------------ ledger -- */
-
 int main(void)
 {
     RUN(test_clean_exit_realizes_to_the_unit_K22);
