@@ -62,7 +62,7 @@ bench: .venv/.ready ## Benchmarks, one JSON file per area in var/bench/ (install
 	$(BIN)/python -m bench
 
 sim: .venv/.ready ## The simulated world, by seed: make sim SEED=7
-	$(BIN)/python -m tests.simulation --seed $(SEED)
+	$(BIN)/kestrel simulate --seed $(SEED)
 
 gen: .venv/.ready ## Generate code: contracts, and the binding of libkernel
 	$(BIN)/python tools/generate.py

@@ -18,7 +18,7 @@ COMMANDS = (
     ["mandate", "list"], ["mandate", "revoke"], ["kill"], ["rearm"], ["orders"], ["positions"], ["account"], ["exit"],
     ["cancel"], ["recon"], ["recon", "runs"], ["recon", "breaks"], ["recon", "now"], ["recon", "resolve"], ["beads"],
     ["audit"], ["audit", "verify"], ["signal"], ["signal", "list"], ["signal", "submit"], ["trace"], ["alerts"],
-    ["parked"], ["bench"], ["feed"],
+    ["parked"], ["bench"], ["feed"], ["simulate"],
 )  # fmt: skip
 
 NEEDS_A_PLATFORM = (

@@ -1,4 +1,4 @@
-"""Run the simulated world: ``python -m tests.simulation --seed 7 --seeds 20 --steps 3000 --jobs 2``."""
+"""Run the simulated world: ``kestrel simulate --seed 7 --seeds 20 --steps 3000 --jobs 2``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.simulation.referee import Violation
@@ -40,13 +40,15 @@ def run_seed(seed: int, steps: int, *, wants_trace: bool = False) -> Outcome:
     return Outcome(seed, world.step_count, world.counters, failure, trace)
 
 
-def main() -> int:
-    options = _options()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 1 when a seed failed. ``arguments``: those of the command line, unless stated."""
+    options = _options(arguments)
     total, step_count, begun_s = Counter[str](), 0, time.perf_counter()
     failed = 0
-    for outcome in _outcomes(options):
+    for count, outcome in enumerate(_outcomes(options), start=1):
         total += outcome.counters
         step_count += outcome.step_count
+        _show_progress(count, options.seeds, step_count / (time.perf_counter() - begun_s))
         if outcome.trace:
             print(*outcome.trace, sep="\n")
         if outcome.failure:
@@ -63,15 +65,25 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+def _show_progress(count: int, seeds: int, steps_per_s: float) -> None:
+    """For a person who waits; nothing into a file or a pipe."""
+    if sys.stderr.isatty() and seeds > 1:
+        print(
+            f"\r{count} of {seeds} seeds, {steps_per_s:,.0f} steps/s ",
+            end="\n" if count == seeds else "",
+            file=sys.stderr,
+        )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="kestrel simulate", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, counting up")
     parser.add_argument("--steps", type=int, default=3000, help="steps with faults, before everything has to rest")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes share the seeds")
     parser.add_argument("--trace", action="store_true", help="print what happened, step by step")
     parser.add_argument("--go-on", action="store_true", help="run the other seeds after one failed")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:

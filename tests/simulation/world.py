@@ -217,7 +217,7 @@ class World:
     def failure(self, error: BaseException, steps: int) -> str:
         """Everything that a person needs to look into it."""
         lines = [*self.story(error), f"seed {self.seed}, step {self.step_count}: {type(error).__name__}: {error}"]
-        return "\n".join([*lines, f"replay: python -m tests.simulation --seed {self.seed} --steps {steps}"])
+        return "\n".join([*lines, f"replay: kestrel simulate --seed {self.seed} --steps {steps}"])
 
     # --- the bus, as nodes use it --------------------------------------------------------------------------------
 
