@@ -16,6 +16,7 @@ from typing import Any
 _ROOT = Path(__file__).resolve().parents[2]
 _STAMP = ".venv-bench/.ready"
 _INSTALL_TIMEOUT_S = 300
+_REASON_LENGTH = 300
 _ANSWER_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 5
 
@@ -38,8 +39,8 @@ def install() -> Path:
     except subprocess.TimeoutExpired:
         raise Unavailable(f"not installed: it took more than {_INSTALL_TIMEOUT_S} s") from None
     if done.returncode:
-        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise Unavailable(f"not installed: {said[0] if said else f'make ended with {done.returncode}'}")
+        said = " ".join((done.stderr or done.stdout or f"make ended with {done.returncode}").split())
+        raise Unavailable(f"not installed: {said[:_REASON_LENGTH]}")
     return _ROOT / ".venv-bench" / "bin" / "python"
 
 
