@@ -1,0 +1,98 @@
+"""What was traded, and what follows from it.
+
+A trade that is flat has realized exactly proceeds less cost. What is open is carried at its average cost, so
+
+    realized = direction * (proceeds - cost of what left) + the venue's figures for what left without one
+
+where the cost of what left is all that was paid, less what is open, less what left without a figure.
+"""
+
+from __future__ import annotations
+
+from tests.reference.numbers import divide_down, divide_up, fits
+from tests.reference.state import Book, Execution, Slot
+
+
+def realized_pnl(book: Book, direction: int) -> int:
+    cost = book.entry_notional - book.open_cost - book.skipped_cost
+    return fits(direction * (book.exit_notional - cost) + book.venue_realized)
+
+
+def notional(slot: Slot, amount_scale: int, price: int, qty: int) -> int:
+    """price x qty x multiplier as an amount: exact, since the scales of an instrument fit the account's."""
+    units = fits(fits(qty * slot.multiplier) * 10 ** (amount_scale - slot.price_scale - slot.qty_scale))
+    return fits(units * price)
+
+
+def unrealized_pnl(slot: Slot, book: Book, amount_scale: int, mark: int) -> int:
+    """What is open at its mark, less its cost; nothing without a mark, or while the entry's basis is missing."""
+    if book.open_qty == 0 or mark == 0 or book.entry_unpriced_qty > 0:
+        return 0
+    value = notional(slot, amount_scale, mark, book.open_qty)
+    return fits(fits(value - book.open_cost) * slot.direction)
+
+
+def add(book: Book, direction: int, execution: Execution) -> None:
+    """Fold a fill. Finds what it realized, and whether it was skipped for want of a price (its own, or its entry's)."""
+    before = realized_pnl(book, direction)
+    execution.is_skipped = int(not execution.has_price or (execution.is_exit and book.entry_unpriced_qty > 0))
+    booked_notional = 0 if execution.is_skipped else execution.notional
+    removed_cost = _move_position(book, direction, execution, booked_notional)
+    execution.skipped_cost = removed_cost if execution.is_skipped else 0
+    book.skipped_cost = fits(book.skipped_cost + execution.skipped_cost)
+    if execution.is_exit:
+        book.exit_qty = fits(book.exit_qty + execution.qty)
+        book.exit_notional = fits(book.exit_notional + booked_notional)
+        book.skipped_count += execution.is_skipped
+    else:
+        book.entry_qty = fits(book.entry_qty + execution.qty)
+        book.entry_notional = fits(book.entry_notional + booked_notional)
+        book.entry_unpriced_qty += execution.qty if execution.is_skipped else 0
+    execution.realized = fits(realized_pnl(book, direction) - before)
+
+
+def _move_position(book: Book, direction: int, execution: Execution, booked_notional: int) -> int:
+    """Close what stands against the fill, open the rest of it; returns the cost of what was closed."""
+    standing_qty = book.open_qty
+    change_qty = -execution.qty if execution.is_exit else execution.qty
+    reduces = standing_qty * change_qty < 0
+    closed_qty = min(execution.qty, abs(standing_qty)) if reduces else 0
+    opened_qty = execution.qty - closed_qty
+    removed_cost = _cost_share(book.open_cost, closed_qty, abs(standing_qty), direction)
+    opened_cost = booked_notional * opened_qty // execution.qty
+    book.open_cost = fits(fits(book.open_cost - removed_cost) + (-opened_cost if execution.is_exit else opened_cost))
+    return removed_cost
+
+
+def _cost_share(cost: int, part_qty: int, whole_qty: int, direction: int) -> int:
+    """The share of the cost that leaves with a part: rounded so that we realize less; the last part takes the rest."""
+    if part_qty in (0, whole_qty):
+        return cost if part_qty else 0
+    return (divide_up if direction > 0 else divide_down)(cost * part_qty, whole_qty)
+
+
+def remove(book: Book, direction: int, execution: Execution) -> None:
+    """Unfold a fill that the venue took back."""
+    booked_notional = 0 if execution.is_skipped else execution.notional
+    book.skipped_cost = fits(book.skipped_cost - execution.skipped_cost)
+    if execution.is_exit:
+        book.exit_qty -= execution.qty
+        book.exit_notional -= booked_notional
+        if execution.is_skipped:
+            book.skipped_count -= not execution.is_settled
+            book.venue_realized = fits(book.venue_realized - execution.venue_realized)
+    else:
+        book.entry_qty -= execution.qty
+        book.entry_notional -= booked_notional
+        book.entry_unpriced_qty -= execution.qty if execution.is_skipped else 0
+    book.open_cost = fits(_average_cost(book, direction))
+
+
+def _average_cost(book: Book, direction: int) -> int:
+    """After a bust the order of fills is no guide any more: what is open is carried at the mean of all fills."""
+    divide = divide_down if direction > 0 else divide_up
+    if book.open_qty > 0:
+        return divide(book.entry_notional * book.open_qty, book.entry_qty)
+    if book.open_qty < 0:
+        return divide(book.exit_notional * book.open_qty, book.exit_qty)
+    return 0
