@@ -6,10 +6,10 @@ REPLAY_TESTED := $(filter-out replay/main.c,$(REPLAY_SOURCES))
 
 .PHONY: lk-replay test-replay
 
-lk-replay: $(BUILD)/lk-replay ## The auditor's program: checks an exported journal
+lk-replay: $(BUILD)/lk-replay
 
-test-replay: $(BUILD)/test_replay ## Its tests: damage at every byte, hostile records
-	$(abspath $(BUILD)/test_replay)
+test-replay: $(BUILD)/gcc/replay_test
+	$(abspath $<)
 
 test: test-replay
 
@@ -17,6 +17,6 @@ $(BUILD)/lk-replay: $(REPLAY_SOURCES) $(REPLAY_HEADERS) $(SOURCES) $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(WARNINGS) $(CFLAGS) -Iinclude -Isrc -Ireplay -o $@ $(REPLAY_SOURCES) $(SOURCES)
 
-$(BUILD)/test_replay: replay/tests/test_replay.c tests/harness.h $(REPLAY_TESTED) $(REPLAY_HEADERS) $(CHECKED)
+$(BUILD)/gcc/replay_test: replay/tests/test_replay.c tests/harness.h $(REPLAY_TESTED) $(REPLAY_HEADERS) $(SOURCES) $(HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(WARNINGS) $(SANITIZE) -Iinclude -Isrc -Ireplay -Itests -o $@ $< $(REPLAY_TESTED) $(CHECKED)
+	$(CC) $(WARNINGS) $(SANITIZE) -Iinclude -Isrc -Ireplay -Itests -o $@ $< $(REPLAY_TESTED) $(SOURCES)
