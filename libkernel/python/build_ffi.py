@@ -3,7 +3,8 @@
 python build_ffi.py            write src/kestrel_libkernel/_ffi.c
 python build_ffi.py --check    fail when what is committed is not what would be generated
 
-The declarations are read from ``lk/lk.h`` itself, and compiled against it (cffi API mode): a wrong one fails to build.
+The declarations are read from ``lk/lk.h`` itself, and from ``crossing.h`` beside the output; they are compiled against
+both (cffi API mode): a wrong one fails to build.
 """
 
 from __future__ import annotations
@@ -17,30 +18,39 @@ import cffi
 
 HERE = Path(__file__).resolve().parent
 HEADER = HERE.parent / "include" / "lk" / "lk.h"
+CROSSING = HERE / "src" / "kestrel_libkernel" / "crossing.h"
 OUTPUT = HERE / "src" / "kestrel_libkernel" / "_ffi.c"
-EXPORTED = ("LK_ABI_VERSION", "LK_SAVE_VERSION", "LK_SLOTS_MAX", "LK_WINDOW_DEFAULT", "LK_EVENTS_MAX")
-CONSTANT = re.compile(r"#define (LK_\w+) (\(?[0-9][^/\n]*?)\s*(?:/\*.*)?$", re.MULTILINE)
+CONSTANT = re.compile(r"^#define (LK_\w+) +(\S.*?) *$", re.MULTILINE)
+"""With a value; macros that take arguments are none."""
 
 
-def declarations(header: str) -> str:
-    """What cffi shall know: structs and functions, with array sizes as numbers and enums left open."""
-    text = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL).replace("\\\n", " ")
-    sizes = {name: value.rstrip("u") for name, value in CONSTANT.findall(header) if value.rstrip("u").isdigit()}
+def declarations(header: str, crossing: str) -> str:
+    """What cffi shall know: constants, structs and functions, with array sizes as numbers and enums left open."""
+    text, helpers = (_code_only(source) for source in (header, crossing))
+    constants = {name: value for name, value in CONSTANT.findall(text) if not name.startswith("LK_API")}
     enums = re.findall(r"typedef enum \{ .*? (LK_\w+_COUNT) \} (lk_\w+);", text)
     body = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("#", "typedef enum")))
     body = re.sub(r"\bLK_API(_VOID)?\b", "", body).replace('extern "C" {', "")
     body = re.sub(r"\n}\s*\Z", "\n", body)
-    for name, value in sizes.items():
-        body = re.sub(rf"\[{name}\]", f"[{value}]", body)
+    body += "\n".join(re.findall(r"^typedef struct \{.*?\n\} \w+;", helpers, re.DOTALL | re.MULTILINE))
+    body += "".join(
+        f"\n{head.strip()};" for head in re.findall(r"^static (.*?\))\s*\{", helpers, re.DOTALL | re.MULTILINE)
+    )
+    for name, value in constants.items():
+        body = re.sub(rf"\[{name}\]", f"[{value.rstrip('u')}]", body)
     opened = [f"typedef enum {{ {count}, ... }} {name};" for count, name in enums]
-    constants = [f"#define {name} ..." for name in EXPORTED]
-    return "\n".join([*constants, *opened, re.sub(r"\n\s*\n+", "\n", body).strip(), ""])
+    named = [f"#define {name} ..." for name in constants]
+    return "\n".join([*named, *opened, re.sub(r"\n\s*\n+", "\n", body).strip(), ""])
+
+
+def _code_only(source: str) -> str:
+    return re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL).replace("\\\n", " ")
 
 
 def generate(target: Path) -> None:
     ffi = cffi.FFI()
-    ffi.cdef(declarations(HEADER.read_text()))
-    ffi.set_source("kestrel_libkernel._ffi", '#include "lk/lk.h"\n')
+    ffi.cdef(declarations(HEADER.read_text(), CROSSING.read_text()))
+    ffi.set_source("kestrel_libkernel._ffi", '#include "crossing.h"\n')
     ffi.emit_c_code(str(target))
 
 

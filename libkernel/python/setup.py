@@ -19,8 +19,8 @@ setup(
         Extension(
             "kestrel_libkernel._ffi",
             sources=["src/kestrel_libkernel/_ffi.c", *beside("src/*.c")],
-            depends=[*beside("src/*.h"), *beside("include/lk/*.h")],
-            include_dirs=[os.path.relpath(LIBRARY / "include", HERE)],
+            depends=["src/kestrel_libkernel/crossing.h", *beside("src/*.h"), *beside("include/lk/*.h")],
+            include_dirs=["src/kestrel_libkernel", os.path.relpath(LIBRARY / "include", HERE)],
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
         )
     ]

@@ -14,6 +14,7 @@ from kestrel_libkernel import (
     Exit,
     Fact,
     Fill,
+    Input,
     Instrument,
     Kernel,
     OrderReport,
@@ -23,7 +24,6 @@ from kestrel_libkernel import (
     SlotView,
     TimeInForce,
 )
-from kestrel_libkernel.model import Input
 
 FET = Instrument("FET-USDT", price_scale=4, qty_scale=0, currency="USDT")
 UNIT = 10**8

@@ -578,143 +578,177 @@ static void (*_cffi_call_python_org)(struct _cffi_externpy_s *, char *);
 
 /************************************************************/
 
-#include "lk/lk.h"
+#include "crossing.h"
 
 
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 78), // char const *()(uint32_t)
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // char const *()(uint32_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 78), // char const *()(void)
+/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // char const *()(void)
 /*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  5 */ _CFFI_OP(_CFFI_OP_FUNCTION, 86), // int64_t()(lk_kernel_t const *)
-/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 101), // lk_kernel_t const *
-/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION, 118), // lk_status_t()(lk_config_t const *, lk_kernel_t * *)
-/*  9 */ _CFFI_OP(_CFFI_OP_POINTER, 93), // lk_config_t const *
-/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // lk_kernel_t * *
-/* 11 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION, 118), // lk_status_t()(lk_kernel_t *, lk_input_t const *, lk_outcome_t *, lk_event_t *, size_t)
-/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 101), // lk_kernel_t *
-/* 14 */ _CFFI_OP(_CFFI_OP_POINTER, 100), // lk_input_t const *
-/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 110), // lk_outcome_t *
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 96), // lk_event_t *
-/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 19 */ _CFFI_OP(_CFFI_OP_FUNCTION, 118), // lk_status_t()(lk_kernel_t *, lk_input_t const *, size_t, lk_outcome_t *, lk_event_t *, size_t, size_t *, size_t *)
-/* 20 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
-/* 21 */ _CFFI_OP(_CFFI_OP_NOOP, 14),
-/* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
-/* 24 */ _CFFI_OP(_CFFI_OP_NOOP, 16),
-/* 25 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 26 */ _CFFI_OP(_CFFI_OP_POINTER, 17), // size_t *
-/* 27 */ _CFFI_OP(_CFFI_OP_NOOP, 26),
+/*  5 */ _CFFI_OP(_CFFI_OP_FUNCTION, 25), // int64_t()(lk_kernel_t *, char const *, char *, size_t)
+/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 129), // lk_kernel_t *
+/*  7 */ _CFFI_OP(_CFFI_OP_POINTER, 106), // char const *
+/*  8 */ _CFFI_OP(_CFFI_OP_POINTER, 106), // char *
+/*  9 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/* 10 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 11 */ _CFFI_OP(_CFFI_OP_FUNCTION, 25), // int64_t()(lk_kernel_t *, char const *, size_t, char *, size_t, size_t, lkpy_answer_t *, char *)
+/* 12 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 7),
+/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 15 */ _CFFI_OP(_CFFI_OP_NOOP, 8),
+/* 16 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // lkpy_answer_t *
+/* 19 */ _CFFI_OP(_CFFI_OP_NOOP, 8),
+/* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 25), // int64_t()(lk_kernel_t const *)
+/* 22 */ _CFFI_OP(_CFFI_OP_POINTER, 129), // lk_kernel_t const *
+/* 23 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(int64_t, int64_t, int64_t *)
+/* 25 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23),
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int64_t *
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 118), // lk_status_t()(lk_kernel_t *, uint8_t *)
-/* 30 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
-/* 31 */ _CFFI_OP(_CFFI_OP_POINTER, 125), // uint8_t *
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(lk_config_t const *, lk_kernel_t * *)
+/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 119), // lk_config_t const *
+/* 31 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // lk_kernel_t * *
 /* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION, 118), // lk_status_t()(lk_kernel_t *, uint8_t *, size_t, size_t *)
-/* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
-/* 35 */ _CFFI_OP(_CFFI_OP_NOOP, 31),
-/* 36 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 37 */ _CFFI_OP(_CFFI_OP_NOOP, 26),
-/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION, 118), // lk_status_t()(lk_kernel_t *, uint8_t const *, size_t)
-/* 40 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
-/* 41 */ _CFFI_OP(_CFFI_OP_POINTER, 125), // uint8_t const *
-/* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION, 118), // lk_status_t()(lk_kernel_t const *, lk_account_view_t *)
-/* 45 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 46 */ _CFFI_OP(_CFFI_OP_POINTER, 87), // lk_account_view_t *
-/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 118), // lk_status_t()(lk_kernel_t const *, size_t *)
-/* 49 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 50 */ _CFFI_OP(_CFFI_OP_NOOP, 26),
-/* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION, 118), // lk_status_t()(lk_kernel_t const *, size_t *, size_t *)
-/* 53 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 26),
-/* 55 */ _CFFI_OP(_CFFI_OP_NOOP, 26),
-/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 118), // lk_status_t()(lk_kernel_t const *, uint32_t, lk_slot_view_t *)
-/* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 116), // lk_slot_view_t *
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(lk_kernel_t const *, lk_id_t const *)
-/* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 64 */ _CFFI_OP(_CFFI_OP_POINTER, 98), // lk_id_t const *
-/* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t)
-/* 67 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(lk_kernel_t *, lk_input_t const *, lk_outcome_t *, lk_event_t *, size_t)
+/* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // lk_input_t const *
+/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 138), // lk_outcome_t *
+/* 37 */ _CFFI_OP(_CFFI_OP_POINTER, 122), // lk_event_t *
+/* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(lk_kernel_t *, lk_input_t const *, size_t, lk_outcome_t *, lk_event_t *, size_t, size_t *, size_t *)
+/* 41 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 42 */ _CFFI_OP(_CFFI_OP_NOOP, 35),
+/* 43 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 44 */ _CFFI_OP(_CFFI_OP_NOOP, 36),
+/* 45 */ _CFFI_OP(_CFFI_OP_NOOP, 37),
+/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // size_t *
+/* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 47),
+/* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(lk_kernel_t *, uint8_t *)
+/* 51 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 157), // uint8_t *
+/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(lk_kernel_t *, uint8_t *, size_t, size_t *)
+/* 55 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 56 */ _CFFI_OP(_CFFI_OP_NOOP, 52),
+/* 57 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 47),
+/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(lk_kernel_t *, uint8_t const *, size_t)
+/* 61 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 62 */ _CFFI_OP(_CFFI_OP_POINTER, 157), // uint8_t const *
+/* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 64 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(lk_kernel_t const *, lk_account_view_t *)
+/* 66 */ _CFFI_OP(_CFFI_OP_NOOP, 22),
+/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 113), // lk_account_view_t *
 /* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint32_t)
-/* 70 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(lk_kernel_t const *, size_t *)
+/* 70 */ _CFFI_OP(_CFFI_OP_NOOP, 22),
+/* 71 */ _CFFI_OP(_CFFI_OP_NOOP, 47),
 /* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
-/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION, 130), // void()(lk_kernel_t *)
-/* 76 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(lk_kernel_t const *, size_t *, size_t *)
+/* 74 */ _CFFI_OP(_CFFI_OP_NOOP, 22),
+/* 75 */ _CFFI_OP(_CFFI_OP_NOOP, 47),
+/* 76 */ _CFFI_OP(_CFFI_OP_NOOP, 47),
 /* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 78 */ _CFFI_OP(_CFFI_OP_POINTER, 79), // char const *
-/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 80 */ _CFFI_OP(_CFFI_OP_ARRAY, 79), // char[16]
-/* 81 */ (_cffi_opcode_t)(16),
-/* 82 */ _CFFI_OP(_CFFI_OP_ARRAY, 79), // char[32]
-/* 83 */ (_cffi_opcode_t)(32),
-/* 84 */ _CFFI_OP(_CFFI_OP_ARRAY, 79), // char[64]
-/* 85 */ (_cffi_opcode_t)(64),
-/* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 87 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // lk_account_view_t
-/* 88 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // lk_amount_t
-/* 89 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // lk_average_price_t
-/* 90 */ _CFFI_OP(_CFFI_OP_ENUM, 0), // lk_capital_source_t
-/* 91 */ _CFFI_OP(_CFFI_OP_ENUM, 1), // lk_code_t
-/* 92 */ _CFFI_OP(_CFFI_OP_ENUM, 2), // lk_command_t
-/* 93 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // lk_config_t
-/* 94 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // lk_currency_t
-/* 95 */ _CFFI_OP(_CFFI_OP_ENUM, 3), // lk_event_kind_t
-/* 96 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // lk_event_t
-/* 97 */ _CFFI_OP(_CFFI_OP_ENUM, 4), // lk_field_t
-/* 98 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // lk_id_t
-/* 99 */ _CFFI_OP(_CFFI_OP_ENUM, 5), // lk_input_kind_t
-/* 100 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // lk_input_t
-/* 101 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // lk_kernel_t
-/* 102 */ _CFFI_OP(_CFFI_OP_ENUM, 6), // lk_ledger_cause_t
-/* 103 */ _CFFI_OP(_CFFI_OP_ENUM, 7), // lk_ledger_status_t
-/* 104 */ _CFFI_OP(_CFFI_OP_ENUM, 8), // lk_life_t
-/* 105 */ _CFFI_OP(_CFFI_OP_ENUM, 9), // lk_lifecycle_t
-/* 106 */ _CFFI_OP(_CFFI_OP_ENUM, 10), // lk_liquidity_t
-/* 107 */ _CFFI_OP(_CFFI_OP_ENUM, 11), // lk_order_fact_t
-/* 108 */ _CFFI_OP(_CFFI_OP_ENUM, 12), // lk_order_type_t
-/* 109 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // lk_order_view_t
-/* 110 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // lk_outcome_t
-/* 111 */ _CFFI_OP(_CFFI_OP_ENUM, 13), // lk_pnl_source_t
-/* 112 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // lk_price_t
-/* 113 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // lk_qty_t
-/* 114 */ _CFFI_OP(_CFFI_OP_ENUM, 14), // lk_severity_t
-/* 115 */ _CFFI_OP(_CFFI_OP_ENUM, 15), // lk_side_t
-/* 116 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // lk_slot_view_t
-/* 117 */ _CFFI_OP(_CFFI_OP_ENUM, 16), // lk_stage_t
-/* 118 */ _CFFI_OP(_CFFI_OP_ENUM, 17), // lk_status_t
-/* 119 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // lk_symbol_t
-/* 120 */ _CFFI_OP(_CFFI_OP_ENUM, 18), // lk_time_in_force_t
-/* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 20), // uint16_t
-/* 122 */ _CFFI_OP(_CFFI_OP_ARRAY, 121), // uint16_t[8]
-/* 123 */ (_cffi_opcode_t)(8),
-/* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 125 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
-/* 126 */ _CFFI_OP(_CFFI_OP_ARRAY, 125), // uint8_t[3]
-/* 127 */ (_cffi_opcode_t)(3),
-/* 128 */ _CFFI_OP(_CFFI_OP_ARRAY, 125), // uint8_t[6]
-/* 129 */ (_cffi_opcode_t)(6),
-/* 130 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 147), // lk_status_t()(lk_kernel_t const *, uint32_t, lk_slot_view_t *)
+/* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 22),
+/* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 145), // lk_slot_view_t *
+/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(int64_t, uint32_t)
+/* 84 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23),
+/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(lk_kernel_t const *)
+/* 88 */ _CFFI_OP(_CFFI_OP_NOOP, 22),
+/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(lk_kernel_t const *, lk_id_t const *)
+/* 91 */ _CFFI_OP(_CFFI_OP_NOOP, 22),
+/* 92 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // lk_id_t const *
+/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t)
+/* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint32_t)
+/* 98 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 99 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
+/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION, 164), // void()(lk_kernel_t *)
+/* 104 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 107 */ _CFFI_OP(_CFFI_OP_ARRAY, 106), // char[16]
+/* 108 */ (_cffi_opcode_t)(16),
+/* 109 */ _CFFI_OP(_CFFI_OP_ARRAY, 106), // char[32]
+/* 110 */ (_cffi_opcode_t)(32),
+/* 111 */ _CFFI_OP(_CFFI_OP_ARRAY, 106), // char[64]
+/* 112 */ (_cffi_opcode_t)(64),
+/* 113 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // lk_account_view_t
+/* 114 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // lk_amount_t
+/* 115 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // lk_average_price_t
+/* 116 */ _CFFI_OP(_CFFI_OP_ENUM, 0), // lk_capital_source_t
+/* 117 */ _CFFI_OP(_CFFI_OP_ENUM, 1), // lk_code_t
+/* 118 */ _CFFI_OP(_CFFI_OP_ENUM, 2), // lk_command_t
+/* 119 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // lk_config_t
+/* 120 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // lk_currency_t
+/* 121 */ _CFFI_OP(_CFFI_OP_ENUM, 3), // lk_event_kind_t
+/* 122 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // lk_event_t
+/* 123 */ _CFFI_OP(_CFFI_OP_ENUM, 4), // lk_fee_status_t
+/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // lk_fee_view_t
+/* 125 */ _CFFI_OP(_CFFI_OP_ENUM, 5), // lk_field_t
+/* 126 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // lk_id_t
+/* 127 */ _CFFI_OP(_CFFI_OP_ENUM, 6), // lk_input_kind_t
+/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // lk_input_t
+/* 129 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // lk_kernel_t
+/* 130 */ _CFFI_OP(_CFFI_OP_ENUM, 7), // lk_ledger_cause_t
+/* 131 */ _CFFI_OP(_CFFI_OP_ENUM, 8), // lk_ledger_status_t
+/* 132 */ _CFFI_OP(_CFFI_OP_ENUM, 9), // lk_life_t
+/* 133 */ _CFFI_OP(_CFFI_OP_ENUM, 10), // lk_lifecycle_t
+/* 134 */ _CFFI_OP(_CFFI_OP_ENUM, 11), // lk_liquidity_t
+/* 135 */ _CFFI_OP(_CFFI_OP_ENUM, 12), // lk_order_fact_t
+/* 136 */ _CFFI_OP(_CFFI_OP_ENUM, 13), // lk_order_type_t
+/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // lk_order_view_t
+/* 138 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // lk_outcome_t
+/* 139 */ _CFFI_OP(_CFFI_OP_ENUM, 14), // lk_pnl_source_t
+/* 140 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // lk_price_t
+/* 141 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // lk_qty_t
+/* 142 */ _CFFI_OP(_CFFI_OP_ENUM, 15), // lk_requirement_t
+/* 143 */ _CFFI_OP(_CFFI_OP_ENUM, 16), // lk_severity_t
+/* 144 */ _CFFI_OP(_CFFI_OP_ENUM, 17), // lk_side_t
+/* 145 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // lk_slot_view_t
+/* 146 */ _CFFI_OP(_CFFI_OP_ENUM, 18), // lk_stage_t
+/* 147 */ _CFFI_OP(_CFFI_OP_ENUM, 19), // lk_status_t
+/* 148 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // lk_symbol_t
+/* 149 */ _CFFI_OP(_CFFI_OP_ENUM, 20), // lk_time_in_force_t
+/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // lkpy_answer_t
+/* 151 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 20), // uint16_t
+/* 152 */ _CFFI_OP(_CFFI_OP_ARRAY, 151), // uint16_t[8]
+/* 153 */ (_cffi_opcode_t)(8),
+/* 154 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 155 */ _CFFI_OP(_CFFI_OP_ARRAY, 154), // uint64_t[4]
+/* 156 */ (_cffi_opcode_t)(4),
+/* 157 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
+/* 158 */ _CFFI_OP(_CFFI_OP_ARRAY, 157), // uint8_t[3]
+/* 159 */ (_cffi_opcode_t)(3),
+/* 160 */ _CFFI_OP(_CFFI_OP_ARRAY, 157), // uint8_t[6]
+/* 161 */ (_cffi_opcode_t)(6),
+/* 162 */ _CFFI_OP(_CFFI_OP_ARRAY, 157), // uint8_t[7]
+/* 163 */ (_cffi_opcode_t)(7),
+/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
 };
 
 _CFFI_UNUSED_FN
@@ -739,6 +773,7 @@ static void _cffi_checkfld_typedef_lk_account_view_t(lk_account_view_t *p)
   { lk_amount_t *tmp = &p->fees; (void)tmp; }
   { lk_amount_t *tmp = &p->predicted_fees; (void)tmp; }
   { lk_amount_t *tmp = &p->funding; (void)tmp; }
+  { lk_amount_t *tmp = &p->foreign; (void)tmp; }
   { lk_amount_t *tmp = &p->wallet; (void)tmp; }
   { lk_amount_t *tmp = &p->available; (void)tmp; }
   { lk_amount_t *tmp = &p->ledger_delta; (void)tmp; }
@@ -748,6 +783,9 @@ static void _cffi_checkfld_typedef_lk_account_view_t(lk_account_view_t *p)
   (void)((p->execution_count) | 0);  /* check that 'lk_account_view_t.execution_count' is an integer */
   (void)((p->fills_routed_by_stage_count) | 0);  /* check that 'lk_account_view_t.fills_routed_by_stage_count' is an integer */
   (void)((p->anomaly_count) | 0);  /* check that 'lk_account_view_t.anomaly_count' is an integer */
+  (void)((p->foreign_count) | 0);  /* check that 'lk_account_view_t.foreign_count' is an integer */
+  { lk_fee_view_t *tmp = &p->maker_fee; (void)tmp; }
+  { lk_fee_view_t *tmp = &p->taker_fee; (void)tmp; }
   { lk_id_t *tmp = &p->account; (void)tmp; }
   { lk_currency_t *tmp = &p->currency; (void)tmp; }
 }
@@ -806,6 +844,7 @@ static void _cffi_checkfld_typedef_lk_config_t(lk_config_t *p)
   (void)((p->maker_fee_rate) | 0);  /* check that 'lk_config_t.maker_fee_rate' is an integer */
   (void)((p->taker_fee_rate) | 0);  /* check that 'lk_config_t.taker_fee_rate' is an integer */
   (void)((p->ack_timeout_ns) | 0);  /* check that 'lk_config_t.ack_timeout_ns' is an integer */
+  (void)((p->funding_interval_ns) | 0);  /* check that 'lk_config_t.funding_interval_ns' is an integer */
   { lk_amount_t *tmp = &p->seed_capital; (void)tmp; }
   { lk_amount_t *tmp = &p->ledger_tolerance; (void)tmp; }
   { lk_amount_t *tmp = &p->ledger_error_tolerance; (void)tmp; }
@@ -868,6 +907,28 @@ static void _cffi_checkfld_typedef_lk_event_t(lk_event_t *p)
 }
 struct _cffi_align_typedef_lk_event_t { char x; lk_event_t y; };
 
+static int _cffi_const_LK_FEE_STATUS_COUNT(unsigned long long *o)
+{
+  int n = (LK_FEE_STATUS_COUNT) <= 0;
+  *o = (unsigned long long)((LK_FEE_STATUS_COUNT) | 0);  /* check that LK_FEE_STATUS_COUNT is an integer */
+  return n;
+}
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_lk_fee_view_t(lk_fee_view_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->rate) | 0);  /* check that 'lk_fee_view_t.rate' is an integer */
+  (void)((p->ratio) | 0);  /* check that 'lk_fee_view_t.ratio' is an integer */
+  (void)((p->deviation) | 0);  /* check that 'lk_fee_view_t.deviation' is an integer */
+  (void)((p->sample_count) | 0);  /* check that 'lk_fee_view_t.sample_count' is an integer */
+  (void)((p->refused_count) | 0);  /* check that 'lk_fee_view_t.refused_count' is an integer */
+  (void)((p->status) | 0);  /* check that 'lk_fee_view_t.status' is an integer */
+  { uint8_t(*tmp)[7] = &p->reserved; (void)tmp; }
+}
+struct _cffi_align_typedef_lk_fee_view_t { char x; lk_fee_view_t y; };
+
 static int _cffi_const_LK_FIELD_COUNT(unsigned long long *o)
 {
   int n = (LK_FIELD_COUNT) <= 0;
@@ -910,12 +971,20 @@ static void _cffi_checkfld_typedef_lk_input_t(lk_input_t *p)
   (void)((p->sequence) | 0);  /* check that 'lk_input_t.sequence' is an integer */
   { lk_qty_t *tmp = &p->qty; (void)tmp; }
   { lk_price_t *tmp = &p->price; (void)tmp; }
+  { lk_amount_t *tmp = &p->fee; (void)tmp; }
+  { lk_amount_t *tmp = &p->amount; (void)tmp; }
+  { lk_id_t *tmp = &p->event_id; (void)tmp; }
+  { lk_id_t *tmp = &p->client_order_id; (void)tmp; }
+  { lk_id_t *tmp = &p->venue_order_id; (void)tmp; }
+  { lk_id_t *tmp = &p->execution_id; (void)tmp; }
+  { lk_id_t *tmp = &p->trade_id; (void)tmp; }
+  { lk_id_t *tmp = &p->strategy; (void)tmp; }
+  { lk_symbol_t *tmp = &p->symbol; (void)tmp; }
+  { lk_currency_t *tmp = &p->currency; (void)tmp; }
+  { lk_amount_t *tmp = &p->available; (void)tmp; }
   { lk_price_t *tmp = &p->stop_price; (void)tmp; }
   { lk_price_t *tmp = &p->target_price; (void)tmp; }
   { lk_price_t *tmp = &p->reference_price; (void)tmp; }
-  { lk_amount_t *tmp = &p->amount; (void)tmp; }
-  { lk_amount_t *tmp = &p->available; (void)tmp; }
-  { lk_amount_t *tmp = &p->fee; (void)tmp; }
   (void)((p->expires_at_ns) | 0);  /* check that 'lk_input_t.expires_at_ns' is an integer */
   (void)((p->venue_sequence) | 0);  /* check that 'lk_input_t.venue_sequence' is an integer */
   (void)((p->execution_watermark) | 0);  /* check that 'lk_input_t.execution_watermark' is an integer */
@@ -925,14 +994,6 @@ static void _cffi_checkfld_typedef_lk_input_t(lk_input_t *p)
   (void)((p->instrument_version) | 0);  /* check that 'lk_input_t.instrument_version' is an integer */
   (void)((p->reserved) | 0);  /* check that 'lk_input_t.reserved' is an integer */
   { uint16_t(*tmp)[8] = &p->exit_leg_bps; (void)tmp; }
-  { lk_id_t *tmp = &p->event_id; (void)tmp; }
-  { lk_id_t *tmp = &p->trade_id; (void)tmp; }
-  { lk_id_t *tmp = &p->client_order_id; (void)tmp; }
-  { lk_id_t *tmp = &p->venue_order_id; (void)tmp; }
-  { lk_id_t *tmp = &p->execution_id; (void)tmp; }
-  { lk_id_t *tmp = &p->strategy; (void)tmp; }
-  { lk_symbol_t *tmp = &p->symbol; (void)tmp; }
-  { lk_currency_t *tmp = &p->currency; (void)tmp; }
 }
 struct _cffi_align_typedef_lk_input_t { char x; lk_input_t y; };
 
@@ -1023,10 +1084,10 @@ static void _cffi_checkfld_typedef_lk_outcome_t(lk_outcome_t *p)
   (void)((p->code) | 0);  /* check that 'lk_outcome_t.code' is an integer */
   (void)((p->field) | 0);  /* check that 'lk_outcome_t.field' is an integer */
   (void)((p->slot_index) | 0);  /* check that 'lk_outcome_t.slot_index' is an integer */
-  (void)((p->value) | 0);  /* check that 'lk_outcome_t.value' is an integer */
-  (void)((p->changed_slots) | 0);  /* check that 'lk_outcome_t.changed_slots' is an integer */
   (void)((p->event_first) | 0);  /* check that 'lk_outcome_t.event_first' is an integer */
   (void)((p->event_count) | 0);  /* check that 'lk_outcome_t.event_count' is an integer */
+  (void)((p->value) | 0);  /* check that 'lk_outcome_t.value' is an integer */
+  { uint64_t(*tmp)[4] = &p->changed_slots; (void)tmp; }
   { lk_id_t *tmp = &p->trade_id; (void)tmp; }
 }
 struct _cffi_align_typedef_lk_outcome_t { char x; lk_outcome_t y; };
@@ -1055,6 +1116,13 @@ static void _cffi_checkfld_typedef_lk_qty_t(lk_qty_t *p)
   (void)((p->units) | 0);  /* check that 'lk_qty_t.units' is an integer */
 }
 struct _cffi_align_typedef_lk_qty_t { char x; lk_qty_t y; };
+
+static int _cffi_const_LK_REQUIREMENT_COUNT(unsigned long long *o)
+{
+  int n = (LK_REQUIREMENT_COUNT) <= 0;
+  *o = (unsigned long long)((LK_REQUIREMENT_COUNT) | 0);  /* check that LK_REQUIREMENT_COUNT is an integer */
+  return n;
+}
 
 static int _cffi_const_LK_SEVERITY_COUNT(unsigned long long *o)
 {
@@ -1096,7 +1164,8 @@ static void _cffi_checkfld_typedef_lk_slot_view_t(lk_slot_view_t *p)
   (void)((p->instrument_version) | 0);  /* check that 'lk_slot_view_t.instrument_version' is an integer */
   (void)((p->active_leg_index) | 0);  /* check that 'lk_slot_view_t.active_leg_index' is an integer */
   (void)((p->exit_order_count) | 0);  /* check that 'lk_slot_view_t.exit_order_count' is an integer */
-  (void)((p->reserved) | 0);  /* check that 'lk_slot_view_t.reserved' is an integer */
+  (void)((p->has_conviction) | 0);  /* check that 'lk_slot_view_t.has_conviction' is an integer */
+  { uint8_t(*tmp)[3] = &p->reserved; (void)tmp; }
   (void)((p->tick_units) | 0);  /* check that 'lk_slot_view_t.tick_units' is an integer */
   (void)((p->lot_units) | 0);  /* check that 'lk_slot_view_t.lot_units' is an integer */
   (void)((p->multiplier) | 0);  /* check that 'lk_slot_view_t.multiplier' is an integer */
@@ -1108,6 +1177,7 @@ static void _cffi_checkfld_typedef_lk_slot_view_t(lk_slot_view_t *p)
   { lk_amount_t *tmp = &p->unrealized_pnl; (void)tmp; }
   { lk_amount_t *tmp = &p->fees; (void)tmp; }
   { lk_amount_t *tmp = &p->predicted_fees; (void)tmp; }
+  (void)((p->conviction) | 0);  /* check that 'lk_slot_view_t.conviction' is an integer */
   { lk_price_t *tmp = &p->mark; (void)tmp; }
   { lk_price_t *tmp = &p->stop_price; (void)tmp; }
   { lk_price_t *tmp = &p->target_price; (void)tmp; }
@@ -1156,6 +1226,18 @@ static int _cffi_const_LK_TIME_IN_FORCE_COUNT(unsigned long long *o)
   *o = (unsigned long long)((LK_TIME_IN_FORCE_COUNT) | 0);  /* check that LK_TIME_IN_FORCE_COUNT is an integer */
   return n;
 }
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_lkpy_answer_t(lkpy_answer_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->end) | 0);  /* check that 'lkpy_answer_t.end' is an integer */
+  (void)((p->code) | 0);  /* check that 'lkpy_answer_t.code' is an integer */
+  (void)((p->accepted) | 0);  /* check that 'lkpy_answer_t.accepted' is an integer */
+  (void)((p->reserved) | 0);  /* check that 'lkpy_answer_t.reserved' is an integer */
+}
+struct _cffi_align_typedef_lkpy_answer_t { char x; lkpy_answer_t y; };
 
 static uint32_t _cffi_d_lk_abi_version(void)
 {
@@ -1206,7 +1288,7 @@ _cffi_f_lk_code_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(78));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
   return pyresult;
 }
 #else
@@ -1266,11 +1348,105 @@ _cffi_f_lk_code_text(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(78));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
   return pyresult;
 }
 #else
 #  define _cffi_f_lk_code_text _cffi_d_lk_code_text
+#endif
+
+static lk_status_t _cffi_d_lk_conviction_of(int64_t x0, int64_t x1, int64_t * x2)
+{
+  return lk_conviction_of(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lk_conviction_of(PyObject *self, PyObject *args)
+{
+  int64_t x0;
+  int64_t x1;
+  int64_t * x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  lk_status_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "lk_conviction_of", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, int64_t);
+  if (x0 == (int64_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x1 = _cffi_to_c_int(arg1, int64_t);
+  if (x1 == (int64_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(27), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (int64_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(27), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lk_conviction_of(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_lk_conviction_of _cffi_d_lk_conviction_of
+#endif
+
+static uint32_t _cffi_d_lk_conviction_to_leverage(int64_t x0, uint32_t x1)
+{
+  return lk_conviction_to_leverage(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lk_conviction_to_leverage(PyObject *self, PyObject *args)
+{
+  int64_t x0;
+  uint32_t x1;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "lk_conviction_to_leverage", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, int64_t);
+  if (x0 == (int64_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lk_conviction_to_leverage(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  return pyresult;
+}
+#else
+#  define _cffi_f_lk_conviction_to_leverage _cffi_d_lk_conviction_to_leverage
 #endif
 
 static char const * _cffi_d_lk_fact_name(uint32_t x0)
@@ -1296,11 +1472,41 @@ _cffi_f_lk_fact_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(78));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
   return pyresult;
 }
 #else
 #  define _cffi_f_lk_fact_name _cffi_d_lk_fact_name
+#endif
+
+static char const * _cffi_d_lk_fee_status_name(uint32_t x0)
+{
+  return lk_fee_status_name(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lk_fee_status_name(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+  char const * result;
+  PyObject *pyresult;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lk_fee_status_name(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
+  return pyresult;
+}
+#else
+#  define _cffi_f_lk_fee_status_name _cffi_d_lk_fee_status_name
 #endif
 
 static char const * _cffi_d_lk_field_name(uint32_t x0)
@@ -1326,7 +1532,7 @@ _cffi_f_lk_field_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(78));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
   return pyresult;
 }
 #else
@@ -1356,11 +1562,51 @@ _cffi_f_lk_input_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(78));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
   return pyresult;
 }
 #else
 #  define _cffi_f_lk_input_name _cffi_d_lk_input_name
+#endif
+
+static uint32_t _cffi_d_lk_input_reads(uint32_t x0, uint32_t x1)
+{
+  return lk_input_reads(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lk_input_reads(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  uint32_t x1;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "lk_input_reads", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lk_input_reads(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  return pyresult;
+}
+#else
+#  define _cffi_f_lk_input_reads _cffi_d_lk_input_reads
 #endif
 
 static lk_status_t _cffi_d_lk_kernel_account(lk_kernel_t const * x0, lk_account_view_t * x1)
@@ -1384,19 +1630,19 @@ _cffi_f_lk_kernel_account(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(6), arg0, (char **)&x0);
+      _cffi_type(22), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(22), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(46), arg1, (char **)&x1);
+      _cffi_type(67), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_account_view_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(46), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1408,7 +1654,7 @@ _cffi_f_lk_kernel_account(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(118));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1443,37 +1689,37 @@ _cffi_f_lk_kernel_apply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(13), arg0, (char **)&x0);
+      _cffi_type(6), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(13), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(14), arg1, (char **)&x1);
+      _cffi_type(35), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_input_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(14), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(35), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(15), arg2, (char **)&x2);
+      _cffi_type(36), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (lk_outcome_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(15), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(36), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(16), arg3, (char **)&x3);
+      _cffi_type(37), arg3, (char **)&x3);
   if (datasize != 0) {
     x3 = ((size_t)datasize) <= 640 ? (lk_event_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(16), arg3, (char **)&x3,
+    if (_cffi_convert_array_argument(_cffi_type(37), arg3, (char **)&x3,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1489,7 +1735,7 @@ _cffi_f_lk_kernel_apply(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(118));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1530,19 +1776,19 @@ _cffi_f_lk_kernel_apply_batch(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(13), arg0, (char **)&x0);
+      _cffi_type(6), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(13), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(14), arg1, (char **)&x1);
+      _cffi_type(35), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_input_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(14), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(35), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1552,19 +1798,19 @@ _cffi_f_lk_kernel_apply_batch(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(15), arg3, (char **)&x3);
+      _cffi_type(36), arg3, (char **)&x3);
   if (datasize != 0) {
     x3 = ((size_t)datasize) <= 640 ? (lk_outcome_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(15), arg3, (char **)&x3,
+    if (_cffi_convert_array_argument(_cffi_type(36), arg3, (char **)&x3,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(16), arg4, (char **)&x4);
+      _cffi_type(37), arg4, (char **)&x4);
   if (datasize != 0) {
     x4 = ((size_t)datasize) <= 640 ? (lk_event_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(16), arg4, (char **)&x4,
+    if (_cffi_convert_array_argument(_cffi_type(37), arg4, (char **)&x4,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1574,19 +1820,19 @@ _cffi_f_lk_kernel_apply_batch(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(26), arg6, (char **)&x6);
+      _cffi_type(47), arg6, (char **)&x6);
   if (datasize != 0) {
     x6 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(26), arg6, (char **)&x6,
+    if (_cffi_convert_array_argument(_cffi_type(47), arg6, (char **)&x6,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(26), arg7, (char **)&x7);
+      _cffi_type(47), arg7, (char **)&x7);
   if (datasize != 0) {
     x7 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(26), arg7, (char **)&x7,
+    if (_cffi_convert_array_argument(_cffi_type(47), arg7, (char **)&x7,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1598,7 +1844,7 @@ _cffi_f_lk_kernel_apply_batch(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(118));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1627,19 +1873,19 @@ _cffi_f_lk_kernel_create(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(9), arg0, (char **)&x0);
+      _cffi_type(30), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_config_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(9), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(30), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(10), arg1, (char **)&x1);
+      _cffi_type(31), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_kernel_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(10), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(31), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1651,7 +1897,7 @@ _cffi_f_lk_kernel_create(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(118));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1672,10 +1918,10 @@ _cffi_f_lk_kernel_destroy(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(13), arg0, (char **)&x0);
+      _cffi_type(6), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(13), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1716,19 +1962,19 @@ _cffi_f_lk_kernel_digest(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(13), arg0, (char **)&x0);
+      _cffi_type(6), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(13), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(31), arg1, (char **)&x1);
+      _cffi_type(52), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint8_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(31), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(52), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1740,12 +1986,50 @@ _cffi_f_lk_kernel_digest(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(118));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
 #else
 #  define _cffi_f_lk_kernel_digest _cffi_d_lk_kernel_digest
+#endif
+
+static uint32_t _cffi_d_lk_kernel_event_capacity(lk_kernel_t const * x0)
+{
+  return lk_kernel_event_capacity(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lk_kernel_event_capacity(PyObject *self, PyObject *arg0)
+{
+  lk_kernel_t const * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(22), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(22), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lk_kernel_event_capacity(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_lk_kernel_event_capacity _cffi_d_lk_kernel_event_capacity
 #endif
 
 static uint32_t _cffi_d_lk_kernel_find_order(lk_kernel_t const * x0, lk_id_t const * x1)
@@ -1769,19 +2053,19 @@ _cffi_f_lk_kernel_find_order(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(6), arg0, (char **)&x0);
+      _cffi_type(22), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(22), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(64), arg1, (char **)&x1);
+      _cffi_type(92), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_id_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(64), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(92), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1822,19 +2106,19 @@ _cffi_f_lk_kernel_find_trade(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(6), arg0, (char **)&x0);
+      _cffi_type(22), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(22), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(64), arg1, (char **)&x1);
+      _cffi_type(92), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_id_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(64), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(92), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1877,28 +2161,28 @@ _cffi_f_lk_kernel_memory(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(6), arg0, (char **)&x0);
+      _cffi_type(22), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(22), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(26), arg1, (char **)&x1);
+      _cffi_type(47), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(26), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(47), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(26), arg2, (char **)&x2);
+      _cffi_type(47), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(26), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(47), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1910,7 +2194,7 @@ _cffi_f_lk_kernel_memory(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(118));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1933,10 +2217,10 @@ _cffi_f_lk_kernel_next_deadline_ns(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(6), arg0, (char **)&x0);
+      _cffi_type(22), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(22), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1979,19 +2263,19 @@ _cffi_f_lk_kernel_restore(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(13), arg0, (char **)&x0);
+      _cffi_type(6), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(13), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(41), arg1, (char **)&x1);
+      _cffi_type(62), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint8_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(41), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(62), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2007,7 +2291,7 @@ _cffi_f_lk_kernel_restore(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(118));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2040,19 +2324,19 @@ _cffi_f_lk_kernel_save(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(13), arg0, (char **)&x0);
+      _cffi_type(6), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(13), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(31), arg1, (char **)&x1);
+      _cffi_type(52), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint8_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(31), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(52), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2062,10 +2346,10 @@ _cffi_f_lk_kernel_save(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(26), arg3, (char **)&x3);
+      _cffi_type(47), arg3, (char **)&x3);
   if (datasize != 0) {
     x3 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(26), arg3, (char **)&x3,
+    if (_cffi_convert_array_argument(_cffi_type(47), arg3, (char **)&x3,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2077,7 +2361,7 @@ _cffi_f_lk_kernel_save(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(118));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2106,19 +2390,19 @@ _cffi_f_lk_kernel_save_size(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(6), arg0, (char **)&x0);
+      _cffi_type(22), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(22), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(26), arg1, (char **)&x1);
+      _cffi_type(47), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(26), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(47), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2130,7 +2414,7 @@ _cffi_f_lk_kernel_save_size(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(118));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2161,10 +2445,10 @@ _cffi_f_lk_kernel_slot(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(6), arg0, (char **)&x0);
+      _cffi_type(22), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(22), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2174,10 +2458,10 @@ _cffi_f_lk_kernel_slot(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(60), arg2, (char **)&x2);
+      _cffi_type(81), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (lk_slot_view_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(60), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(81), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2189,12 +2473,72 @@ _cffi_f_lk_kernel_slot(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(118));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(147));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
 #else
 #  define _cffi_f_lk_kernel_slot _cffi_d_lk_kernel_slot
+#endif
+
+static char const * _cffi_d_lk_ledger_cause_name(uint32_t x0)
+{
+  return lk_ledger_cause_name(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lk_ledger_cause_name(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+  char const * result;
+  PyObject *pyresult;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lk_ledger_cause_name(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
+  return pyresult;
+}
+#else
+#  define _cffi_f_lk_ledger_cause_name _cffi_d_lk_ledger_cause_name
+#endif
+
+static char const * _cffi_d_lk_ledger_status_name(uint32_t x0)
+{
+  return lk_ledger_status_name(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lk_ledger_status_name(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+  char const * result;
+  PyObject *pyresult;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lk_ledger_status_name(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
+  return pyresult;
+}
+#else
+#  define _cffi_f_lk_ledger_status_name _cffi_d_lk_ledger_status_name
 #endif
 
 static char const * _cffi_d_lk_life_name(uint32_t x0)
@@ -2220,7 +2564,7 @@ _cffi_f_lk_life_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(78));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
   return pyresult;
 }
 #else
@@ -2290,7 +2634,7 @@ _cffi_f_lk_lifecycle_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(78));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
   return pyresult;
 }
 #else
@@ -2335,6 +2679,36 @@ _cffi_f_lk_next_life(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_lk_next_life _cffi_d_lk_next_life
+#endif
+
+static char const * _cffi_d_lk_requirement_name(uint32_t x0)
+{
+  return lk_requirement_name(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lk_requirement_name(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+  char const * result;
+  PyObject *pyresult;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lk_requirement_name(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
+  return pyresult;
+}
+#else
+#  define _cffi_f_lk_requirement_name _cffi_d_lk_requirement_name
 #endif
 
 static uint32_t _cffi_d_lk_stage_may_follow(uint32_t x0, uint32_t x1)
@@ -2400,7 +2774,7 @@ _cffi_f_lk_stage_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(78));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
   return pyresult;
 }
 #else
@@ -2430,7 +2804,7 @@ _cffi_f_lk_status_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(78));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
   return pyresult;
 }
 #else
@@ -2456,11 +2830,185 @@ _cffi_f_lk_version(PyObject *self, PyObject *noarg)
 
   (void)self; /* unused */
   (void)noarg; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(78));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(7));
   return pyresult;
 }
 #else
 #  define _cffi_f_lk_version _cffi_d_lk_version
+#endif
+
+static int64_t _cffi_d_lkpy_apply(lk_kernel_t * x0, char const * x1, char * x2, size_t x3)
+{
+  return lkpy_apply(x0, x1, x2, x3);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lkpy_apply(PyObject *self, PyObject *args)
+{
+  lk_kernel_t * x0;
+  char const * x1;
+  char * x2;
+  size_t x3;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int64_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+
+  if (!PyArg_UnpackTuple(args, "lkpy_apply", 4, 4, &arg0, &arg1, &arg2, &arg3))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(6), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(7), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(7), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(8), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(8), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x3 = _cffi_to_c_int(arg3, size_t);
+  if (x3 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lkpy_apply(x0, x1, x2, x3); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int64_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_lkpy_apply _cffi_d_lkpy_apply
+#endif
+
+static int64_t _cffi_d_lkpy_apply_batch(lk_kernel_t * x0, char const * x1, size_t x2, char * x3, size_t x4, size_t x5, lkpy_answer_t * x6, char * x7)
+{
+  return lkpy_apply_batch(x0, x1, x2, x3, x4, x5, x6, x7);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lkpy_apply_batch(PyObject *self, PyObject *args)
+{
+  lk_kernel_t * x0;
+  char const * x1;
+  size_t x2;
+  char * x3;
+  size_t x4;
+  size_t x5;
+  lkpy_answer_t * x6;
+  char * x7;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int64_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+  PyObject *arg5;
+  PyObject *arg6;
+  PyObject *arg7;
+
+  if (!PyArg_UnpackTuple(args, "lkpy_apply_batch", 8, 8, &arg0, &arg1, &arg2, &arg3, &arg4, &arg5, &arg6, &arg7))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(6), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(6), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(7), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(7), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, size_t);
+  if (x2 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(8), arg3, (char **)&x3);
+  if (datasize != 0) {
+    x3 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(8), arg3, (char **)&x3,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x4 = _cffi_to_c_int(arg4, size_t);
+  if (x4 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x5 = _cffi_to_c_int(arg5, size_t);
+  if (x5 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(18), arg6, (char **)&x6);
+  if (datasize != 0) {
+    x6 = ((size_t)datasize) <= 640 ? (lkpy_answer_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(18), arg6, (char **)&x6,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(8), arg7, (char **)&x7);
+  if (datasize != 0) {
+    x7 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(8), arg7, (char **)&x7,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lkpy_apply_batch(x0, x1, x2, x3, x4, x5, x6, x7); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int64_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_lkpy_apply_batch _cffi_d_lkpy_apply_batch
 #endif
 
 static int _cffi_const_LK_ABI_VERSION(unsigned long long *o)
@@ -2470,10 +3018,262 @@ static int _cffi_const_LK_ABI_VERSION(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_LK_AVERAGE_PRICE_EXTRA_SCALE(unsigned long long *o)
+{
+  int n = (LK_AVERAGE_PRICE_EXTRA_SCALE) <= 0;
+  *o = (unsigned long long)((LK_AVERAGE_PRICE_EXTRA_SCALE) | 0);  /* check that LK_AVERAGE_PRICE_EXTRA_SCALE is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_CHAIN_FACTOR_A(unsigned long long *o)
+{
+  int n = (LK_CHAIN_FACTOR_A) <= 0;
+  *o = (unsigned long long)((LK_CHAIN_FACTOR_A) | 0);  /* check that LK_CHAIN_FACTOR_A is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_CHAIN_FACTOR_B(unsigned long long *o)
+{
+  int n = (LK_CHAIN_FACTOR_B) <= 0;
+  *o = (unsigned long long)((LK_CHAIN_FACTOR_B) | 0);  /* check that LK_CHAIN_FACTOR_B is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_CHAIN_START_A(unsigned long long *o)
+{
+  int n = (LK_CHAIN_START_A) <= 0;
+  *o = (unsigned long long)((LK_CHAIN_START_A) | 0);  /* check that LK_CHAIN_START_A is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_CHAIN_START_B(unsigned long long *o)
+{
+  int n = (LK_CHAIN_START_B) <= 0;
+  *o = (unsigned long long)((LK_CHAIN_START_B) | 0);  /* check that LK_CHAIN_START_B is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_CONVICTION_MAX(unsigned long long *o)
+{
+  int n = (LK_CONVICTION_MAX) <= 0;
+  *o = (unsigned long long)((LK_CONVICTION_MAX) | 0);  /* check that LK_CONVICTION_MAX is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_CONVICTION_MIN(unsigned long long *o)
+{
+  int n = (LK_CONVICTION_MIN) <= 0;
+  *o = (unsigned long long)((LK_CONVICTION_MIN) | 0);  /* check that LK_CONVICTION_MIN is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_CONVICTION_SCALE(unsigned long long *o)
+{
+  int n = (LK_CONVICTION_SCALE) <= 0;
+  *o = (unsigned long long)((LK_CONVICTION_SCALE) | 0);  /* check that LK_CONVICTION_SCALE is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_CURRENCY_BYTES(unsigned long long *o)
+{
+  int n = (LK_CURRENCY_BYTES) <= 0;
+  *o = (unsigned long long)((LK_CURRENCY_BYTES) | 0);  /* check that LK_CURRENCY_BYTES is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_DIGEST_BYTES(unsigned long long *o)
+{
+  int n = (LK_DIGEST_BYTES) <= 0;
+  *o = (unsigned long long)((LK_DIGEST_BYTES) | 0);  /* check that LK_DIGEST_BYTES is an integer */
+  return n;
+}
+
 static int _cffi_const_LK_EVENTS_MAX(unsigned long long *o)
 {
   int n = (LK_EVENTS_MAX) <= 0;
   *o = (unsigned long long)((LK_EVENTS_MAX) | 0);  /* check that LK_EVENTS_MAX is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_EVENTS_PER_SLOT(unsigned long long *o)
+{
+  int n = (LK_EVENTS_PER_SLOT) <= 0;
+  *o = (unsigned long long)((LK_EVENTS_PER_SLOT) | 0);  /* check that LK_EVENTS_PER_SLOT is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_EVENT_BUSTED(unsigned long long *o)
+{
+  int n = (LK_EVENT_BUSTED) <= 0;
+  *o = (unsigned long long)((LK_EVENT_BUSTED) | 0);  /* check that LK_EVENT_BUSTED is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_EVENT_FEE_PREDICTED(unsigned long long *o)
+{
+  int n = (LK_EVENT_FEE_PREDICTED) <= 0;
+  *o = (unsigned long long)((LK_EVENT_FEE_PREDICTED) | 0);  /* check that LK_EVENT_FEE_PREDICTED is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_EVENT_HAS_PRICE(unsigned long long *o)
+{
+  int n = (LK_EVENT_HAS_PRICE) <= 0;
+  *o = (unsigned long long)((LK_EVENT_HAS_PRICE) | 0);  /* check that LK_EVENT_HAS_PRICE is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_EVENT_IS_EXIT(unsigned long long *o)
+{
+  int n = (LK_EVENT_IS_EXIT) <= 0;
+  *o = (unsigned long long)((LK_EVENT_IS_EXIT) | 0);  /* check that LK_EVENT_IS_EXIT is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_EVENT_ROUTED_BY_STAGE(unsigned long long *o)
+{
+  int n = (LK_EVENT_ROUTED_BY_STAGE) <= 0;
+  *o = (unsigned long long)((LK_EVENT_ROUTED_BY_STAGE) | 0);  /* check that LK_EVENT_ROUTED_BY_STAGE is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_EXIT_LEGS_MAX(unsigned long long *o)
+{
+  int n = (LK_EXIT_LEGS_MAX) <= 0;
+  *o = (unsigned long long)((LK_EXIT_LEGS_MAX) | 0);  /* check that LK_EXIT_LEGS_MAX is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_FEE_DEVIATION_BPS(unsigned long long *o)
+{
+  int n = (LK_FEE_DEVIATION_BPS) <= 0;
+  *o = (unsigned long long)((LK_FEE_DEVIATION_BPS) | 0);  /* check that LK_FEE_DEVIATION_BPS is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_FEE_GUARD_BPS(unsigned long long *o)
+{
+  int n = (LK_FEE_GUARD_BPS) <= 0;
+  *o = (unsigned long long)((LK_FEE_GUARD_BPS) | 0);  /* check that LK_FEE_GUARD_BPS is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_FINEST_SCALE(unsigned long long *o)
+{
+  int n = (LK_FINEST_SCALE) <= 0;
+  *o = (unsigned long long)((LK_FINEST_SCALE) | 0);  /* check that LK_FINEST_SCALE is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_FLAGS_ALL(unsigned long long *o)
+{
+  int n = (LK_FLAGS_ALL) <= 0;
+  *o = (unsigned long long)((LK_FLAGS_ALL) | 0);  /* check that LK_FLAGS_ALL is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_FREEZE_LEDGER(unsigned long long *o)
+{
+  int n = (LK_FREEZE_LEDGER) <= 0;
+  *o = (unsigned long long)((LK_FREEZE_LEDGER) | 0);  /* check that LK_FREEZE_LEDGER is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_FREEZE_OPERATOR(unsigned long long *o)
+{
+  int n = (LK_FREEZE_OPERATOR) <= 0;
+  *o = (unsigned long long)((LK_FREEZE_OPERATOR) | 0);  /* check that LK_FREEZE_OPERATOR is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_HAS_AMOUNT(unsigned long long *o)
+{
+  int n = (LK_HAS_AMOUNT) <= 0;
+  *o = (unsigned long long)((LK_HAS_AMOUNT) | 0);  /* check that LK_HAS_AMOUNT is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_HAS_AVAILABLE(unsigned long long *o)
+{
+  int n = (LK_HAS_AVAILABLE) <= 0;
+  *o = (unsigned long long)((LK_HAS_AVAILABLE) | 0);  /* check that LK_HAS_AVAILABLE is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_HAS_FEE(unsigned long long *o)
+{
+  int n = (LK_HAS_FEE) <= 0;
+  *o = (unsigned long long)((LK_HAS_FEE) | 0);  /* check that LK_HAS_FEE is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_HAS_PRICE(unsigned long long *o)
+{
+  int n = (LK_HAS_PRICE) <= 0;
+  *o = (unsigned long long)((LK_HAS_PRICE) | 0);  /* check that LK_HAS_PRICE is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_HAS_QTY(unsigned long long *o)
+{
+  int n = (LK_HAS_QTY) <= 0;
+  *o = (unsigned long long)((LK_HAS_QTY) | 0);  /* check that LK_HAS_QTY is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_HAS_REFERENCE(unsigned long long *o)
+{
+  int n = (LK_HAS_REFERENCE) <= 0;
+  *o = (unsigned long long)((LK_HAS_REFERENCE) | 0);  /* check that LK_HAS_REFERENCE is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_HAS_STOP(unsigned long long *o)
+{
+  int n = (LK_HAS_STOP) <= 0;
+  *o = (unsigned long long)((LK_HAS_STOP) | 0);  /* check that LK_HAS_STOP is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_HAS_TARGET(unsigned long long *o)
+{
+  int n = (LK_HAS_TARGET) <= 0;
+  *o = (unsigned long long)((LK_HAS_TARGET) | 0);  /* check that LK_HAS_TARGET is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_ID_BYTES(unsigned long long *o)
+{
+  int n = (LK_ID_BYTES) <= 0;
+  *o = (unsigned long long)((LK_ID_BYTES) | 0);  /* check that LK_ID_BYTES is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_NEVER_NS(unsigned long long *o)
+{
+  int n = (LK_NEVER_NS) <= 0;
+  *o = (unsigned long long)((LK_NEVER_NS) | 0);  /* check that LK_NEVER_NS is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_NO_SLOT(unsigned long long *o)
+{
+  int n = (LK_NO_SLOT) <= 0;
+  *o = (unsigned long long)((LK_NO_SLOT) | 0);  /* check that LK_NO_SLOT is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_RATE_SCALE(unsigned long long *o)
+{
+  int n = (LK_RATE_SCALE) <= 0;
+  *o = (unsigned long long)((LK_RATE_SCALE) | 0);  /* check that LK_RATE_SCALE is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_RATIO_SCALE(unsigned long long *o)
+{
+  int n = (LK_RATIO_SCALE) <= 0;
+  *o = (unsigned long long)((LK_RATIO_SCALE) | 0);  /* check that LK_RATIO_SCALE is an integer */
   return n;
 }
 
@@ -2491,6 +3291,27 @@ static int _cffi_const_LK_SLOTS_MAX(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_LK_SLOT_EXITS_MAX(unsigned long long *o)
+{
+  int n = (LK_SLOT_EXITS_MAX) <= 0;
+  *o = (unsigned long long)((LK_SLOT_EXITS_MAX) | 0);  /* check that LK_SLOT_EXITS_MAX is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_SLOT_WORDS(unsigned long long *o)
+{
+  int n = (LK_SLOT_WORDS) <= 0;
+  *o = (unsigned long long)((LK_SLOT_WORDS) | 0);  /* check that LK_SLOT_WORDS is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_SYMBOL_BYTES(unsigned long long *o)
+{
+  int n = (LK_SYMBOL_BYTES) <= 0;
+  *o = (unsigned long long)((LK_SYMBOL_BYTES) | 0);  /* check that LK_SYMBOL_BYTES is an integer */
+  return n;
+}
+
 static int _cffi_const_LK_WINDOW_DEFAULT(unsigned long long *o)
 {
   int n = (LK_WINDOW_DEFAULT) <= 0;
@@ -2498,72 +3319,139 @@ static int _cffi_const_LK_WINDOW_DEFAULT(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_LK_WINDOW_MAX(unsigned long long *o)
+{
+  int n = (LK_WINDOW_MAX) <= 0;
+  *o = (unsigned long long)((LK_WINDOW_MAX) | 0);  /* check that LK_WINDOW_MAX is an integer */
+  return n;
+}
+
+static int _cffi_const_LK_WINDOW_MIN(unsigned long long *o)
+{
+  int n = (LK_WINDOW_MIN) <= 0;
+  *o = (unsigned long long)((LK_WINDOW_MIN) | 0);  /* check that LK_WINDOW_MIN is an integer */
+  return n;
+}
+
 static const struct _cffi_global_s _cffi_globals[] = {
   { "LK_ABI_VERSION", (void *)_cffi_const_LK_ABI_VERSION, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_AVERAGE_PRICE_EXTRA_SCALE", (void *)_cffi_const_LK_AVERAGE_PRICE_EXTRA_SCALE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_CAPITAL_SOURCE_COUNT", (void *)_cffi_const_LK_CAPITAL_SOURCE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "LK_CHAIN_FACTOR_A", (void *)_cffi_const_LK_CHAIN_FACTOR_A, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_CHAIN_FACTOR_B", (void *)_cffi_const_LK_CHAIN_FACTOR_B, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_CHAIN_START_A", (void *)_cffi_const_LK_CHAIN_START_A, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_CHAIN_START_B", (void *)_cffi_const_LK_CHAIN_START_B, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_CODE_COUNT", (void *)_cffi_const_LK_CODE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_COMMAND_COUNT", (void *)_cffi_const_LK_COMMAND_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "LK_CONVICTION_MAX", (void *)_cffi_const_LK_CONVICTION_MAX, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_CONVICTION_MIN", (void *)_cffi_const_LK_CONVICTION_MIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_CONVICTION_SCALE", (void *)_cffi_const_LK_CONVICTION_SCALE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_CURRENCY_BYTES", (void *)_cffi_const_LK_CURRENCY_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_DIGEST_BYTES", (void *)_cffi_const_LK_DIGEST_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_EVENTS_MAX", (void *)_cffi_const_LK_EVENTS_MAX, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_EVENTS_PER_SLOT", (void *)_cffi_const_LK_EVENTS_PER_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_EVENT_BUSTED", (void *)_cffi_const_LK_EVENT_BUSTED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_EVENT_COUNT", (void *)_cffi_const_LK_EVENT_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "LK_EVENT_FEE_PREDICTED", (void *)_cffi_const_LK_EVENT_FEE_PREDICTED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_EVENT_HAS_PRICE", (void *)_cffi_const_LK_EVENT_HAS_PRICE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_EVENT_IS_EXIT", (void *)_cffi_const_LK_EVENT_IS_EXIT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_EVENT_ROUTED_BY_STAGE", (void *)_cffi_const_LK_EVENT_ROUTED_BY_STAGE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_EXIT_LEGS_MAX", (void *)_cffi_const_LK_EXIT_LEGS_MAX, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_FACT_COUNT", (void *)_cffi_const_LK_FACT_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "LK_FEE_DEVIATION_BPS", (void *)_cffi_const_LK_FEE_DEVIATION_BPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_FEE_GUARD_BPS", (void *)_cffi_const_LK_FEE_GUARD_BPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_FEE_STATUS_COUNT", (void *)_cffi_const_LK_FEE_STATUS_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_FIELD_COUNT", (void *)_cffi_const_LK_FIELD_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "LK_FINEST_SCALE", (void *)_cffi_const_LK_FINEST_SCALE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_FLAGS_ALL", (void *)_cffi_const_LK_FLAGS_ALL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_FREEZE_LEDGER", (void *)_cffi_const_LK_FREEZE_LEDGER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_FREEZE_OPERATOR", (void *)_cffi_const_LK_FREEZE_OPERATOR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_HAS_AMOUNT", (void *)_cffi_const_LK_HAS_AMOUNT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_HAS_AVAILABLE", (void *)_cffi_const_LK_HAS_AVAILABLE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_HAS_FEE", (void *)_cffi_const_LK_HAS_FEE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_HAS_PRICE", (void *)_cffi_const_LK_HAS_PRICE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_HAS_QTY", (void *)_cffi_const_LK_HAS_QTY, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_HAS_REFERENCE", (void *)_cffi_const_LK_HAS_REFERENCE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_HAS_STOP", (void *)_cffi_const_LK_HAS_STOP, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_HAS_TARGET", (void *)_cffi_const_LK_HAS_TARGET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_ID_BYTES", (void *)_cffi_const_LK_ID_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_INPUT_COUNT", (void *)_cffi_const_LK_INPUT_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_LEDGER_CAUSE_COUNT", (void *)_cffi_const_LK_LEDGER_CAUSE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_LEDGER_COUNT", (void *)_cffi_const_LK_LEDGER_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_LIFECYCLE_COUNT", (void *)_cffi_const_LK_LIFECYCLE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_LIFE_COUNT", (void *)_cffi_const_LK_LIFE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_LIQUIDITY_COUNT", (void *)_cffi_const_LK_LIQUIDITY_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "LK_NEVER_NS", (void *)_cffi_const_LK_NEVER_NS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_NO_SLOT", (void *)_cffi_const_LK_NO_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_ORDER_TYPE_COUNT", (void *)_cffi_const_LK_ORDER_TYPE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_PNL_SOURCE_COUNT", (void *)_cffi_const_LK_PNL_SOURCE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "LK_RATE_SCALE", (void *)_cffi_const_LK_RATE_SCALE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_RATIO_SCALE", (void *)_cffi_const_LK_RATIO_SCALE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_REQUIREMENT_COUNT", (void *)_cffi_const_LK_REQUIREMENT_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_SAVE_VERSION", (void *)_cffi_const_LK_SAVE_VERSION, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_SEVERITY_COUNT", (void *)_cffi_const_LK_SEVERITY_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_SIDE_COUNT", (void *)_cffi_const_LK_SIDE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_SLOTS_MAX", (void *)_cffi_const_LK_SLOTS_MAX, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_SLOT_EXITS_MAX", (void *)_cffi_const_LK_SLOT_EXITS_MAX, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_SLOT_WORDS", (void *)_cffi_const_LK_SLOT_WORDS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_STAGE_COUNT", (void *)_cffi_const_LK_STAGE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_STATUS_COUNT", (void *)_cffi_const_LK_STATUS_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "LK_SYMBOL_BYTES", (void *)_cffi_const_LK_SYMBOL_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_TIME_IN_FORCE_COUNT", (void *)_cffi_const_LK_TIME_IN_FORCE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_WINDOW_DEFAULT", (void *)_cffi_const_LK_WINDOW_DEFAULT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "lk_abi_version", (void *)_cffi_f_lk_abi_version, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_lk_abi_version },
+  { "LK_WINDOW_MAX", (void *)_cffi_const_LK_WINDOW_MAX, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_WINDOW_MIN", (void *)_cffi_const_LK_WINDOW_MIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "lk_abi_version", (void *)_cffi_f_lk_abi_version, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 101), (void *)_cffi_d_lk_abi_version },
   { "lk_code_name", (void *)_cffi_f_lk_code_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_code_name },
-  { "lk_code_severity", (void *)_cffi_f_lk_code_severity, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_lk_code_severity },
+  { "lk_code_severity", (void *)_cffi_f_lk_code_severity, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 94), (void *)_cffi_d_lk_code_severity },
   { "lk_code_text", (void *)_cffi_f_lk_code_text, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_code_text },
+  { "lk_conviction_of", (void *)_cffi_f_lk_conviction_of, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 24), (void *)_cffi_d_lk_conviction_of },
+  { "lk_conviction_to_leverage", (void *)_cffi_f_lk_conviction_to_leverage, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_lk_conviction_to_leverage },
   { "lk_fact_name", (void *)_cffi_f_lk_fact_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_fact_name },
+  { "lk_fee_status_name", (void *)_cffi_f_lk_fee_status_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_fee_status_name },
   { "lk_field_name", (void *)_cffi_f_lk_field_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_field_name },
   { "lk_input_name", (void *)_cffi_f_lk_input_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_input_name },
-  { "lk_kernel_account", (void *)_cffi_f_lk_kernel_account, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 44), (void *)_cffi_d_lk_kernel_account },
-  { "lk_kernel_apply", (void *)_cffi_f_lk_kernel_apply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 12), (void *)_cffi_d_lk_kernel_apply },
-  { "lk_kernel_apply_batch", (void *)_cffi_f_lk_kernel_apply_batch, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 19), (void *)_cffi_d_lk_kernel_apply_batch },
-  { "lk_kernel_create", (void *)_cffi_f_lk_kernel_create, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 8), (void *)_cffi_d_lk_kernel_create },
-  { "lk_kernel_destroy", (void *)_cffi_f_lk_kernel_destroy, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 75), (void *)_cffi_d_lk_kernel_destroy },
-  { "lk_kernel_digest", (void *)_cffi_f_lk_kernel_digest, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_lk_kernel_digest },
-  { "lk_kernel_find_order", (void *)_cffi_f_lk_kernel_find_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_lk_kernel_find_order },
-  { "lk_kernel_find_trade", (void *)_cffi_f_lk_kernel_find_trade, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_lk_kernel_find_trade },
-  { "lk_kernel_memory", (void *)_cffi_f_lk_kernel_memory, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 52), (void *)_cffi_d_lk_kernel_memory },
-  { "lk_kernel_next_deadline_ns", (void *)_cffi_f_lk_kernel_next_deadline_ns, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 5), (void *)_cffi_d_lk_kernel_next_deadline_ns },
-  { "lk_kernel_restore", (void *)_cffi_f_lk_kernel_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 39), (void *)_cffi_d_lk_kernel_restore },
-  { "lk_kernel_save", (void *)_cffi_f_lk_kernel_save, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 33), (void *)_cffi_d_lk_kernel_save },
-  { "lk_kernel_save_size", (void *)_cffi_f_lk_kernel_save_size, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 48), (void *)_cffi_d_lk_kernel_save_size },
-  { "lk_kernel_slot", (void *)_cffi_f_lk_kernel_slot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_lk_kernel_slot },
+  { "lk_input_reads", (void *)_cffi_f_lk_input_reads, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_lk_input_reads },
+  { "lk_kernel_account", (void *)_cffi_f_lk_kernel_account, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 65), (void *)_cffi_d_lk_kernel_account },
+  { "lk_kernel_apply", (void *)_cffi_f_lk_kernel_apply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 33), (void *)_cffi_d_lk_kernel_apply },
+  { "lk_kernel_apply_batch", (void *)_cffi_f_lk_kernel_apply_batch, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 40), (void *)_cffi_d_lk_kernel_apply_batch },
+  { "lk_kernel_create", (void *)_cffi_f_lk_kernel_create, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_lk_kernel_create },
+  { "lk_kernel_destroy", (void *)_cffi_f_lk_kernel_destroy, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 103), (void *)_cffi_d_lk_kernel_destroy },
+  { "lk_kernel_digest", (void *)_cffi_f_lk_kernel_digest, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_lk_kernel_digest },
+  { "lk_kernel_event_capacity", (void *)_cffi_f_lk_kernel_event_capacity, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 87), (void *)_cffi_d_lk_kernel_event_capacity },
+  { "lk_kernel_find_order", (void *)_cffi_f_lk_kernel_find_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 90), (void *)_cffi_d_lk_kernel_find_order },
+  { "lk_kernel_find_trade", (void *)_cffi_f_lk_kernel_find_trade, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 90), (void *)_cffi_d_lk_kernel_find_trade },
+  { "lk_kernel_memory", (void *)_cffi_f_lk_kernel_memory, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 73), (void *)_cffi_d_lk_kernel_memory },
+  { "lk_kernel_next_deadline_ns", (void *)_cffi_f_lk_kernel_next_deadline_ns, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 21), (void *)_cffi_d_lk_kernel_next_deadline_ns },
+  { "lk_kernel_restore", (void *)_cffi_f_lk_kernel_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 60), (void *)_cffi_d_lk_kernel_restore },
+  { "lk_kernel_save", (void *)_cffi_f_lk_kernel_save, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 54), (void *)_cffi_d_lk_kernel_save },
+  { "lk_kernel_save_size", (void *)_cffi_f_lk_kernel_save_size, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_lk_kernel_save_size },
+  { "lk_kernel_slot", (void *)_cffi_f_lk_kernel_slot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_lk_kernel_slot },
+  { "lk_ledger_cause_name", (void *)_cffi_f_lk_ledger_cause_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_ledger_cause_name },
+  { "lk_ledger_status_name", (void *)_cffi_f_lk_ledger_status_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_ledger_status_name },
   { "lk_life_name", (void *)_cffi_f_lk_life_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_life_name },
-  { "lk_lifecycle_may_follow", (void *)_cffi_f_lk_lifecycle_may_follow, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_lk_lifecycle_may_follow },
+  { "lk_lifecycle_may_follow", (void *)_cffi_f_lk_lifecycle_may_follow, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_lk_lifecycle_may_follow },
   { "lk_lifecycle_name", (void *)_cffi_f_lk_lifecycle_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_lifecycle_name },
-  { "lk_next_life", (void *)_cffi_f_lk_next_life, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_lk_next_life },
-  { "lk_stage_may_follow", (void *)_cffi_f_lk_stage_may_follow, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_lk_stage_may_follow },
+  { "lk_next_life", (void *)_cffi_f_lk_next_life, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_lk_next_life },
+  { "lk_requirement_name", (void *)_cffi_f_lk_requirement_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_requirement_name },
+  { "lk_stage_may_follow", (void *)_cffi_f_lk_stage_may_follow, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_lk_stage_may_follow },
   { "lk_stage_name", (void *)_cffi_f_lk_stage_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_stage_name },
   { "lk_status_name", (void *)_cffi_f_lk_status_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_status_name },
   { "lk_version", (void *)_cffi_f_lk_version, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 3), (void *)_cffi_d_lk_version },
+  { "lkpy_apply", (void *)_cffi_f_lkpy_apply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 5), (void *)_cffi_d_lkpy_apply },
+  { "lkpy_apply_batch", (void *)_cffi_f_lkpy_apply_batch, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 11), (void *)_cffi_d_lkpy_apply_batch },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
   { "event_sequence", offsetof(lk_account_view_t, event_sequence),
                       sizeof(((lk_account_view_t *)0)->event_sequence),
-                      _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "now_ns", offsetof(lk_account_view_t, now_ns),
               sizeof(((lk_account_view_t *)0)->now_ns),
-              _CFFI_OP(_CFFI_OP_NOOP, 86) },
+              _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "next_deadline_ns", offsetof(lk_account_view_t, next_deadline_ns),
                         sizeof(((lk_account_view_t *)0)->next_deadline_ns),
-                        _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "slot_count", offsetof(lk_account_view_t, slot_count),
                   sizeof(((lk_account_view_t *)0)->slot_count),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2575,76 +3463,88 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "capital_source", offsetof(lk_account_view_t, capital_source),
                       sizeof(((lk_account_view_t *)0)->capital_source),
-                      _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "ledger_status", offsetof(lk_account_view_t, ledger_status),
                      sizeof(((lk_account_view_t *)0)->ledger_status),
-                     _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "ledger_cause", offsetof(lk_account_view_t, ledger_cause),
                     sizeof(((lk_account_view_t *)0)->ledger_cause),
-                    _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "freeze_flags", offsetof(lk_account_view_t, freeze_flags),
                     sizeof(((lk_account_view_t *)0)->freeze_flags),
-                    _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "capital", offsetof(lk_account_view_t, capital),
                sizeof(((lk_account_view_t *)0)->capital),
-               _CFFI_OP(_CFFI_OP_NOOP, 88) },
+               _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "equity", offsetof(lk_account_view_t, equity),
               sizeof(((lk_account_view_t *)0)->equity),
-              _CFFI_OP(_CFFI_OP_NOOP, 88) },
+              _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "realized_pnl", offsetof(lk_account_view_t, realized_pnl),
                     sizeof(((lk_account_view_t *)0)->realized_pnl),
-                    _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "unrealized_pnl", offsetof(lk_account_view_t, unrealized_pnl),
                       sizeof(((lk_account_view_t *)0)->unrealized_pnl),
-                      _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "fees", offsetof(lk_account_view_t, fees),
             sizeof(((lk_account_view_t *)0)->fees),
-            _CFFI_OP(_CFFI_OP_NOOP, 88) },
+            _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "predicted_fees", offsetof(lk_account_view_t, predicted_fees),
                       sizeof(((lk_account_view_t *)0)->predicted_fees),
-                      _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "funding", offsetof(lk_account_view_t, funding),
                sizeof(((lk_account_view_t *)0)->funding),
-               _CFFI_OP(_CFFI_OP_NOOP, 88) },
+               _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "foreign", offsetof(lk_account_view_t, foreign),
+               sizeof(((lk_account_view_t *)0)->foreign),
+               _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "wallet", offsetof(lk_account_view_t, wallet),
               sizeof(((lk_account_view_t *)0)->wallet),
-              _CFFI_OP(_CFFI_OP_NOOP, 88) },
+              _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "available", offsetof(lk_account_view_t, available),
                  sizeof(((lk_account_view_t *)0)->available),
-                 _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "ledger_delta", offsetof(lk_account_view_t, ledger_delta),
                     sizeof(((lk_account_view_t *)0)->ledger_delta),
-                    _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "gross_exposure", offsetof(lk_account_view_t, gross_exposure),
                       sizeof(((lk_account_view_t *)0)->gross_exposure),
-                      _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "working_exposure", offsetof(lk_account_view_t, working_exposure),
                         sizeof(((lk_account_view_t *)0)->working_exposure),
-                        _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "trade_count", offsetof(lk_account_view_t, trade_count),
                    sizeof(((lk_account_view_t *)0)->trade_count),
-                   _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "execution_count", offsetof(lk_account_view_t, execution_count),
                        sizeof(((lk_account_view_t *)0)->execution_count),
-                       _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "fills_routed_by_stage_count", offsetof(lk_account_view_t, fills_routed_by_stage_count),
                                    sizeof(((lk_account_view_t *)0)->fills_routed_by_stage_count),
-                                   _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                                   _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "anomaly_count", offsetof(lk_account_view_t, anomaly_count),
                      sizeof(((lk_account_view_t *)0)->anomaly_count),
-                     _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 154) },
+  { "foreign_count", offsetof(lk_account_view_t, foreign_count),
+                     sizeof(((lk_account_view_t *)0)->foreign_count),
+                     _CFFI_OP(_CFFI_OP_NOOP, 154) },
+  { "maker_fee", offsetof(lk_account_view_t, maker_fee),
+                 sizeof(((lk_account_view_t *)0)->maker_fee),
+                 _CFFI_OP(_CFFI_OP_NOOP, 124) },
+  { "taker_fee", offsetof(lk_account_view_t, taker_fee),
+                 sizeof(((lk_account_view_t *)0)->taker_fee),
+                 _CFFI_OP(_CFFI_OP_NOOP, 124) },
   { "account", offsetof(lk_account_view_t, account),
                sizeof(((lk_account_view_t *)0)->account),
-               _CFFI_OP(_CFFI_OP_NOOP, 98) },
+               _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "currency", offsetof(lk_account_view_t, currency),
                 sizeof(((lk_account_view_t *)0)->currency),
-                _CFFI_OP(_CFFI_OP_NOOP, 94) },
+                _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "units", offsetof(lk_amount_t, units),
              sizeof(((lk_amount_t *)0)->units),
-             _CFFI_OP(_CFFI_OP_NOOP, 86) },
+             _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "units", offsetof(lk_average_price_t, units),
              sizeof(((lk_average_price_t *)0)->units),
-             _CFFI_OP(_CFFI_OP_NOOP, 86) },
+             _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "abi_version", offsetof(lk_config_t, abi_version),
                    sizeof(((lk_config_t *)0)->abi_version),
                    _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2665,76 +3565,79 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "maker_fee_rate", offsetof(lk_config_t, maker_fee_rate),
                       sizeof(((lk_config_t *)0)->maker_fee_rate),
-                      _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "taker_fee_rate", offsetof(lk_config_t, taker_fee_rate),
                       sizeof(((lk_config_t *)0)->taker_fee_rate),
-                      _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "ack_timeout_ns", offsetof(lk_config_t, ack_timeout_ns),
                       sizeof(((lk_config_t *)0)->ack_timeout_ns),
-                      _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 25) },
+  { "funding_interval_ns", offsetof(lk_config_t, funding_interval_ns),
+                           sizeof(((lk_config_t *)0)->funding_interval_ns),
+                           _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "seed_capital", offsetof(lk_config_t, seed_capital),
                     sizeof(((lk_config_t *)0)->seed_capital),
-                    _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "ledger_tolerance", offsetof(lk_config_t, ledger_tolerance),
                         sizeof(((lk_config_t *)0)->ledger_tolerance),
-                        _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "ledger_error_tolerance", offsetof(lk_config_t, ledger_error_tolerance),
                               sizeof(((lk_config_t *)0)->ledger_error_tolerance),
-                              _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                              _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "settlement_tolerance", offsetof(lk_config_t, settlement_tolerance),
                             sizeof(((lk_config_t *)0)->settlement_tolerance),
-                            _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "account", offsetof(lk_config_t, account),
                sizeof(((lk_config_t *)0)->account),
-               _CFFI_OP(_CFFI_OP_NOOP, 98) },
+               _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "currency", offsetof(lk_config_t, currency),
                 sizeof(((lk_config_t *)0)->currency),
-                _CFFI_OP(_CFFI_OP_NOOP, 94) },
+                _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "text", offsetof(lk_currency_t, text),
             sizeof(((lk_currency_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 80) },
+            _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "kind", offsetof(lk_event_t, kind),
             sizeof(((lk_event_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 125) },
+            _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "command", offsetof(lk_event_t, command),
                sizeof(((lk_event_t *)0)->command),
-               _CFFI_OP(_CFFI_OP_NOOP, 125) },
+               _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "severity", offsetof(lk_event_t, severity),
                 sizeof(((lk_event_t *)0)->severity),
-                _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "flags", offsetof(lk_event_t, flags),
              sizeof(((lk_event_t *)0)->flags),
-             _CFFI_OP(_CFFI_OP_NOOP, 125) },
+             _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "from_stage", offsetof(lk_event_t, from_stage),
                   sizeof(((lk_event_t *)0)->from_stage),
-                  _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "to_stage", offsetof(lk_event_t, to_stage),
                 sizeof(((lk_event_t *)0)->to_stage),
-                _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "from_lifecycle", offsetof(lk_event_t, from_lifecycle),
                       sizeof(((lk_event_t *)0)->from_lifecycle),
-                      _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "to_lifecycle", offsetof(lk_event_t, to_lifecycle),
                     sizeof(((lk_event_t *)0)->to_lifecycle),
-                    _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "side", offsetof(lk_event_t, side),
             sizeof(((lk_event_t *)0)->side),
-            _CFFI_OP(_CFFI_OP_NOOP, 125) },
+            _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "order_type", offsetof(lk_event_t, order_type),
                   sizeof(((lk_event_t *)0)->order_type),
-                  _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "time_in_force", offsetof(lk_event_t, time_in_force),
                      sizeof(((lk_event_t *)0)->time_in_force),
-                     _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "price_scale", offsetof(lk_event_t, price_scale),
                    sizeof(((lk_event_t *)0)->price_scale),
-                   _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "qty_scale", offsetof(lk_event_t, qty_scale),
                  sizeof(((lk_event_t *)0)->qty_scale),
-                 _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "reserved", offsetof(lk_event_t, reserved),
                 sizeof(((lk_event_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 126) },
+                _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "code", offsetof(lk_event_t, code),
             sizeof(((lk_event_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2749,64 +3652,85 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "qty", offsetof(lk_event_t, qty),
            sizeof(((lk_event_t *)0)->qty),
-           _CFFI_OP(_CFFI_OP_NOOP, 113) },
+           _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "filled_qty", offsetof(lk_event_t, filled_qty),
                   sizeof(((lk_event_t *)0)->filled_qty),
-                  _CFFI_OP(_CFFI_OP_NOOP, 113) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "open_qty", offsetof(lk_event_t, open_qty),
                 sizeof(((lk_event_t *)0)->open_qty),
-                _CFFI_OP(_CFFI_OP_NOOP, 113) },
+                _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "price", offsetof(lk_event_t, price),
              sizeof(((lk_event_t *)0)->price),
-             _CFFI_OP(_CFFI_OP_NOOP, 112) },
+             _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "fee", offsetof(lk_event_t, fee),
            sizeof(((lk_event_t *)0)->fee),
-           _CFFI_OP(_CFFI_OP_NOOP, 88) },
+           _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "realized_pnl", offsetof(lk_event_t, realized_pnl),
                     sizeof(((lk_event_t *)0)->realized_pnl),
-                    _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "expires_at_ns", offsetof(lk_event_t, expires_at_ns),
                      sizeof(((lk_event_t *)0)->expires_at_ns),
-                     _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "trade_id", offsetof(lk_event_t, trade_id),
                 sizeof(((lk_event_t *)0)->trade_id),
-                _CFFI_OP(_CFFI_OP_NOOP, 98) },
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "client_order_id", offsetof(lk_event_t, client_order_id),
                        sizeof(((lk_event_t *)0)->client_order_id),
-                       _CFFI_OP(_CFFI_OP_NOOP, 98) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "venue_order_id", offsetof(lk_event_t, venue_order_id),
                       sizeof(((lk_event_t *)0)->venue_order_id),
-                      _CFFI_OP(_CFFI_OP_NOOP, 98) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "execution_id", offsetof(lk_event_t, execution_id),
                     sizeof(((lk_event_t *)0)->execution_id),
-                    _CFFI_OP(_CFFI_OP_NOOP, 98) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "rate", offsetof(lk_fee_view_t, rate),
+            sizeof(((lk_fee_view_t *)0)->rate),
+            _CFFI_OP(_CFFI_OP_NOOP, 25) },
+  { "ratio", offsetof(lk_fee_view_t, ratio),
+             sizeof(((lk_fee_view_t *)0)->ratio),
+             _CFFI_OP(_CFFI_OP_NOOP, 25) },
+  { "deviation", offsetof(lk_fee_view_t, deviation),
+                 sizeof(((lk_fee_view_t *)0)->deviation),
+                 _CFFI_OP(_CFFI_OP_NOOP, 25) },
+  { "sample_count", offsetof(lk_fee_view_t, sample_count),
+                    sizeof(((lk_fee_view_t *)0)->sample_count),
+                    _CFFI_OP(_CFFI_OP_NOOP, 154) },
+  { "refused_count", offsetof(lk_fee_view_t, refused_count),
+                     sizeof(((lk_fee_view_t *)0)->refused_count),
+                     _CFFI_OP(_CFFI_OP_NOOP, 154) },
+  { "status", offsetof(lk_fee_view_t, status),
+              sizeof(((lk_fee_view_t *)0)->status),
+              _CFFI_OP(_CFFI_OP_NOOP, 157) },
+  { "reserved", offsetof(lk_fee_view_t, reserved),
+                sizeof(((lk_fee_view_t *)0)->reserved),
+                _CFFI_OP(_CFFI_OP_NOOP, 162) },
   { "text", offsetof(lk_id_t, text),
             sizeof(((lk_id_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 84) },
+            _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "kind", offsetof(lk_input_t, kind),
             sizeof(((lk_input_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 125) },
+            _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "order_fact", offsetof(lk_input_t, order_fact),
                   sizeof(((lk_input_t *)0)->order_fact),
-                  _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "side", offsetof(lk_input_t, side),
             sizeof(((lk_input_t *)0)->side),
-            _CFFI_OP(_CFFI_OP_NOOP, 125) },
+            _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "order_type", offsetof(lk_input_t, order_type),
                   sizeof(((lk_input_t *)0)->order_type),
-                  _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "time_in_force", offsetof(lk_input_t, time_in_force),
                      sizeof(((lk_input_t *)0)->time_in_force),
-                     _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "liquidity", offsetof(lk_input_t, liquidity),
                  sizeof(((lk_input_t *)0)->liquidity),
-                 _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "price_scale", offsetof(lk_input_t, price_scale),
                    sizeof(((lk_input_t *)0)->price_scale),
-                   _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "qty_scale", offsetof(lk_input_t, qty_scale),
                  sizeof(((lk_input_t *)0)->qty_scale),
-                 _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "flags", offsetof(lk_input_t, flags),
              sizeof(((lk_input_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2815,52 +3739,76 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "now_ns", offsetof(lk_input_t, now_ns),
               sizeof(((lk_input_t *)0)->now_ns),
-              _CFFI_OP(_CFFI_OP_NOOP, 86) },
+              _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "sequence", offsetof(lk_input_t, sequence),
                 sizeof(((lk_input_t *)0)->sequence),
-                _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "qty", offsetof(lk_input_t, qty),
            sizeof(((lk_input_t *)0)->qty),
-           _CFFI_OP(_CFFI_OP_NOOP, 113) },
+           _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "price", offsetof(lk_input_t, price),
              sizeof(((lk_input_t *)0)->price),
-             _CFFI_OP(_CFFI_OP_NOOP, 112) },
-  { "stop_price", offsetof(lk_input_t, stop_price),
-                  sizeof(((lk_input_t *)0)->stop_price),
-                  _CFFI_OP(_CFFI_OP_NOOP, 112) },
-  { "target_price", offsetof(lk_input_t, target_price),
-                    sizeof(((lk_input_t *)0)->target_price),
-                    _CFFI_OP(_CFFI_OP_NOOP, 112) },
-  { "reference_price", offsetof(lk_input_t, reference_price),
-                       sizeof(((lk_input_t *)0)->reference_price),
-                       _CFFI_OP(_CFFI_OP_NOOP, 112) },
-  { "amount", offsetof(lk_input_t, amount),
-              sizeof(((lk_input_t *)0)->amount),
-              _CFFI_OP(_CFFI_OP_NOOP, 88) },
-  { "available", offsetof(lk_input_t, available),
-                 sizeof(((lk_input_t *)0)->available),
-                 _CFFI_OP(_CFFI_OP_NOOP, 88) },
+             _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "fee", offsetof(lk_input_t, fee),
            sizeof(((lk_input_t *)0)->fee),
-           _CFFI_OP(_CFFI_OP_NOOP, 88) },
+           _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "amount", offsetof(lk_input_t, amount),
+              sizeof(((lk_input_t *)0)->amount),
+              _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "event_id", offsetof(lk_input_t, event_id),
+                sizeof(((lk_input_t *)0)->event_id),
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "client_order_id", offsetof(lk_input_t, client_order_id),
+                       sizeof(((lk_input_t *)0)->client_order_id),
+                       _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "venue_order_id", offsetof(lk_input_t, venue_order_id),
+                      sizeof(((lk_input_t *)0)->venue_order_id),
+                      _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "execution_id", offsetof(lk_input_t, execution_id),
+                    sizeof(((lk_input_t *)0)->execution_id),
+                    _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "trade_id", offsetof(lk_input_t, trade_id),
+                sizeof(((lk_input_t *)0)->trade_id),
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "strategy", offsetof(lk_input_t, strategy),
+                sizeof(((lk_input_t *)0)->strategy),
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "symbol", offsetof(lk_input_t, symbol),
+              sizeof(((lk_input_t *)0)->symbol),
+              _CFFI_OP(_CFFI_OP_NOOP, 148) },
+  { "currency", offsetof(lk_input_t, currency),
+                sizeof(((lk_input_t *)0)->currency),
+                _CFFI_OP(_CFFI_OP_NOOP, 120) },
+  { "available", offsetof(lk_input_t, available),
+                 sizeof(((lk_input_t *)0)->available),
+                 _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "stop_price", offsetof(lk_input_t, stop_price),
+                  sizeof(((lk_input_t *)0)->stop_price),
+                  _CFFI_OP(_CFFI_OP_NOOP, 140) },
+  { "target_price", offsetof(lk_input_t, target_price),
+                    sizeof(((lk_input_t *)0)->target_price),
+                    _CFFI_OP(_CFFI_OP_NOOP, 140) },
+  { "reference_price", offsetof(lk_input_t, reference_price),
+                       sizeof(((lk_input_t *)0)->reference_price),
+                       _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "expires_at_ns", offsetof(lk_input_t, expires_at_ns),
                      sizeof(((lk_input_t *)0)->expires_at_ns),
-                     _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "venue_sequence", offsetof(lk_input_t, venue_sequence),
                       sizeof(((lk_input_t *)0)->venue_sequence),
-                      _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "execution_watermark", offsetof(lk_input_t, execution_watermark),
                            sizeof(((lk_input_t *)0)->execution_watermark),
-                           _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                           _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "tick_units", offsetof(lk_input_t, tick_units),
                   sizeof(((lk_input_t *)0)->tick_units),
-                  _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "lot_units", offsetof(lk_input_t, lot_units),
                  sizeof(((lk_input_t *)0)->lot_units),
-                 _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "multiplier", offsetof(lk_input_t, multiplier),
                   sizeof(((lk_input_t *)0)->multiplier),
-                  _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "instrument_version", offsetof(lk_input_t, instrument_version),
                           sizeof(((lk_input_t *)0)->instrument_version),
                           _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2869,97 +3817,73 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "exit_leg_bps", offsetof(lk_input_t, exit_leg_bps),
                     sizeof(((lk_input_t *)0)->exit_leg_bps),
-                    _CFFI_OP(_CFFI_OP_NOOP, 122) },
-  { "event_id", offsetof(lk_input_t, event_id),
-                sizeof(((lk_input_t *)0)->event_id),
-                _CFFI_OP(_CFFI_OP_NOOP, 98) },
-  { "trade_id", offsetof(lk_input_t, trade_id),
-                sizeof(((lk_input_t *)0)->trade_id),
-                _CFFI_OP(_CFFI_OP_NOOP, 98) },
-  { "client_order_id", offsetof(lk_input_t, client_order_id),
-                       sizeof(((lk_input_t *)0)->client_order_id),
-                       _CFFI_OP(_CFFI_OP_NOOP, 98) },
-  { "venue_order_id", offsetof(lk_input_t, venue_order_id),
-                      sizeof(((lk_input_t *)0)->venue_order_id),
-                      _CFFI_OP(_CFFI_OP_NOOP, 98) },
-  { "execution_id", offsetof(lk_input_t, execution_id),
-                    sizeof(((lk_input_t *)0)->execution_id),
-                    _CFFI_OP(_CFFI_OP_NOOP, 98) },
-  { "strategy", offsetof(lk_input_t, strategy),
-                sizeof(((lk_input_t *)0)->strategy),
-                _CFFI_OP(_CFFI_OP_NOOP, 98) },
-  { "symbol", offsetof(lk_input_t, symbol),
-              sizeof(((lk_input_t *)0)->symbol),
-              _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "currency", offsetof(lk_input_t, currency),
-                sizeof(((lk_input_t *)0)->currency),
-                _CFFI_OP(_CFFI_OP_NOOP, 94) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 152) },
   { "life", offsetof(lk_order_view_t, life),
             sizeof(((lk_order_view_t *)0)->life),
-            _CFFI_OP(_CFFI_OP_NOOP, 125) },
+            _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "is_filled", offsetof(lk_order_view_t, is_filled),
                  sizeof(((lk_order_view_t *)0)->is_filled),
-                 _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "in_doubt", offsetof(lk_order_view_t, in_doubt),
                 sizeof(((lk_order_view_t *)0)->in_doubt),
-                _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "cancel_pending", offsetof(lk_order_view_t, cancel_pending),
                       sizeof(((lk_order_view_t *)0)->cancel_pending),
-                      _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "side", offsetof(lk_order_view_t, side),
             sizeof(((lk_order_view_t *)0)->side),
-            _CFFI_OP(_CFFI_OP_NOOP, 125) },
+            _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "order_type", offsetof(lk_order_view_t, order_type),
                   sizeof(((lk_order_view_t *)0)->order_type),
-                  _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "time_in_force", offsetof(lk_order_view_t, time_in_force),
                      sizeof(((lk_order_view_t *)0)->time_in_force),
-                     _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "has_price", offsetof(lk_order_view_t, has_price),
                  sizeof(((lk_order_view_t *)0)->has_price),
-                 _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "has_average_price", offsetof(lk_order_view_t, has_average_price),
                          sizeof(((lk_order_view_t *)0)->has_average_price),
-                         _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                         _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "is_stalled", offsetof(lk_order_view_t, is_stalled),
                   sizeof(((lk_order_view_t *)0)->is_stalled),
-                  _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "reserved", offsetof(lk_order_view_t, reserved),
                 sizeof(((lk_order_view_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 128) },
+                _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "order_qty", offsetof(lk_order_view_t, order_qty),
                  sizeof(((lk_order_view_t *)0)->order_qty),
-                 _CFFI_OP(_CFFI_OP_NOOP, 113) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "cum_qty", offsetof(lk_order_view_t, cum_qty),
                sizeof(((lk_order_view_t *)0)->cum_qty),
-               _CFFI_OP(_CFFI_OP_NOOP, 113) },
+               _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "price", offsetof(lk_order_view_t, price),
              sizeof(((lk_order_view_t *)0)->price),
-             _CFFI_OP(_CFFI_OP_NOOP, 112) },
+             _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "average_price", offsetof(lk_order_view_t, average_price),
                      sizeof(((lk_order_view_t *)0)->average_price),
-                     _CFFI_OP(_CFFI_OP_NOOP, 89) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "submitted_at_ns", offsetof(lk_order_view_t, submitted_at_ns),
                        sizeof(((lk_order_view_t *)0)->submitted_at_ns),
-                       _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "client_order_id", offsetof(lk_order_view_t, client_order_id),
                        sizeof(((lk_order_view_t *)0)->client_order_id),
-                       _CFFI_OP(_CFFI_OP_NOOP, 98) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "venue_order_id", offsetof(lk_order_view_t, venue_order_id),
                       sizeof(((lk_order_view_t *)0)->venue_order_id),
-                      _CFFI_OP(_CFFI_OP_NOOP, 98) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "accepted", offsetof(lk_outcome_t, accepted),
                 sizeof(((lk_outcome_t *)0)->accepted),
-                _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "severity", offsetof(lk_outcome_t, severity),
                 sizeof(((lk_outcome_t *)0)->severity),
-                _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "account_changed", offsetof(lk_outcome_t, account_changed),
                        sizeof(((lk_outcome_t *)0)->account_changed),
-                       _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "reserved", offsetof(lk_outcome_t, reserved),
                 sizeof(((lk_outcome_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "code", offsetof(lk_outcome_t, code),
             sizeof(((lk_outcome_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2969,78 +3893,78 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "slot_index", offsetof(lk_outcome_t, slot_index),
                   sizeof(((lk_outcome_t *)0)->slot_index),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
-  { "value", offsetof(lk_outcome_t, value),
-             sizeof(((lk_outcome_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 86) },
-  { "changed_slots", offsetof(lk_outcome_t, changed_slots),
-                     sizeof(((lk_outcome_t *)0)->changed_slots),
-                     _CFFI_OP(_CFFI_OP_NOOP, 124) },
   { "event_first", offsetof(lk_outcome_t, event_first),
                    sizeof(((lk_outcome_t *)0)->event_first),
                    _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "event_count", offsetof(lk_outcome_t, event_count),
                    sizeof(((lk_outcome_t *)0)->event_count),
                    _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "value", offsetof(lk_outcome_t, value),
+             sizeof(((lk_outcome_t *)0)->value),
+             _CFFI_OP(_CFFI_OP_NOOP, 25) },
+  { "changed_slots", offsetof(lk_outcome_t, changed_slots),
+                     sizeof(((lk_outcome_t *)0)->changed_slots),
+                     _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "trade_id", offsetof(lk_outcome_t, trade_id),
                 sizeof(((lk_outcome_t *)0)->trade_id),
-                _CFFI_OP(_CFFI_OP_NOOP, 98) },
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "units", offsetof(lk_price_t, units),
              sizeof(((lk_price_t *)0)->units),
-             _CFFI_OP(_CFFI_OP_NOOP, 86) },
+             _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "units", offsetof(lk_qty_t, units),
              sizeof(((lk_qty_t *)0)->units),
-             _CFFI_OP(_CFFI_OP_NOOP, 86) },
+             _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "slot_index", offsetof(lk_slot_view_t, slot_index),
                   sizeof(((lk_slot_view_t *)0)->slot_index),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "stage", offsetof(lk_slot_view_t, stage),
              sizeof(((lk_slot_view_t *)0)->stage),
-             _CFFI_OP(_CFFI_OP_NOOP, 125) },
+             _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "lifecycle", offsetof(lk_slot_view_t, lifecycle),
                  sizeof(((lk_slot_view_t *)0)->lifecycle),
-                 _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "is_free", offsetof(lk_slot_view_t, is_free),
                sizeof(((lk_slot_view_t *)0)->is_free),
-               _CFFI_OP(_CFFI_OP_NOOP, 125) },
+               _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "is_adopted", offsetof(lk_slot_view_t, is_adopted),
                   sizeof(((lk_slot_view_t *)0)->is_adopted),
-                  _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "pnl_source", offsetof(lk_slot_view_t, pnl_source),
                   sizeof(((lk_slot_view_t *)0)->pnl_source),
-                  _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "realized_skipped_no_price", offsetof(lk_slot_view_t, realized_skipped_no_price),
                                  sizeof(((lk_slot_view_t *)0)->realized_skipped_no_price),
-                                 _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                                 _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "entry_basis_missing", offsetof(lk_slot_view_t, entry_basis_missing),
                            sizeof(((lk_slot_view_t *)0)->entry_basis_missing),
-                           _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                           _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "has_entry_price", offsetof(lk_slot_view_t, has_entry_price),
                        sizeof(((lk_slot_view_t *)0)->has_entry_price),
-                       _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "has_mark", offsetof(lk_slot_view_t, has_mark),
                 sizeof(((lk_slot_view_t *)0)->has_mark),
-                _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "has_stop_price", offsetof(lk_slot_view_t, has_stop_price),
                       sizeof(((lk_slot_view_t *)0)->has_stop_price),
-                      _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "has_target_price", offsetof(lk_slot_view_t, has_target_price),
                         sizeof(((lk_slot_view_t *)0)->has_target_price),
-                        _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "has_reference_price", offsetof(lk_slot_view_t, has_reference_price),
                            sizeof(((lk_slot_view_t *)0)->has_reference_price),
-                           _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                           _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "price_scale", offsetof(lk_slot_view_t, price_scale),
                    sizeof(((lk_slot_view_t *)0)->price_scale),
-                   _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "qty_scale", offsetof(lk_slot_view_t, qty_scale),
                  sizeof(((lk_slot_view_t *)0)->qty_scale),
-                 _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "is_overfilled", offsetof(lk_slot_view_t, is_overfilled),
                      sizeof(((lk_slot_view_t *)0)->is_overfilled),
-                     _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "has_anomaly", offsetof(lk_slot_view_t, has_anomaly),
                    sizeof(((lk_slot_view_t *)0)->has_anomaly),
-                   _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "leverage", offsetof(lk_slot_view_t, leverage),
                 sizeof(((lk_slot_view_t *)0)->leverage),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3053,204 +3977,234 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "exit_order_count", offsetof(lk_slot_view_t, exit_order_count),
                         sizeof(((lk_slot_view_t *)0)->exit_order_count),
                         _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "has_conviction", offsetof(lk_slot_view_t, has_conviction),
+                      sizeof(((lk_slot_view_t *)0)->has_conviction),
+                      _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "reserved", offsetof(lk_slot_view_t, reserved),
                 sizeof(((lk_slot_view_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "tick_units", offsetof(lk_slot_view_t, tick_units),
                   sizeof(((lk_slot_view_t *)0)->tick_units),
-                  _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "lot_units", offsetof(lk_slot_view_t, lot_units),
                  sizeof(((lk_slot_view_t *)0)->lot_units),
-                 _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "multiplier", offsetof(lk_slot_view_t, multiplier),
                   sizeof(((lk_slot_view_t *)0)->multiplier),
-                  _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "qty", offsetof(lk_slot_view_t, qty),
            sizeof(((lk_slot_view_t *)0)->qty),
-           _CFFI_OP(_CFFI_OP_NOOP, 113) },
+           _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "entry_qty", offsetof(lk_slot_view_t, entry_qty),
                  sizeof(((lk_slot_view_t *)0)->entry_qty),
-                 _CFFI_OP(_CFFI_OP_NOOP, 113) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "exit_qty", offsetof(lk_slot_view_t, exit_qty),
                 sizeof(((lk_slot_view_t *)0)->exit_qty),
-                _CFFI_OP(_CFFI_OP_NOOP, 113) },
+                _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "entry_price", offsetof(lk_slot_view_t, entry_price),
                    sizeof(((lk_slot_view_t *)0)->entry_price),
-                   _CFFI_OP(_CFFI_OP_NOOP, 89) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "realized_pnl", offsetof(lk_slot_view_t, realized_pnl),
                     sizeof(((lk_slot_view_t *)0)->realized_pnl),
-                    _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "unrealized_pnl", offsetof(lk_slot_view_t, unrealized_pnl),
                       sizeof(((lk_slot_view_t *)0)->unrealized_pnl),
-                      _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "fees", offsetof(lk_slot_view_t, fees),
             sizeof(((lk_slot_view_t *)0)->fees),
-            _CFFI_OP(_CFFI_OP_NOOP, 88) },
+            _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "predicted_fees", offsetof(lk_slot_view_t, predicted_fees),
                       sizeof(((lk_slot_view_t *)0)->predicted_fees),
-                      _CFFI_OP(_CFFI_OP_NOOP, 88) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "conviction", offsetof(lk_slot_view_t, conviction),
+                  sizeof(((lk_slot_view_t *)0)->conviction),
+                  _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "mark", offsetof(lk_slot_view_t, mark),
             sizeof(((lk_slot_view_t *)0)->mark),
-            _CFFI_OP(_CFFI_OP_NOOP, 112) },
+            _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "stop_price", offsetof(lk_slot_view_t, stop_price),
                   sizeof(((lk_slot_view_t *)0)->stop_price),
-                  _CFFI_OP(_CFFI_OP_NOOP, 112) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "target_price", offsetof(lk_slot_view_t, target_price),
                     sizeof(((lk_slot_view_t *)0)->target_price),
-                    _CFFI_OP(_CFFI_OP_NOOP, 112) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "reference_price", offsetof(lk_slot_view_t, reference_price),
                        sizeof(((lk_slot_view_t *)0)->reference_price),
-                       _CFFI_OP(_CFFI_OP_NOOP, 112) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "requested_at_ns", offsetof(lk_slot_view_t, requested_at_ns),
                        sizeof(((lk_slot_view_t *)0)->requested_at_ns),
-                       _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "opened_at_ns", offsetof(lk_slot_view_t, opened_at_ns),
                     sizeof(((lk_slot_view_t *)0)->opened_at_ns),
-                    _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "closed_at_ns", offsetof(lk_slot_view_t, closed_at_ns),
                     sizeof(((lk_slot_view_t *)0)->closed_at_ns),
-                    _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "expires_at_ns", offsetof(lk_slot_view_t, expires_at_ns),
                      sizeof(((lk_slot_view_t *)0)->expires_at_ns),
-                     _CFFI_OP(_CFFI_OP_NOOP, 86) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 25) },
   { "trade_sequence", offsetof(lk_slot_view_t, trade_sequence),
                       sizeof(((lk_slot_view_t *)0)->trade_sequence),
-                      _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "exit_leg_bps", offsetof(lk_slot_view_t, exit_leg_bps),
                     sizeof(((lk_slot_view_t *)0)->exit_leg_bps),
-                    _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 152) },
   { "trade_id", offsetof(lk_slot_view_t, trade_id),
                 sizeof(((lk_slot_view_t *)0)->trade_id),
-                _CFFI_OP(_CFFI_OP_NOOP, 98) },
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "strategy", offsetof(lk_slot_view_t, strategy),
                 sizeof(((lk_slot_view_t *)0)->strategy),
-                _CFFI_OP(_CFFI_OP_NOOP, 98) },
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "symbol", offsetof(lk_slot_view_t, symbol),
               sizeof(((lk_slot_view_t *)0)->symbol),
-              _CFFI_OP(_CFFI_OP_NOOP, 119) },
+              _CFFI_OP(_CFFI_OP_NOOP, 148) },
   { "currency", offsetof(lk_slot_view_t, currency),
                 sizeof(((lk_slot_view_t *)0)->currency),
-                _CFFI_OP(_CFFI_OP_NOOP, 94) },
+                _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "entry", offsetof(lk_slot_view_t, entry),
              sizeof(((lk_slot_view_t *)0)->entry),
-             _CFFI_OP(_CFFI_OP_NOOP, 109) },
+             _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "exit", offsetof(lk_slot_view_t, exit),
             sizeof(((lk_slot_view_t *)0)->exit),
-            _CFFI_OP(_CFFI_OP_NOOP, 109) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "text", offsetof(lk_symbol_t, text),
             sizeof(((lk_symbol_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 82) },
+            _CFFI_OP(_CFFI_OP_NOOP, 109) },
+  { "end", offsetof(lkpy_answer_t, end),
+           sizeof(((lkpy_answer_t *)0)->end),
+           _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "code", offsetof(lkpy_answer_t, code),
+            sizeof(((lkpy_answer_t *)0)->code),
+            _CFFI_OP(_CFFI_OP_NOOP, 151) },
+  { "accepted", offsetof(lkpy_answer_t, accepted),
+                sizeof(((lkpy_answer_t *)0)->accepted),
+                _CFFI_OP(_CFFI_OP_NOOP, 157) },
+  { "reserved", offsetof(lkpy_answer_t, reserved),
+                sizeof(((lkpy_answer_t *)0)->reserved),
+                _CFFI_OP(_CFFI_OP_NOOP, 157) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$lk_account_view_t", 87, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_account_view_t), offsetof(struct _cffi_align_typedef_lk_account_view_t, y), 0, 28 },
-  { "$lk_amount_t", 88, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_amount_t), offsetof(struct _cffi_align_typedef_lk_amount_t, y), 28, 1 },
-  { "$lk_average_price_t", 89, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_average_price_t), offsetof(struct _cffi_align_typedef_lk_average_price_t, y), 29, 1 },
-  { "$lk_config_t", 93, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_config_t), offsetof(struct _cffi_align_typedef_lk_config_t, y), 30, 15 },
-  { "$lk_currency_t", 94, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_currency_t), offsetof(struct _cffi_align_typedef_lk_currency_t, y), 45, 1 },
-  { "$lk_event_t", 96, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_event_t), offsetof(struct _cffi_align_typedef_lk_event_t, y), 46, 29 },
-  { "$lk_id_t", 98, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_id_t), offsetof(struct _cffi_align_typedef_lk_id_t, y), 75, 1 },
-  { "$lk_input_t", 100, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_input_t), offsetof(struct _cffi_align_typedef_lk_input_t, y), 76, 37 },
-  { "$lk_order_view_t", 109, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_order_view_t), offsetof(struct _cffi_align_typedef_lk_order_view_t, y), 113, 18 },
-  { "$lk_outcome_t", 110, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_outcome_t), offsetof(struct _cffi_align_typedef_lk_outcome_t, y), 131, 12 },
-  { "$lk_price_t", 112, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_price_t), offsetof(struct _cffi_align_typedef_lk_price_t, y), 143, 1 },
-  { "$lk_qty_t", 113, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_qty_t), offsetof(struct _cffi_align_typedef_lk_qty_t, y), 144, 1 },
-  { "$lk_slot_view_t", 116, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_slot_view_t), offsetof(struct _cffi_align_typedef_lk_slot_view_t, y), 145, 49 },
-  { "$lk_symbol_t", 119, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_symbol_t), offsetof(struct _cffi_align_typedef_lk_symbol_t, y), 194, 1 },
-  { "lk_kernel", 101, _CFFI_F_OPAQUE,
+  { "$lk_account_view_t", 113, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_account_view_t), offsetof(struct _cffi_align_typedef_lk_account_view_t, y), 0, 32 },
+  { "$lk_amount_t", 114, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_amount_t), offsetof(struct _cffi_align_typedef_lk_amount_t, y), 32, 1 },
+  { "$lk_average_price_t", 115, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_average_price_t), offsetof(struct _cffi_align_typedef_lk_average_price_t, y), 33, 1 },
+  { "$lk_config_t", 119, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_config_t), offsetof(struct _cffi_align_typedef_lk_config_t, y), 34, 16 },
+  { "$lk_currency_t", 120, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_currency_t), offsetof(struct _cffi_align_typedef_lk_currency_t, y), 50, 1 },
+  { "$lk_event_t", 122, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_event_t), offsetof(struct _cffi_align_typedef_lk_event_t, y), 51, 29 },
+  { "$lk_fee_view_t", 124, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_fee_view_t), offsetof(struct _cffi_align_typedef_lk_fee_view_t, y), 80, 7 },
+  { "$lk_id_t", 126, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_id_t), offsetof(struct _cffi_align_typedef_lk_id_t, y), 87, 1 },
+  { "$lk_input_t", 128, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_input_t), offsetof(struct _cffi_align_typedef_lk_input_t, y), 88, 37 },
+  { "$lk_order_view_t", 137, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_order_view_t), offsetof(struct _cffi_align_typedef_lk_order_view_t, y), 125, 18 },
+  { "$lk_outcome_t", 138, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_outcome_t), offsetof(struct _cffi_align_typedef_lk_outcome_t, y), 143, 12 },
+  { "$lk_price_t", 140, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_price_t), offsetof(struct _cffi_align_typedef_lk_price_t, y), 155, 1 },
+  { "$lk_qty_t", 141, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_qty_t), offsetof(struct _cffi_align_typedef_lk_qty_t, y), 156, 1 },
+  { "$lk_slot_view_t", 145, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_slot_view_t), offsetof(struct _cffi_align_typedef_lk_slot_view_t, y), 157, 51 },
+  { "$lk_symbol_t", 148, _CFFI_F_CHECK_FIELDS,
+    sizeof(lk_symbol_t), offsetof(struct _cffi_align_typedef_lk_symbol_t, y), 208, 1 },
+  { "$lkpy_answer_t", 150, _CFFI_F_CHECK_FIELDS,
+    sizeof(lkpy_answer_t), offsetof(struct _cffi_align_typedef_lkpy_answer_t, y), 209, 4 },
+  { "lk_kernel", 129, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
 };
 
 static const struct _cffi_enum_s _cffi_enums[] = {
-  { "$lk_capital_source_t", 90, _cffi_prim_int(sizeof(lk_capital_source_t), ((lk_capital_source_t)-1) <= 0),
+  { "$lk_capital_source_t", 116, _cffi_prim_int(sizeof(lk_capital_source_t), ((lk_capital_source_t)-1) <= 0),
     "LK_CAPITAL_SOURCE_COUNT" },
-  { "$lk_code_t", 91, _cffi_prim_int(sizeof(lk_code_t), ((lk_code_t)-1) <= 0),
+  { "$lk_code_t", 117, _cffi_prim_int(sizeof(lk_code_t), ((lk_code_t)-1) <= 0),
     "LK_CODE_COUNT" },
-  { "$lk_command_t", 92, _cffi_prim_int(sizeof(lk_command_t), ((lk_command_t)-1) <= 0),
+  { "$lk_command_t", 118, _cffi_prim_int(sizeof(lk_command_t), ((lk_command_t)-1) <= 0),
     "LK_COMMAND_COUNT" },
-  { "$lk_event_kind_t", 95, _cffi_prim_int(sizeof(lk_event_kind_t), ((lk_event_kind_t)-1) <= 0),
+  { "$lk_event_kind_t", 121, _cffi_prim_int(sizeof(lk_event_kind_t), ((lk_event_kind_t)-1) <= 0),
     "LK_EVENT_COUNT" },
-  { "$lk_field_t", 97, _cffi_prim_int(sizeof(lk_field_t), ((lk_field_t)-1) <= 0),
+  { "$lk_fee_status_t", 123, _cffi_prim_int(sizeof(lk_fee_status_t), ((lk_fee_status_t)-1) <= 0),
+    "LK_FEE_STATUS_COUNT" },
+  { "$lk_field_t", 125, _cffi_prim_int(sizeof(lk_field_t), ((lk_field_t)-1) <= 0),
     "LK_FIELD_COUNT" },
-  { "$lk_input_kind_t", 99, _cffi_prim_int(sizeof(lk_input_kind_t), ((lk_input_kind_t)-1) <= 0),
+  { "$lk_input_kind_t", 127, _cffi_prim_int(sizeof(lk_input_kind_t), ((lk_input_kind_t)-1) <= 0),
     "LK_INPUT_COUNT" },
-  { "$lk_ledger_cause_t", 102, _cffi_prim_int(sizeof(lk_ledger_cause_t), ((lk_ledger_cause_t)-1) <= 0),
+  { "$lk_ledger_cause_t", 130, _cffi_prim_int(sizeof(lk_ledger_cause_t), ((lk_ledger_cause_t)-1) <= 0),
     "LK_LEDGER_CAUSE_COUNT" },
-  { "$lk_ledger_status_t", 103, _cffi_prim_int(sizeof(lk_ledger_status_t), ((lk_ledger_status_t)-1) <= 0),
+  { "$lk_ledger_status_t", 131, _cffi_prim_int(sizeof(lk_ledger_status_t), ((lk_ledger_status_t)-1) <= 0),
     "LK_LEDGER_COUNT" },
-  { "$lk_life_t", 104, _cffi_prim_int(sizeof(lk_life_t), ((lk_life_t)-1) <= 0),
+  { "$lk_life_t", 132, _cffi_prim_int(sizeof(lk_life_t), ((lk_life_t)-1) <= 0),
     "LK_LIFE_COUNT" },
-  { "$lk_lifecycle_t", 105, _cffi_prim_int(sizeof(lk_lifecycle_t), ((lk_lifecycle_t)-1) <= 0),
+  { "$lk_lifecycle_t", 133, _cffi_prim_int(sizeof(lk_lifecycle_t), ((lk_lifecycle_t)-1) <= 0),
     "LK_LIFECYCLE_COUNT" },
-  { "$lk_liquidity_t", 106, _cffi_prim_int(sizeof(lk_liquidity_t), ((lk_liquidity_t)-1) <= 0),
+  { "$lk_liquidity_t", 134, _cffi_prim_int(sizeof(lk_liquidity_t), ((lk_liquidity_t)-1) <= 0),
     "LK_LIQUIDITY_COUNT" },
-  { "$lk_order_fact_t", 107, _cffi_prim_int(sizeof(lk_order_fact_t), ((lk_order_fact_t)-1) <= 0),
+  { "$lk_order_fact_t", 135, _cffi_prim_int(sizeof(lk_order_fact_t), ((lk_order_fact_t)-1) <= 0),
     "LK_FACT_COUNT" },
-  { "$lk_order_type_t", 108, _cffi_prim_int(sizeof(lk_order_type_t), ((lk_order_type_t)-1) <= 0),
+  { "$lk_order_type_t", 136, _cffi_prim_int(sizeof(lk_order_type_t), ((lk_order_type_t)-1) <= 0),
     "LK_ORDER_TYPE_COUNT" },
-  { "$lk_pnl_source_t", 111, _cffi_prim_int(sizeof(lk_pnl_source_t), ((lk_pnl_source_t)-1) <= 0),
+  { "$lk_pnl_source_t", 139, _cffi_prim_int(sizeof(lk_pnl_source_t), ((lk_pnl_source_t)-1) <= 0),
     "LK_PNL_SOURCE_COUNT" },
-  { "$lk_severity_t", 114, _cffi_prim_int(sizeof(lk_severity_t), ((lk_severity_t)-1) <= 0),
+  { "$lk_requirement_t", 142, _cffi_prim_int(sizeof(lk_requirement_t), ((lk_requirement_t)-1) <= 0),
+    "LK_REQUIREMENT_COUNT" },
+  { "$lk_severity_t", 143, _cffi_prim_int(sizeof(lk_severity_t), ((lk_severity_t)-1) <= 0),
     "LK_SEVERITY_COUNT" },
-  { "$lk_side_t", 115, _cffi_prim_int(sizeof(lk_side_t), ((lk_side_t)-1) <= 0),
+  { "$lk_side_t", 144, _cffi_prim_int(sizeof(lk_side_t), ((lk_side_t)-1) <= 0),
     "LK_SIDE_COUNT" },
-  { "$lk_stage_t", 117, _cffi_prim_int(sizeof(lk_stage_t), ((lk_stage_t)-1) <= 0),
+  { "$lk_stage_t", 146, _cffi_prim_int(sizeof(lk_stage_t), ((lk_stage_t)-1) <= 0),
     "LK_STAGE_COUNT" },
-  { "$lk_status_t", 118, _cffi_prim_int(sizeof(lk_status_t), ((lk_status_t)-1) <= 0),
+  { "$lk_status_t", 147, _cffi_prim_int(sizeof(lk_status_t), ((lk_status_t)-1) <= 0),
     "LK_STATUS_COUNT" },
-  { "$lk_time_in_force_t", 120, _cffi_prim_int(sizeof(lk_time_in_force_t), ((lk_time_in_force_t)-1) <= 0),
+  { "$lk_time_in_force_t", 149, _cffi_prim_int(sizeof(lk_time_in_force_t), ((lk_time_in_force_t)-1) <= 0),
     "LK_TIME_IN_FORCE_COUNT" },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "lk_account_view_t", 87 },
-  { "lk_amount_t", 88 },
-  { "lk_average_price_t", 89 },
-  { "lk_capital_source_t", 90 },
-  { "lk_code_t", 91 },
-  { "lk_command_t", 92 },
-  { "lk_config_t", 93 },
-  { "lk_currency_t", 94 },
-  { "lk_event_kind_t", 95 },
-  { "lk_event_t", 96 },
-  { "lk_field_t", 97 },
-  { "lk_id_t", 98 },
-  { "lk_input_kind_t", 99 },
-  { "lk_input_t", 100 },
-  { "lk_kernel_t", 101 },
-  { "lk_ledger_cause_t", 102 },
-  { "lk_ledger_status_t", 103 },
-  { "lk_life_t", 104 },
-  { "lk_lifecycle_t", 105 },
-  { "lk_liquidity_t", 106 },
-  { "lk_order_fact_t", 107 },
-  { "lk_order_type_t", 108 },
-  { "lk_order_view_t", 109 },
-  { "lk_outcome_t", 110 },
-  { "lk_pnl_source_t", 111 },
-  { "lk_price_t", 112 },
-  { "lk_qty_t", 113 },
-  { "lk_severity_t", 114 },
-  { "lk_side_t", 115 },
-  { "lk_slot_view_t", 116 },
-  { "lk_stage_t", 117 },
-  { "lk_status_t", 118 },
-  { "lk_symbol_t", 119 },
-  { "lk_time_in_force_t", 120 },
+  { "lk_account_view_t", 113 },
+  { "lk_amount_t", 114 },
+  { "lk_average_price_t", 115 },
+  { "lk_capital_source_t", 116 },
+  { "lk_code_t", 117 },
+  { "lk_command_t", 118 },
+  { "lk_config_t", 119 },
+  { "lk_currency_t", 120 },
+  { "lk_event_kind_t", 121 },
+  { "lk_event_t", 122 },
+  { "lk_fee_status_t", 123 },
+  { "lk_fee_view_t", 124 },
+  { "lk_field_t", 125 },
+  { "lk_id_t", 126 },
+  { "lk_input_kind_t", 127 },
+  { "lk_input_t", 128 },
+  { "lk_kernel_t", 129 },
+  { "lk_ledger_cause_t", 130 },
+  { "lk_ledger_status_t", 131 },
+  { "lk_life_t", 132 },
+  { "lk_lifecycle_t", 133 },
+  { "lk_liquidity_t", 134 },
+  { "lk_order_fact_t", 135 },
+  { "lk_order_type_t", 136 },
+  { "lk_order_view_t", 137 },
+  { "lk_outcome_t", 138 },
+  { "lk_pnl_source_t", 139 },
+  { "lk_price_t", 140 },
+  { "lk_qty_t", 141 },
+  { "lk_requirement_t", 142 },
+  { "lk_severity_t", 143 },
+  { "lk_side_t", 144 },
+  { "lk_slot_view_t", 145 },
+  { "lk_stage_t", 146 },
+  { "lk_status_t", 147 },
+  { "lk_symbol_t", 148 },
+  { "lk_time_in_force_t", 149 },
+  { "lkpy_answer_t", 150 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3260,12 +4214,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  53,  /* num_globals */
-  15,  /* num_struct_unions */
-  19,  /* num_enums */
-  34,  /* num_typenames */
+  106,  /* num_globals */
+  17,  /* num_struct_unions */
+  21,  /* num_enums */
+  38,  /* num_typenames */
   NULL,  /* no includes */
-  131,  /* num_types */
+  165,  /* num_types */
   0,  /* flags */
 };
 

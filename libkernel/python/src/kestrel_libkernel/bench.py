@@ -1,9 +1,16 @@
 """How fast the kernel is: ``measure()`` for ``make bench``, ``python -m kestrel_libkernel.bench`` for people.
 
 Whole trades (enter, sent, acknowledged, two fills, exit, sent, acknowledged, two fills), without digests. The C figures
-are taken by ``libkernel/bench/bench.c``, compiled on the spot; the Python figures here: one input applied from
-dataclass to dataclass (``py_single_ns``), packed bytes applied, the answer unread (``py_packed_ns``), and batches
-of packed inputs (``py_batch_ns``). Worse is more nanoseconds, or another ``result``: it is a hash of the end state.
+are taken by ``libkernel/bench/bench.c``, compiled on the spot; the Python figures here, each with ``accepted`` and
+``code`` of every answer read:
+
+    py_single_ns         one input, already made, applied by ``Kernel.apply``
+    py_single_built_ns   the same, and made from Python values first
+    py_batch_ns          inputs already made, by ``Kernel.apply_batch``, read from its ``accepted`` and ``codes``
+    py_batch_results_ns  the same, read from a ``Result`` of each
+    py_batch_built_ns    as ``py_batch_ns``, and made from Python values first
+
+Worse is more nanoseconds, or another ``result``: it is a hash of the end state.
 """
 
 from __future__ import annotations
@@ -14,30 +21,18 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kestrel_libkernel import bindings, codec
+from kestrel_libkernel.inputs import Enter, Exit, Fill, Input, OrderReport
 from kestrel_libkernel.kernel import Kernel
-from kestrel_libkernel.model import (
-    Config,
-    Enter,
-    Exit,
-    Fact,
-    Fill,
-    Input,
-    Instrument,
-    OrderReport,
-    OrderType,
-    Side,
-    TimeInForce,
-)
+from kestrel_libkernel.model import Code, Config, Fact, Instrument, OrderType, Side, TimeInForce
 
 TRADE_COUNT = 500
 REPEATS = 5
 INSTRUMENT = Instrument("AAPL", price_scale=4, qty_scale=0, tick_units=100)
-CONFIG = Config("BENCH", slot_count=8, taker_fee_rate=50_000)
+CONFIG = Config("BENCH", slot_count=8, taker_fee_rate=50_000, seed_capital=10**14)
 
 
 def trade_inputs(trade: int, first: int) -> list[Input]:
@@ -86,34 +81,52 @@ def median_ns(run: Callable[[Kernel], None], count: int) -> tuple[float, str]:
 
 
 def measure_python() -> dict[str, Any]:
-    inputs = [value for trade in range(TRADE_COUNT) for value in trade_inputs(trade, trade * 10 + 1)]
-    packed = [codec.pack_input(value) for value in inputs]
-    whole = b"".join(packed)
-
-    def single(kernel: Kernel) -> None:
-        for value in inputs:
-            kernel.apply(value)
-
-    def one_packed(kernel: Kernel) -> None:
-        handle, apply = kernel._kernel, bindings.apply
-        for data in packed:
-            apply(handle, data)
-
-    def batch(kernel: Kernel) -> None:
-        taken = 0
-        while taken < len(inputs):
-            taken += bindings.apply_batch(kernel._kernel, whole, taken, len(inputs) - taken)
-
-    single_ns, result = median_ns(single, len(inputs))
-    packed_ns, packed_result = median_ns(one_packed, len(inputs))
-    batch_ns, batch_result = median_ns(batch, len(inputs))
-    assert result == packed_result == batch_result, "the same inputs must end in the same state"
-    return {
-        "py_single_ns": round(single_ns, 1),
-        "py_packed_ns": round(packed_ns, 1),
-        "py_batch_ns": round(batch_ns, 1),
-        "py_result": result,
+    inputs = made()
+    runs: dict[str, Callable[[Kernel], None]] = {
+        "py_single_ns": lambda kernel: _single(kernel, inputs),
+        "py_single_built_ns": lambda kernel: _single(kernel, _trades()),
+        "py_batch_ns": lambda kernel: _batch(kernel, inputs),
+        "py_batch_results_ns": lambda kernel: _batch_results(kernel, inputs),
+        "py_batch_built_ns": lambda kernel: _batch(kernel, made()),
     }
+    figures: dict[str, Any] = {}
+    results = set()
+    for name, run in runs.items():
+        time_ns, result = median_ns(run, len(inputs))
+        figures[name] = round(time_ns, 1)
+        results.add(result)
+    (figures["py_result"],) = results  # the same inputs must end in the same state
+    return figures
+
+
+def made() -> list[Input]:
+    return list(_trades())
+
+
+def _trades() -> Iterator[Input]:
+    for trade in range(TRADE_COUNT):
+        yield from trade_inputs(trade, trade * 10 + 1)
+
+
+def _single(kernel: Kernel, inputs: Iterable[Input]) -> None:
+    apply, ok = kernel.apply, Code.OK
+    for value in inputs:
+        result = apply(value)
+        if not result.accepted or result.code is not ok:
+            raise AssertionError(result)
+
+
+def _batch(kernel: Kernel, inputs: Sequence[Input]) -> None:
+    batch = kernel.apply_batch(inputs)
+    if not all(batch.accepted) or any(code is not Code.OK for code in batch.codes):
+        raise AssertionError("an input was refused")
+
+
+def _batch_results(kernel: Kernel, inputs: Sequence[Input]) -> None:
+    ok = Code.OK
+    for result in kernel.apply_batch(inputs):
+        if not result.accepted or result.code is not ok:
+            raise AssertionError(result)
 
 
 def measure_c(library: Path) -> dict[str, Any]:
@@ -135,7 +148,7 @@ def measure(library: Path | None = None) -> dict[str, Any]:
     ``library`` is the repository's ``libkernel`` folder; by default the one below the current folder.
     """
     with Kernel(CONFIG) as kernel:
-        slot_bytes, total_bytes = bindings.memory(kernel._kernel)
+        slot_bytes, total_bytes = kernel.memory()
     figures = {"state_bytes_per_slot": slot_bytes, "state_bytes_total": total_bytes}
     return {**measure_c(library or Path.cwd() / "libkernel"), **measure_python(), **figures}
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from kestrel_libkernel._ffi import ffi, lib
 
-ABI_VERSION = 1
-EVENTS_MAX: int = lib.LK_EVENTS_MAX
-BATCH_MAX = 256
-"""Inputs that cross at once; a longer batch crosses several times."""
+ABI_VERSION = 2
+"""What this package was written for."""
+BATCH_MAX = 64
+"""Inputs that cross at once; a longer batch crosses several times. They and their answers stay in a processor's cache:
+with 256 an input takes a third longer."""
 
 if lib.lk_abi_version() != ABI_VERSION:
     raise ImportError(f"libkernel speaks ABI {lib.lk_abi_version()}, these bindings {ABI_VERSION}")
@@ -19,11 +20,15 @@ VERSION: str = ffi.string(lib.lk_version()).decode()
 INPUT_BYTES: int = ffi.sizeof("lk_input_t")
 OUTCOME_BYTES: int = ffi.sizeof("lk_outcome_t")
 EVENT_BYTES: int = ffi.sizeof("lk_event_t")
-NO_SLOT = 0xFFFFFFFF
-NEVER_NS = 2**63 - 1
-DIGEST_BYTES = 32
+INDEX_BYTES: int = ffi.sizeof("lkpy_answer_t")
+NO_SLOT: int = lib.LK_NO_SLOT
+NEVER_NS: int = lib.LK_NEVER_NS
+DIGEST_BYTES: int = lib.LK_DIGEST_BYTES
 
 _OK = 0
+_WORD_BYTES = 8
+_BATCH_EVENTS_MEAN = 3
+"""Events that a batch has room for, for each input; what does not fit crosses in the next round."""
 
 
 class InvalidInput(ValueError):
@@ -38,27 +43,58 @@ class RestoreRefused(ValueError):
         self.reason = reason
 
 
-class Handle:
-    """A kernel and the memory that calls answer into, all taken once."""
+class Memory:
+    """Memory that C answers into, aligned for its structs."""
 
-    __slots__ = ("_events", "_outcomes", "events", "outcomes", "pointer")
+    __slots__ = ("data", "pointer", "size")
+
+    def __init__(self, size: int) -> None:
+        words = ffi.new("uint64_t[]", -(-size // _WORD_BYTES))
+        self.pointer = ffi.cast("char *", words)
+        self.data = ffi.buffer(words)
+        """The same memory; a slice of it is a copy."""
+        self.size = size
+
+
+class Handle:
+    """A kernel and the memory that calls answer into: one answer's at once, a batch's with the first batch."""
+
+    __slots__ = ("_batch", "answer", "event_capacity", "pointer")
 
     def __init__(self, pointer: Any) -> None:
         self.pointer = pointer
-        self._outcomes = ffi.new("lk_outcome_t[]", BATCH_MAX)
-        self._events = ffi.new("lk_event_t[]", 2 * EVENTS_MAX)
-        self.outcomes = memoryview(ffi.buffer(self._outcomes))
-        self.events = memoryview(ffi.buffer(self._events))
+        self.event_capacity = int(lib.lk_kernel_event_capacity(pointer))
+        self.answer = Memory(OUTCOME_BYTES + self.event_capacity * EVENT_BYTES)
+        self._batch: Batch | None = None
+
+    @property
+    def batch(self) -> Batch:
+        if self._batch is None:
+            self._batch = Batch(self.answer.size)
+        return self._batch
 
     def close(self) -> None:
         """Free the kernel; a second time does nothing."""
-        if self.pointer is not None:
+        if self.pointer != ffi.NULL:
             ffi.release(self.pointer)
-            self.pointer = None
+            self.pointer = ffi.NULL
+
+
+class Batch:
+    """Room for the answers to one crossing's inputs, their index and their digests."""
+
+    __slots__ = ("answers", "digests", "index", "index_data")
+
+    def __init__(self, answer_bytes_max: int) -> None:
+        usual = BATCH_MAX * (OUTCOME_BYTES + _BATCH_EVENTS_MEAN * EVENT_BYTES)
+        self.answers = Memory(answer_bytes_max + usual)
+        self.index = ffi.new("lkpy_answer_t[]", BATCH_MAX)
+        self.index_data = ffi.buffer(self.index)
+        self.digests = Memory(BATCH_MAX * DIGEST_BYTES)
 
 
 def _live(handle: Handle) -> Any:
-    if handle.pointer is None:
+    if handle.pointer == ffi.NULL:
         raise InvalidInput("the kernel is closed")
     return handle.pointer
 
@@ -117,6 +153,39 @@ def lifecycle_name(lifecycle: int) -> str:
     return _text(lib.lk_lifecycle_name(lifecycle))
 
 
+def ledger_status_name(status: int) -> str:
+    return _text(lib.lk_ledger_status_name(status))
+
+
+def ledger_cause_name(cause: int) -> str:
+    return _text(lib.lk_ledger_cause_name(cause))
+
+
+def fee_status_name(status: int) -> str:
+    return _text(lib.lk_fee_status_name(status))
+
+
+def requirement_name(requirement: int) -> str:
+    return _text(lib.lk_requirement_name(requirement))
+
+
+def input_reads(kind: int, field: int) -> int:
+    """What inputs of this kind make of a field: a ``Requirement``."""
+    return int(lib.lk_input_reads(kind, field))
+
+
+def conviction_to_leverage(conviction: int, leverage_max: int) -> int:
+    """The venue leverage for a conviction at scale 8: linear from 0.5 to 9.0, rounded half to even (K05)."""
+    return int(lib.lk_conviction_to_leverage(conviction, leverage_max))
+
+
+def conviction_of(notional: int, capital: int) -> int:
+    """Notional divided by capital at scale 8, half to even. ``InvalidInput``: capital is not positive, or no fit."""
+    conviction = ffi.new("int64_t *")
+    _require_ok(lib.lk_conviction_of(notional, capital, conviction))
+    return int(conviction[0])
+
+
 def next_life(life: int, fact: int) -> int:
     """A cell of the life table; 0: the fact is refused."""
     return int(lib.lk_next_life(life, fact))
@@ -137,35 +206,45 @@ def create(config: bytes) -> Handle:
     return Handle(ffi.gc(out[0], lib.lk_kernel_destroy))
 
 
-def apply(handle: Handle, packed: bytes) -> None:
-    """Apply one packed input; the answer is in ``handle.outcomes`` (first) and ``handle.events``."""
-    data = ffi.from_buffer("lk_input_t *", packed)
-    _require_ok(lib.lk_kernel_apply(_live(handle), data, handle._outcomes, handle._events, 2 * EVENTS_MAX))
+apply = lib.lkpy_apply
+"""``apply(pointer, packed, answer, event_capacity)``: bytes of the answer, or minus a status, for ``refuse``. Called by
+``Kernel.apply`` itself: one more function in between would cost as much as the kernel's own work."""
 
 
-def apply_batch(handle: Handle, packed: bytes, first: int, count: int) -> int:
-    """Apply up to BATCH_MAX packed inputs from index ``first``; returns how many were taken, at least one."""
-    inputs = ffi.from_buffer("lk_input_t[]", packed)
-    applied = ffi.new("size_t *")
-    events = ffi.new("size_t *")
-    status = lib.lk_kernel_apply_batch(
-        _live(handle), inputs + first, min(count, BATCH_MAX), handle._outcomes, handle._events, 2 * EVENTS_MAX,
-        applied, events,
+def refuse(handle: Handle, answer: int) -> NoReturn:
+    """Raise what a negative answer of ``apply`` means."""
+    _live(handle)
+    _require_ok(-answer)
+    raise InvalidInput(f"libkernel answered {answer}")
+
+
+def apply_batch(handle: Handle, packed: bytes, *, digests: bool) -> tuple[bytes, bytes, bytes]:
+    """Apply packed inputs, BATCH_MAX at most: answers, their index, and digests or nothing. Fewer than were given may
+    have been applied, but one at least."""
+    room = handle.batch
+    taken = lib.lkpy_apply_batch(
+        _live(handle), packed, len(packed) // INPUT_BYTES, room.answers.pointer, room.answers.size,
+        handle.event_capacity, room.index, room.digests.pointer if digests else ffi.NULL,
     )  # fmt: skip
-    _require_ok(status)
-    return int(applied[0])
+    if taken <= 0:
+        refuse(handle, taken)
+    answers = room.answers.data[: room.index[taken - 1].end]
+    index = room.index_data[: taken * INDEX_BYTES]
+    return answers, index, room.digests.data[: taken * DIGEST_BYTES if digests else 0]
 
 
-def slot(handle: Handle, slot_index: int) -> memoryview:
+def slot(handle: Handle, slot_index: int) -> bytes:
+    """The bytes of an ``lk_slot_view_t``."""
     view = ffi.new("lk_slot_view_t *")
     _require_ok(lib.lk_kernel_slot(_live(handle), slot_index, view))
-    return memoryview(ffi.buffer(view))
+    return bytes(ffi.buffer(view))
 
 
-def account(handle: Handle) -> memoryview:
+def account(handle: Handle) -> bytes:
+    """The bytes of an ``lk_account_view_t``."""
     view = ffi.new("lk_account_view_t *")
     _require_ok(lib.lk_kernel_account(_live(handle), view))
-    return memoryview(ffi.buffer(view))
+    return bytes(ffi.buffer(view))
 
 
 def next_deadline_ns(handle: Handle) -> int | None:

@@ -13,8 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from kestrel_libkernel import bindings, codec
-from kestrel_libkernel.model import AccountView, Config, Input, Result, SlotView
+from kestrel_libkernel import bindings
+from kestrel_libkernel.bindings import BATCH_MAX, INDEX_BYTES, InvalidInput
+from kestrel_libkernel.inputs import Input, config_bytes, id_bytes
+from kestrel_libkernel.model import Config
+from kestrel_libkernel.outputs import AccountView, Batch, Result, SlotView
+
+_apply = bindings.apply
 
 
 class Kernel:
@@ -23,7 +28,9 @@ class Kernel:
     def __init__(self, config: Config) -> None:
         """Takes all the memory it will ever use. Raises ``InvalidInput`` for a configuration out of range."""
         self.config = config
-        self._kernel = bindings.create(codec.pack_config(config))
+        self._kernel = handle = bindings.create(config_bytes(config))
+        self._answer, self._answered = handle.answer.pointer, handle.answer.data
+        self._event_capacity = handle.event_capacity
 
     def close(self) -> None:
         """Free it; a second time does nothing."""
@@ -38,38 +45,43 @@ class Kernel:
         self.close()
 
     def apply(self, value: Input) -> Result:
-        """Apply one input. A refusal is a result; ``InvalidInput`` means it could not be expressed (an id too long)."""
-        bindings.apply(self._kernel, codec.pack_input(value))
-        return codec.result(self._kernel.outcomes, 0, self._kernel.events)
+        """Apply one input. A refusal is a result."""
+        handle = self._kernel
+        try:
+            size = _apply(handle.pointer, value.packed, self._answer, self._event_capacity)
+        except AttributeError:
+            raise InvalidInput(f"not a kernel input: {value!r}") from None
+        if size < 0:
+            bindings.refuse(handle, size)
+        return Result(self._answered[:size])
 
-    def apply_batch(self, values: Sequence[Input]) -> list[Result]:
-        """Apply inputs in order; the same as one by one, with fewer crossings."""
-        results: list[Result] = []
-        packed = b"".join(map(codec.pack_input, values))
+    def apply_batch(self, values: Sequence[Input], *, digests: bool = False) -> Batch:
+        """Apply inputs in order; the same as one by one, with fewer crossings. ``digests``: of each state after."""
+        crossings: list[tuple[bytes, bytes, bytes]] = []
         taken = 0
         while taken < len(values):
-            count = bindings.apply_batch(self._kernel, packed, taken, len(values) - taken)
-            results += [codec.result(self._kernel.outcomes, i, self._kernel.events) for i in range(count)]
-            taken += count
-        return results
+            packed = b"".join([value.packed for value in values[taken : taken + BATCH_MAX]])
+            crossings.append(bindings.apply_batch(self._kernel, packed, digests=digests))
+            taken += len(crossings[-1][1]) // INDEX_BYTES
+        return Batch(crossings)
 
     def slot(self, slot_index: int) -> SlotView:
         """The trade in a slot, or the last one that was. ``InvalidInput`` when there is no such slot."""
-        return codec.slot_view(bindings.slot(self._kernel, slot_index))
+        return SlotView(bindings.slot(self._kernel, slot_index))
 
     def slots(self) -> list[SlotView]:
         return [self.slot(index) for index in range(self.config.slot_count)]
 
     def account(self) -> AccountView:
-        return codec.account_view(bindings.account(self._kernel))
+        return AccountView(bindings.account(self._kernel))
 
     def find_trade(self, trade_id: str) -> int | None:
         """The slot with this trade."""
-        return bindings.find_trade(self._kernel, codec.padded(trade_id, "trade_id"))
+        return bindings.find_trade(self._kernel, id_bytes(trade_id, "trade_id"))
 
     def find_order(self, order_id: str) -> int | None:
         """The slot with an order of this client or venue order id."""
-        return bindings.find_order(self._kernel, codec.padded(order_id, "order_id"))
+        return bindings.find_order(self._kernel, id_bytes(order_id, "order_id"))
 
     def next_deadline_ns(self) -> int | None:
         """When the kernel wants a tick; None: not before something else happens."""
@@ -86,3 +98,7 @@ class Kernel:
     def restore(self, data: bytes) -> None:
         """Replace the state by a saved one of the same configuration. ``RestoreRefused`` changes nothing."""
         bindings.restore(self._kernel, data)
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes that the kernel holds for each slot, and in all; they never change."""
+        return bindings.memory(self._kernel)

@@ -1,14 +1,12 @@
-"""What goes into a kernel and what comes out, as plain frozen values.
+"""The lists of the library, and the values that shape a kernel: its configuration, and instruments.
 
-The meaning of each field is in ``lk/lk.h``, the manual; names here are the same. Numbers are integer units: prices
-and quantities at the scales the input states, amounts at the account's ``amount_scale``. ``None`` means: not stated.
-Enum values equal those of the contracts (``kestrel.kernel.v1``, ``kestrel.common.v1``, ``kestrel.venue.v1``), but for
-``Life``, which is finer than ``OrderLife``.
+The meaning of each field is in ``lk/lk.h``, the manual; names here are the same. Enum values equal those of the
+contracts (``kestrel.kernel.v1``, ``kestrel.common.v1``, ``kestrel.venue.v1``), but for ``Life``, which is finer than
+``OrderLife``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag, auto
 
@@ -42,6 +40,7 @@ class InputKind(_Listed):
     FREEZE = auto()
     UNFREEZE = auto()
     ADOPT = auto()
+    FOREIGN = auto()
 
 
 class Fact(_Listed):
@@ -189,6 +188,24 @@ class LedgerCause(_Listed):
     UNEXPLAINED = auto()
 
 
+class FeeStatus(_Listed):
+    """How far a published fee rate holds."""
+
+    NONE = auto()
+    UNCALIBRATED = auto()
+    OK = auto()
+    DEVIATING = auto()
+
+
+class Requirement(_Listed):
+    """What a kind of input makes of a field."""
+
+    NONE = auto()
+    REQUIRED = auto()
+    OPTIONAL = auto()
+    STATED = auto()
+
+
 class Code(_Listed):
     """Diagnostic codes. What each means: ``bindings.code_text``."""
 
@@ -230,6 +247,11 @@ class Code(_Listed):
     VENUE_REJECTED = auto()
     GATEWAY_DENIED = auto()
     SYMBOL_BUSY = auto()
+    NO_CAPITAL = auto()
+    ORPHAN_POSITION = auto()
+    FEE_SAMPLE_REFUSED = auto()
+    FOREIGN_ACTIVITY = auto()
+    FOREIGN_IN_SYMBOL = auto()
 
 
 class Freeze(IntFlag):
@@ -253,6 +275,8 @@ class Config:
     """Units of 10^-8 of notional."""
     taker_fee_rate: int = 0
     ack_timeout_ns: int = 60_000_000_000
+    funding_interval_ns: int = 0
+    """0: the account pays no funding."""
     seed_capital: int = 0
     ledger_tolerance: int = 1_000_000
     """0.01 at the default amount scale; so are the other two 1.00 and 0.01."""
@@ -272,398 +296,3 @@ class Instrument:
     multiplier: int = 1
     version: int = 1
     currency: str = ""
-
-
-# --- inputs ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
-    """What all inputs carry: the kernel's time, the input's sequence, and its idempotency key."""
-
-    now_ns: int
-    sequence: int = 0
-    event_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enter(Input):
-    """Open a trade. Prices at the instrument's ``price_scale``, quantity at its ``qty_scale``."""
-
-    trade_id: str
-    client_order_id: str
-    instrument: Instrument
-    side: Side
-    order_type: OrderType
-    time_in_force: TimeInForce
-    qty: int
-    price: int | None = None
-    stop_price: int | None = None
-    target_price: int | None = None
-    reference_price: int | None = None
-    leverage: int = 1
-    expires_at_ns: int = 0
-    strategy: str = ""
-    exit_leg_bps: Sequence[int] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exit(Input):
-    """Leave a trade. ``qty`` None: the next leg, or all that is left; ``client_order_id``: of the order to be sent."""
-
-    trade_id: str
-    client_order_id: str
-    qty: int | None = None
-    qty_scale: int = 0
-    order_type: OrderType = OrderType.MARKET
-    time_in_force: TimeInForce = TimeInForce.DAY
-    price: int | None = None
-    price_scale: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel(Input):
-    """Cancel one order of ours."""
-
-    client_order_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkPrice(Input):
-    """Value open positions of a symbol."""
-
-    symbol: str
-    price: int
-    price_scale: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick(Input):
-    """Time passed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderReport(Input):
-    """Something that was learned about an order, but a fill."""
-
-    fact: Fact
-    client_order_id: str = ""
-    venue_order_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fill(Input):
-    """One execution. ``price`` None: the venue gave none; ``fee`` None: the venue has not said."""
-
-    execution_id: str
-    side: Side
-    qty: int
-    qty_scale: int
-    price: int | None
-    price_scale: int
-    client_order_id: str = ""
-    venue_order_id: str = ""
-    symbol: str = ""
-    fee: int | None = None
-    liquidity: Liquidity = Liquidity.NONE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bust(Input):
-    """The venue takes an execution back."""
-
-    execution_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Correction(Input):
-    """The venue restates an execution."""
-
-    execution_id: str
-    qty: int
-    qty_scale: int
-    price: int | None
-    price_scale: int
-    fee: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement(Input):
-    """The venue's own figures for an execution."""
-
-    execution_id: str
-    realized_pnl: int | None = None
-    fee: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Balance(Input):
-    """The account as the venue states it. ``execution_watermark`` 0: all executions before this frame are in it."""
-
-    wallet: int
-    available: int | None = None
-    venue_sequence: int = 0
-    execution_watermark: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Funding(Input):
-    """A funding payment: positive is received."""
-
-    amount: int
-    symbol: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flatten(Input):
-    """Leave everything, or what matches. The exit of slot 7 is sent as ``<client_order_id_root>-07``."""
-
-    client_order_id_root: str
-    strategy: str = ""
-    symbol: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelWorkingEntries(Input):
-    """Cancel entries still at work, all or what matches."""
-
-    strategy: str = ""
-    symbol: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FreezeEntries(Input):
-    """No new entries until unfrozen."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnfreezeEntries(Input):
-    """Lifts an operator's freeze, never the ledger's own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adopt(Input):
-    """Take a position that the venue holds into a slot. ``qty`` is signed: negative is short."""
-
-    trade_id: str
-    instrument: Instrument
-    qty: int
-    price: int
-    leverage: int = 1
-    strategy: str = ""
-
-
-# --- outputs ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The answer to an input. A refusal names the field and, for numbers, the value; ``rule`` is a sentence."""
-
-    accepted: bool
-    code: Code
-    severity: Severity
-    field: str
-    value: int
-    rule: str
-    slot_index: int | None
-    trade_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What the kernel wants the gateway to do. Prices and quantities at the scales it states."""
-
-    kind: CommandKind
-    slot_index: int
-    trade_id: str
-    client_order_id: str
-    venue_order_id: str
-    side: Side
-    order_type: OrderType
-    time_in_force: TimeInForce
-    leverage: int
-    qty: int
-    open_qty: int
-    qty_scale: int
-    price: int | None
-    price_scale: int
-    expires_at_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A slot moved. When only the lifecycle did, both stages are the same."""
-
-    slot_index: int
-    trade_id: str
-    from_stage: Stage
-    to_stage: Stage
-    from_lifecycle: Lifecycle
-    to_lifecycle: Lifecycle
-    requested_qty: int
-    filled_qty: int
-    qty_scale: int
-
-
-@dataclass(frozen=True, slots=True)
-class BookedFill:
-    """A fill as booked; with ``is_busted``, the same figures taken back."""
-
-    slot_index: int
-    execution_id: str
-    client_order_id: str
-    venue_order_id: str
-    trade_id: str
-    side: Side
-    is_exit: bool
-    qty: int
-    qty_scale: int
-    price: int | None
-    price_scale: int
-    fee: int
-    fee_is_predicted: bool
-    realized_pnl: int
-    routed_by_stage: bool
-    is_busted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a settlement added to a trade."""
-
-    slot_index: int | None
-    execution_id: str
-    client_order_id: str
-    trade_id: str
-    is_exit: bool
-    realized_pnl: int
-    fee: int
-
-
-@dataclass(frozen=True, slots=True)
-class Anomaly:
-    """Something that should not have happened, or a thing worth a record."""
-
-    code: Code
-    severity: Severity
-    slot_index: int | None
-    trade_id: str
-    client_order_id: str
-    execution_id: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The outcome of one input and everything that followed, in order within each kind."""
-
-    outcome: Outcome
-    commands: tuple[Command, ...]
-    transitions: tuple[Transition, ...]
-    fills: tuple[BookedFill, ...]
-    settlements: tuple[Settled, ...]
-    anomalies: tuple[Anomaly, ...]
-    changed_slots: tuple[int, ...]
-    account_changed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OrderView:
-    """One order. ``average_price`` is at the price scale plus four."""
-
-    life: Life
-    is_filled: bool
-    in_doubt: bool
-    cancel_pending: bool
-    is_stalled: bool
-    side: Side
-    order_type: OrderType
-    time_in_force: TimeInForce
-    order_qty: int
-    cum_qty: int
-    price: int | None
-    average_price: int | None
-    submitted_at_ns: int
-    client_order_id: str
-    venue_order_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class SlotView:
-    """One slot: the trade in it, or the last one that was. ``entry_price`` is at the price scale plus four."""
-
-    slot_index: int
-    stage: Stage
-    lifecycle: Lifecycle
-    is_free: bool
-    is_adopted: bool
-    trade_id: str
-    trade_sequence: int
-    strategy: str
-    instrument: Instrument
-    entry: OrderView | None
-    exit: OrderView | None
-    qty: int
-    entry_qty: int
-    exit_qty: int
-    entry_price: int | None
-    realized_pnl: int
-    unrealized_pnl: int
-    fees: int
-    predicted_fees: int
-    mark: int | None
-    stop_price: int | None
-    target_price: int | None
-    reference_price: int | None
-    leverage: int
-    active_leg_index: int
-    exit_leg_bps: tuple[int, ...]
-    exit_order_count: int
-    pnl_source: PnlSource
-    realized_skipped_no_price: bool
-    entry_basis_missing: bool
-    is_overfilled: bool
-    has_anomaly: bool
-    requested_at_ns: int
-    opened_at_ns: int
-    closed_at_ns: int
-    expires_at_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class AccountView:
-    """The account, whole. Amounts at ``amount_scale``."""
-
-    account: str
-    currency: str
-    amount_scale: int
-    event_sequence: int
-    now_ns: int
-    next_deadline_ns: int | None
-    slot_count: int
-    open_slot_count: int
-    capital: int
-    capital_source: CapitalSource
-    equity: int
-    realized_pnl: int
-    unrealized_pnl: int
-    fees: int
-    predicted_fees: int
-    funding: int
-    wallet: int
-    available: int
-    ledger_status: LedgerStatus
-    ledger_cause: LedgerCause
-    ledger_delta: int
-    freeze: Freeze
-    gross_exposure: int
-    working_exposure: int
-    trade_count: int
-    execution_count: int
-    fills_routed_by_stage_count: int
-    anomaly_count: int
-
-    @property
-    def entries_frozen(self) -> bool:
-        return bool(self.freeze)

@@ -1,0 +1,55 @@
+/* What the Python binding asks of C beside lk.h: each crossing does all that one call of Python needs.
+ *
+ * A crossing costs some 100 ns whatever it does, most of it cffi letting go of Python's global lock and taking it back
+ * (there is no switch for that). So an answer comes in one piece: the outcome, and right behind it its events.
+ */
+#ifndef LKPY_CROSSING_H
+#define LKPY_CROSSING_H
+
+#include "lk/lk.h"
+
+/* Where the answer to one input of a batch ends in the answers, and what most callers ask of it. */
+typedef struct {
+    uint32_t end;
+    uint16_t code;
+    uint8_t accepted;
+    uint8_t reserved;
+} lkpy_answer_t;
+
+/* Apply one lk_input_t. The answer is an lk_outcome_t with its events behind it; answer has room for event_capacity of
+ * them and is aligned for int64. Returns the answer's bytes, or minus an lk_status_t. */
+static int64_t
+lkpy_apply(lk_kernel_t *kernel, const char *input, char *answer, size_t event_capacity)
+{
+    lk_outcome_t *outcome = (lk_outcome_t *)(void *)answer;
+    lk_event_t *events = (lk_event_t *)(void *)(answer + sizeof *outcome);
+    lk_status_t status = lk_kernel_apply(kernel, (const lk_input_t *)(const void *)input, outcome, events, event_capacity);
+
+    if (status != LK_STATUS_OK) return -(int64_t)status;
+    return (int64_t)(sizeof *outcome + outcome->event_count * sizeof *events);
+}
+
+/* Apply inputs in order, until all are applied or answers might not hold the next one's answer; digests: 32 bytes for
+ * each, or NULL. Returns how many were applied, or minus the lk_status_t of the first. */
+static int64_t
+lkpy_apply_batch(lk_kernel_t *kernel, const char *inputs, size_t input_count, char *answers, size_t answers_bytes,
+                 size_t event_capacity, lkpy_answer_t *index, char *digests)
+{
+    size_t answer_bytes_max = sizeof(lk_outcome_t) + event_capacity * sizeof(lk_event_t);
+    size_t end = 0;
+    size_t i;
+
+    for (i = 0; i < input_count && answers_bytes - end >= answer_bytes_max; i++) {
+        const lk_outcome_t *outcome = (const lk_outcome_t *)(const void *)(answers + end);
+        int64_t bytes = lkpy_apply(kernel, inputs + i * sizeof(lk_input_t), answers + end, event_capacity);
+        if (bytes < 0) return i == 0 ? bytes : (int64_t)i;
+        end += (size_t)bytes;
+        index[i] = (lkpy_answer_t){(uint32_t)end, (uint16_t)outcome->code, outcome->accepted, 0};
+        if (digests == NULL) continue;
+        lk_status_t status = lk_kernel_digest(kernel, (uint8_t *)digests + i * LK_DIGEST_BYTES);
+        if (status != LK_STATUS_OK) return -(int64_t)status;
+    }
+    return (int64_t)i;
+}
+
+#endif
