@@ -34,7 +34,14 @@ def text(value: Fraction | Number | int | str) -> str:
     """For people: at most eight decimals, no trailing zeros."""
     if isinstance(value, str | int):
         return str(value)
-    rational = exact(value) if isinstance(value, Number) else value
-    whole, remainder = divmod(round(abs(rational) * 10**AMOUNT_SCALE), 10**AMOUNT_SCALE)
-    digits = f"{whole}.{remainder:0{AMOUNT_SCALE}d}".rstrip("0").rstrip(".")
-    return f"-{digits}" if rational < 0 and digits != "0" else digits
+    numerator, denominator = _parts(value)
+    units, remainder = divmod(abs(numerator) * 10**AMOUNT_SCALE, denominator)
+    if 2 * remainder > denominator or (2 * remainder == denominator and units % 2):
+        units += 1
+    digits = f"{units:0{AMOUNT_SCALE + 1}d}"
+    shown = f"{digits[:-AMOUNT_SCALE]}.{digits[-AMOUNT_SCALE:]}".rstrip("0").rstrip(".")
+    return f"-{shown}" if numerator < 0 and units else shown
+
+
+def _parts(value: Fraction | Number) -> tuple[int, int]:
+    return (value.units, 10**value.scale) if isinstance(value, Number) else (value.numerator, value.denominator)

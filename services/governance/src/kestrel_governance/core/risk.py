@@ -6,9 +6,11 @@ do not fit, is INDETERMINATE, and that blocks an entry just as BLOCK does. Exits
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
@@ -67,9 +69,9 @@ class Facts:
     market: venue_pb2.Bar | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
-    """One intent held against the facts and the limits."""
+    """One intent held against the facts and the limits. What several checks ask for is worked out once."""
 
     intent: intent_pb2.Intent
     facts: Facts
@@ -81,22 +83,35 @@ class Case:
             raise NotComputable("nothing has been journaled for this account yet")
         return self.facts.book
 
-    @property
+    @cached_property
+    def open_slots(self) -> list[state_pb2.SlotSnapshot]:
+        return self.book.open_slots()
+
+    @cached_property
     def notional(self) -> Fraction:
         return evidence.notional(self.intent, self.limits.price_collar_ratio_max)
 
+    @cached_property
     def equity(self) -> Fraction:
         equity = self.book.equity()
         if equity <= 0:
             raise NotComputable(f"equity is {money.text(equity)}, and a share of it means nothing")
         return equity
 
-    def exposure(self, symbol: str = "") -> Fraction:
-        """Projected gross exposure: open slots, reservations and this order; of one symbol, or of all."""
+    @cached_property
+    def exposure_by_symbol(self) -> dict[str, Fraction]:
+        """Projected gross exposure: open slots, reservations and this order."""
         notionals = self.facts.notional_of_entry or {}
-        held = [slot for slot in self.book.open_slots() if not symbol or slot.instrument.symbol == symbol]
-        reserved = [one.notional for one in self.facts.reservations if not symbol or one.symbol == symbol]
-        return sum((slot_exposure(slot, notionals) for slot in held), sum(reserved, self.notional))
+        exposure = defaultdict(Fraction, {self.intent.instrument.symbol: self.notional})
+        for slot in self.open_slots:
+            exposure[slot.instrument.symbol] += slot_exposure(slot, notionals)
+        for reservation in self.facts.reservations:
+            exposure[reservation.symbol] += reservation.notional
+        return exposure
+
+    @cached_property
+    def exposure(self) -> Fraction:
+        return sum(self.exposure_by_symbol.values(), Fraction(0))
 
 
 def evaluate(intent: intent_pb2.Intent, facts: Facts, limits: RiskLimits) -> list[RiskCheck]:
@@ -137,11 +152,10 @@ def _guarded(reason: str, check: Callable[[Case], RiskCheck], case: Case) -> Ris
 
 def _at_most(case: Case, reason: str, value: Fraction, limit: Fraction, what: str) -> RiskCheck:
     """PASS, WARN from four fifths of the limit, BLOCK above it."""
-    message = f"{what}: {money.text(value)} of at most {money.text(limit)}"
-    if value > limit:
-        return result(reason, BLOCK, value, limit, message)
+    shown, most = money.text(value), money.text(limit)
     near = value >= limit * money.exact(case.limits.warn_ratio)
-    return result(reason, WARN if near else PASS, value, limit, message)
+    verdict = BLOCK if value > limit else WARN if near else PASS
+    return result(reason, verdict, shown, most, f"{what}: {shown} of at most {most}")
 
 
 def _kill_active(case: Case) -> RiskCheck:
@@ -201,7 +215,7 @@ def _order_notional(case: Case) -> RiskCheck:
     cap = money.exact(case.limits.order_notional_max)
     if case.notional > cap:  # a verdict that needs no equity
         return _at_most(case, "ORDER_NOTIONAL", case.notional, cap, "order notional")
-    share = case.equity() * money.exact(case.limits.order_notional_ratio_max)
+    share = case.equity * money.exact(case.limits.order_notional_ratio_max)
     return _at_most(case, "ORDER_NOTIONAL", case.notional, min(cap, share), "order notional")
 
 
@@ -261,14 +275,14 @@ def _open_positions(case: Case) -> RiskCheck:
     most = case.limits.open_position_count_max
     if case.book.account is not None and case.book.account.max_slots:
         most = min(most, case.book.account.max_slots)
-    count = len(case.book.open_slots()) + len(case.facts.reservations) + 1
+    count = len(case.open_slots) + len(case.facts.reservations) + 1
     return _at_most(case, "OPEN_POSITIONS", Fraction(count), Fraction(most), "open trades, with this one")
 
 
 def _symbol_busy(case: Case) -> RiskCheck:
     """The venue nets what an account holds of a symbol, so a second trade in it could not be told from the first."""
     symbol = case.intent.instrument.symbol
-    trades = [slot.trade_id for slot in case.book.open_slots() if slot.instrument.symbol == symbol]
+    trades = [slot.trade_id for slot in case.open_slots if slot.instrument.symbol == symbol]
     trades += [each.intent_id for each in case.facts.reservations if each.symbol == symbol]
     if trades:
         return result("SYMBOL_BUSY", BLOCK, trades[0], "none", f"trade {trades[0]} in {symbol} is not over")
@@ -296,13 +310,13 @@ def _risk_per_trade(case: Case) -> RiskCheck:
         if not case.limits.stop_required:
             return result("RISK_PER_TRADE", PASS, "no stop", "", "stops are not required, and there is none")
         raise NotComputable("without a stop the trade's risk has no bound")
-    limit = case.equity() * money.exact(case.limits.risk_per_trade_ratio_max)
+    limit = case.equity * money.exact(case.limits.risk_per_trade_ratio_max)
     return _at_most(case, "RISK_PER_TRADE", risk, limit, "loss at the stop")
 
 
 def _buying_power(case: Case) -> RiskCheck:
     notionals = case.facts.notional_of_entry or {}
-    working = (working_exposure(slot, notionals) / (slot.leverage or 1) for slot in case.book.open_slots())
+    working = (working_exposure(slot, notionals) / (slot.leverage or 1) for slot in case.open_slots)
     reserved = (one.notional / (one.leverage or 1) for one in case.facts.reservations)
     margin = case.notional / case.intent.leverage + sum(working, sum(reserved, Fraction(0)))
     usable = case.book.available() * (1 - money.exact(case.limits.buying_power_buffer_ratio))
@@ -310,12 +324,12 @@ def _buying_power(case: Case) -> RiskCheck:
 
 
 def _total_exposure(case: Case) -> RiskCheck:
-    limit = case.equity() * money.exact(case.limits.total_exposure_ratio_max)
-    return _at_most(case, "TOTAL_EXPOSURE", case.exposure(), limit, "projected gross exposure")
+    limit = case.equity * money.exact(case.limits.total_exposure_ratio_max)
+    return _at_most(case, "TOTAL_EXPOSURE", case.exposure, limit, "projected gross exposure")
 
 
 def _leverage(case: Case) -> RiskCheck:
-    projected = case.exposure() / case.equity()
+    projected = case.exposure / case.equity
     return _at_most(
         case, "LEVERAGE", projected, money.exact(case.limits.leverage_max), "projected exposure over equity"
     )
@@ -323,8 +337,8 @@ def _leverage(case: Case) -> RiskCheck:
 
 def _symbol_exposure(case: Case) -> RiskCheck:
     symbol = case.intent.instrument.symbol
-    limit = case.equity() * money.exact(case.limits.symbol_exposure_ratio_max)
-    return _at_most(case, "SYMBOL_EXPOSURE", case.exposure(symbol), limit, f"projected exposure in {symbol}")
+    limit = case.equity * money.exact(case.limits.symbol_exposure_ratio_max)
+    return _at_most(case, "SYMBOL_EXPOSURE", case.exposure_by_symbol[symbol], limit, f"projected exposure in {symbol}")
 
 
 _CHECKS: tuple[tuple[str, Callable[[Case], RiskCheck]], ...] = (
