@@ -34,13 +34,14 @@ class Row:
 
 
 ROWS = (
-    Row("floor_ns", "floor: an input's bytes read, no more", "C"),
+    Row("floor_ns", "floor: input read, answer written", "C"),
     Row("c_batch_ns", "C, batches of 256", "C"),
     Row("c_single_ns", "C, single", "C"),
-    Row("c_batch_digest_ns", "C, batches, and a digest each", "C"),
-    Row("c_single_digest_ns", "C, single, and a digest each", "C"),
+    Row("c_batch_digest_ns", "C, batches, a digest a batch", "C"),
+    Row("c_single_digest_ns", "C, single, a digest an input", "C"),
     Row("py_batch_ns", "Python, prepared batches", "Python"),
     Row("py_single_ns", "Python, single, prepared", "Python"),
+    Row("py_batch_results_ns", "Python, batches, each answer read", "Python"),
     Row("py_batch_built_ns", "Python, batches, inputs built", "Python"),
     Row("py_single_built_ns", "Python, single, input built", "Python"),
     Row("python_minimal_ns", "plain Python, the least", "plain"),

@@ -23,13 +23,12 @@ from bench import comparison, core, twins
 from bench.figures import median, rounded
 from bench.peers import processes, trades
 from kestrel_libkernel import bench as library_bench
-from kestrel_libkernel import bindings
 
 _LIBRARY = Path(__file__).resolve().parent.parent / "libkernel"
 _ROUNDS, _QUICK_ROUNDS = 5, 1
 _TRADES = 2_000
 _STORY_TRADES = 20
-_SLOT_COUNTS = (1, 16, 64)
+_SLOT_COUNTS = (1, 16, 256)
 _SAVE_ROUNDS, _QUICK_SAVE_ROUNDS = 200, 20
 _NAUTILUS_TRADES, _QUICK_NAUTILUS_TRADES = 250, 50
 _NAUTILUS_HISTORIES = (100, 400, 1_600)
@@ -182,9 +181,9 @@ def _nautilus_by_history(peer: processes.Peer) -> Figures:
 
 
 def _memory() -> Figures:
-    """As ``lk_kernel_memory`` says it, in Python for when there is no compiler."""
+    """As ``lk_kernel_memory`` says it."""
     with lk.Kernel(library_bench.CONFIG) as kernel:
-        slot_bytes, total_bytes = bindings.memory(kernel._kernel)
+        slot_bytes, total_bytes = kernel.memory()
     return {"state_bytes_per_slot": slot_bytes, "state_bytes_total": total_bytes}
 
 
