@@ -11,7 +11,7 @@ from random import Random
 from tests.reference import digest as states
 from tests.reference import subject as library
 from tests.reference.generate import World, config_of
-from tests.reference.inputs import Answer, Config, Input
+from tests.reference.inputs import Answer, Config, Event, Input
 from tests.reference.kernel import Kernel
 from tests.reference.layout import Layout
 from tests.reference.subject import Subject
@@ -88,6 +88,7 @@ class Pair:
         saved = self.subject.save()
         if saved != states.save(self.reference.state):
             raise Difference("saved states differ\n" + self._state_difference())
+        self.reached["restart"] += 1
         self.subject = self.subject.restarted()
         self.reference.state = states.restore(saved, self.config)
         self.compare_digests()
@@ -120,6 +121,7 @@ class Pair:
             if event.kind == EventKind.ANOMALY:
                 reached[f"anomaly {Code(event.code).name}"] += 1
             elif event.kind == EventKind.TRANSITION:
+                _require_may_follow(event)
                 reached[f"stage {Stage(event.to_stage).name}"] += 1
                 reached[f"lifecycle {Lifecycle(event.to_lifecycle).name}"] += 1
             elif event.kind == EventKind.COMMAND:
@@ -130,6 +132,17 @@ class Pair:
             ledger = self.reference.state.ledger
             status, cause = LedgerStatus(ledger.ledger_status).name, LedgerCause(ledger.ledger_cause).name
             reached[f"ledger {status} {cause}"] += 1
+
+
+def _require_may_follow(event: Event) -> None:
+    """Which stage and lifecycle may follow which are tables of the library."""
+    is_stage = library.stage_may_follow(event.from_stage, event.to_stage) or event.from_stage == event.to_stage
+    is_lifecycle = (
+        library.lifecycle_may_follow(event.from_lifecycle, event.to_lifecycle)
+        or event.from_lifecycle == event.to_lifecycle
+    )
+    if not is_stage or not is_lifecycle:
+        raise Difference(f"no table has the transition {event}")
 
 
 def _require_same(what: str, layout: Layout, ours: Iterable[object], theirs: bytes) -> None:

@@ -492,6 +492,7 @@ def _settle_realized(change: Change, settled: Execution, amount: int, *, bridges
     change.book.skipped_count -= 1
     change.ledger.bridge_skipped -= bridges
     change.book.venue_realized = fits(change.book.venue_realized + amount)
+    books.realized_pnl(change.book, change.slot.direction)
     ledgers.book(change.ledger, amount, 0, bridges=bridges)
     return amount
 

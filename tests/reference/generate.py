@@ -1,4 +1,4 @@
-"""Random inputs, a pure function of a seed: plausible ones by far, so that they lead somewhere, and every kind of wrong.
+"""Random inputs, a pure function of a seed: mostly plausible, so that they lead somewhere, and every kind of wrong.
 
 A ``World`` looks at the reference kernel to know which orders and executions there are; nothing else does it need of
 it. Inputs are damaged, repeated and held back (so that they arrive out of order) on their way.
@@ -30,6 +30,7 @@ from tests.reference.words import (
     INT64_MAX,
     INT64_MIN,
     NEVER_NS,
+    READS,
     Fact,
     InputKind,
     Life,
@@ -95,7 +96,7 @@ def config_of(seed: int, abi_version: int) -> Config:
         taker_fee_rate=random.choice([0, 50_000, 60_000, -99_999_999]),
         ack_timeout_ns=random.choice([SECOND_NS, 60 * SECOND_NS, INT64_MAX]),
         funding_interval_ns=random.choice([0, 100 * SECOND_NS, 8 * 3600 * SECOND_NS, INT64_MAX - 1]),
-        seed_capital=random.choice([0, 10**12, 10**12, 10**12, INT64_MAX]),
+        seed_capital=random.choice([0, *(10**12,) * 6, INT64_MAX]),
         ledger_tolerance=tolerance,
         ledger_error_tolerance=tolerance + random.choice([0, 10**7, 10**9]),
         settlement_tolerance=random.choice([0, 5, 10**8]),
@@ -109,7 +110,7 @@ class World:
     def __init__(self, seed: int, config: Config) -> None:
         self._random = Random(f"world {seed}")
         self._config = config
-        self._is_extreme = self._random.random() < 0.15
+        self._is_extreme = self._random.random() < 0.25
         self._now_ns = self._random.choice([0, 1, 10**18, 10**18, 10**18])
         self._sequence = self._trade_count = self._order_count = self._event_count = self._execution_count = 0
         self._venue_sequence = 0
@@ -137,7 +138,7 @@ class World:
             value = self._damaged(value)
         self._sequence += 1
         value.now_ns, value.sequence = self._now_ns, self._sequence
-        if random.random() < 0.01:
+        if random.random() < 0.02:
             value.now_ns = random.choice([self._now_ns - 1, 0, -1, INT64_MIN])
         self._past = [*self._past[-39:], value]
         return value
@@ -159,8 +160,8 @@ class World:
             self._foreign: 1.5,
             self._flatten: 1,
             self._cancel_working_entries: 1,
-            self._freeze: 0.4,
-            self._unfreeze: 1.5,
+            self._freeze: 0.8,
+            self._unfreeze: 3,
             self._adopt: 1.5,
         }
 
@@ -196,7 +197,8 @@ class World:
         return value
 
     def _damaged(self, value: Input) -> Input:
-        value, name = copied(value), self._random.choice(_DAMAGEABLE)
+        read = [*READS[InputKind(value.kind)].split(), "flags", "event_id"]
+        value, name = copied(value), self._random.choice(read if self._random.random() < 0.7 else _DAMAGEABLE)
         setattr(value, name, self._bad_value(name))
         return value
 
@@ -361,8 +363,10 @@ class World:
         )
 
     def _exit(self, state: State) -> Input:
+        return self._exit_of(self._used_slot(state))
+
+    def _exit_of(self, slot: Slot | None) -> Input:
         random = self._random
-        slot = self._used_slot(state)
         open_qty = slot.book.open_qty if slot is not None else 1
         scale = slot.qty_scale if slot is not None else 0
         finer = random.choice([0, 0, 0, 1, 12])
@@ -411,11 +415,11 @@ class World:
     def _mark(self, _state: State) -> Input:
         random = self._random
         instrument = random.choice(self._instruments)
-        finer = random.choice([0, 0, 1, 3])
+        finer, wild = random.choice([0, 0, 1, 3]), self._is_extreme and random.random() < 0.2
         return Input(
             InputKind.MARK_PRICE,
             symbol=instrument.symbol,
-            price=self._qty(self._price_near(instrument.price, 1)),
+            price=random.choice([INT64_MAX, 2**60]) if wild else self._price_near(instrument.price, 1),
             price_scale=instrument.price_scale + finer,
         )
 
@@ -431,6 +435,8 @@ class World:
     def _fill(self, state: State) -> Input:
         random = self._random
         slot, order = self._some_order(state)
+        if slot is not None and order is not None and not order.is_live and random.random() < 0.7:
+            return self._exit_of(slot) if slot.book.open_qty > 0 else self._settlement(state)
         self._execution_count += 1
         qty_left = max(1, order.leaves_qty) if order is not None else 1
         side = order.side if order is not None else Side.BUY
@@ -506,7 +512,7 @@ class World:
     def _balance(self, state: State) -> Input:
         random, ledger = self._random, state.ledger
         self._venue_sequence += random.choice([0, 1, 1, 1, 2])
-        noise = random.choice([0, 0, 0, 0, 1, 5 * 10**6, -(10**8), 10**10])
+        noise = random.choice([*(0,) * 12, 1, 5 * 10**6, -(10**8), 10**10])
         wallet = self._wallet(state, noise)
         count = ledger.execution_count
         watermark = random.choice([0, 0, count, count - 1, count - 2, count + 1, count + 2, count - 20])

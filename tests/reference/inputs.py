@@ -1,4 +1,4 @@
-"""What goes in and what comes out, as plain values with the names of the manual. Ids are bytes, without their padding."""
+"""What goes in and what comes out: plain values with the names of the manual. Ids are bytes, without their padding."""
 
 from __future__ import annotations
 

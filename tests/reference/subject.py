@@ -119,3 +119,28 @@ class Subject:
         fresh = Subject(self._config)
         fresh.restore(self.save())
         return fresh
+
+
+def stage_may_follow(from_stage: int, to_stage: int) -> bool:
+    return bool(lib.lk_stage_may_follow(from_stage, to_stage))
+
+
+def lifecycle_may_follow(from_lifecycle: int, to_lifecycle: int) -> bool:
+    return bool(lib.lk_lifecycle_may_follow(from_lifecycle, to_lifecycle))
+
+
+def next_life(life: int, fact: int) -> int:
+    return int(lib.lk_next_life(life, fact))
+
+
+def reads(kind: int, field: int) -> bool:
+    """Whether the kind makes anything of the field."""
+    return bool(lib.lk_input_reads(kind, field))
+
+
+def conviction_to_leverage(conviction: int, leverage_max: int) -> int:
+    return int(lib.lk_conviction_to_leverage(conviction, leverage_max))
+
+
+def code_severity(code: int) -> int:
+    return int(lib.lk_code_severity(code))

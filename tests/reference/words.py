@@ -125,3 +125,34 @@ REQUESTS = {
 """What people and policies ask for; malformed, it is an INVALID_INTENT. All else is a fact: INVALID_EVENT."""
 
 WITHOUT_EVENT_ID = {InputKind.TICK, InputKind.MARK_PRICE}
+
+READS = {
+    InputKind.ENTER: (
+        "trade_id client_order_id strategy symbol currency instrument_version price_scale qty_scale "
+        "tick_units lot_units multiplier side order_type time_in_force qty price stop_price target_price "
+        "reference_price leverage expires_at_ns exit_leg_bps"
+    ),
+    InputKind.EXIT: "trade_id client_order_id order_type time_in_force qty qty_scale price price_scale",
+    InputKind.CANCEL: "client_order_id",
+    InputKind.MARK_PRICE: "symbol price price_scale",
+    InputKind.TICK: "",
+    InputKind.ORDER: "order_fact client_order_id venue_order_id",
+    InputKind.FILL: (
+        "execution_id client_order_id venue_order_id symbol side liquidity qty qty_scale price price_scale fee"
+    ),
+    InputKind.BUST: "execution_id",
+    InputKind.CORRECTION: "execution_id liquidity qty qty_scale price price_scale fee",
+    InputKind.SETTLEMENT: "execution_id amount fee",
+    InputKind.BALANCE: "amount available venue_sequence execution_watermark",
+    InputKind.FUNDING: "amount symbol",
+    InputKind.FLATTEN: "client_order_id strategy symbol",
+    InputKind.CANCEL_WORKING_ENTRIES: "strategy symbol",
+    InputKind.FREEZE: "",
+    InputKind.UNFREEZE: "",
+    InputKind.ADOPT: (
+        "trade_id strategy symbol currency instrument_version price_scale qty_scale tick_units lot_units "
+        "multiplier qty price leverage"
+    ),
+    InputKind.FOREIGN: "symbol amount fee",
+}
+"""The fields that a kind reads, beside flags, now_ns, sequence and (but TICK and MARK_PRICE) event_id."""

@@ -1,0 +1,63 @@
+"""Compare the library with the reference: ``python -m tests.reference --inputs 1000000 --seed 7 --jobs 2``."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from tests.reference import reach
+from tests.reference.differential import SEQUENCE_LENGTH, Sequence, run_seed, tell_act, trace
+
+
+def main() -> int:
+    options = _options()
+    reached, input_count, begun_s = Counter[str](), 0, time.perf_counter()
+    for sequence in _sequences(options):
+        reached += sequence.reached
+        input_count += len(sequence.acts)
+        if options.trace:
+            print(*map(tell_act, sequence.acts), sep="\n")
+        if sequence.difference:
+            print(trace(sequence), flush=True)
+            return 1
+    seconds = time.perf_counter() - begun_s
+    width = max(map(len, reached))
+    for name, count in sorted(reached.items()):
+        print(f"  {name:<{width}}  {count:>9}")
+    print(f"{input_count} inputs from seed {options.seed} on, {seconds:.0f} s: no difference")
+    return _tell_lost_ways(reached) if input_count >= reach.RUN_LENGTH_MIN else 0
+
+
+def _tell_lost_ways(reached: Counter[str]) -> int:
+    missing, unforeseen = reach.missing(reached), reach.unforeseen(reached)
+    if missing:
+        print("never reached:", *missing, sep="\n  ")
+    if unforeseen:
+        print("reached, but in no table of reach.py:", *unforeseen, sep="\n  ")
+    return 1 if missing or unforeseen else 0
+
+
+def _sequences(options: argparse.Namespace) -> Iterator[Sequence]:
+    seeds = range(options.seed, options.seed + -(-options.inputs // SEQUENCE_LENGTH))
+    if options.jobs == 1:
+        yield from map(run_seed, seeds)
+        return
+    with multiprocessing.Pool(options.jobs) as pool:
+        yield from pool.imap(run_seed, seeds, chunksize=4)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.reference", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=100_000, help="how many, at least")
+    parser.add_argument("--seed", type=int, default=1, help="the first; each is good for %d inputs" % SEQUENCE_LENGTH)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--trace", action="store_true", help="print every input")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""What a long enough run of random inputs must have come by. A run that did not has lost its way, and fails."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.reference.words import Code, CommandKind, Lifecycle, Stage
+
+RUN_LENGTH_MIN = 100_000
+"""Inputs after which all of it must have been reached."""
+
+_FACT = "OK DUPLICATE_EVENT INVALID_EVENT TIME_REVERSED"
+_REQUEST = "OK DUPLICATE_EVENT INVALID_INTENT TIME_REVERSED"
+CODES_OF_KIND = {
+    "ENTER": f"{_REQUEST} SLOT_BUSY SYMBOL_BUSY ENTRY_FROZEN ENTRY_EXPIRED NO_CAPITAL OVERFLOW",
+    "EXIT": f"{_REQUEST} UNRESOLVED_SLOT NO_OPEN_POSITION EXIT_PENDING",
+    "CANCEL": f"{_REQUEST} UNRESOLVED_SLOT NO_WORKING_ORDER",
+    "MARK_PRICE": "OK INVALID_EVENT TIME_REVERSED OVERFLOW",
+    "TICK": "OK INVALID_EVENT TIME_REVERSED",
+    "ORDER": f"{_FACT} UNRESOLVED_SLOT ILLEGAL_TRANSITION",
+    "FILL": f"{_FACT} UNRESOLVED_SLOT OVERFLOW",
+    "BUST": f"{_FACT} UNRESOLVED_SLOT UNKNOWN_EXECUTION OVERFLOW",
+    "CORRECTION": f"{_FACT} UNRESOLVED_SLOT UNKNOWN_EXECUTION OVERFLOW",
+    "SETTLEMENT": f"{_FACT} UNKNOWN_EXECUTION OVERFLOW",
+    "BALANCE": f"{_FACT} BALANCE_WITHOUT_WALLET BALANCE_STALE OVERFLOW",
+    "FUNDING": f"{_FACT} OVERFLOW",
+    "FLATTEN": _REQUEST,
+    "CANCEL_WORKING_ENTRIES": _REQUEST,
+    "FREEZE": _REQUEST,
+    "UNFREEZE": _REQUEST,
+    "ADOPT": f"{_REQUEST} SLOT_BUSY SYMBOL_BUSY ORPHAN_POSITION OVERFLOW",
+    "FOREIGN": f"{_FACT} OVERFLOW",
+}
+"""Every answer that a kind of input can get."""
+
+ANOMALIES = (
+    "ROUTED_BY_STAGE LATE_FILL OVERFILL FILL_WITHOUT_PRICE ENTRY_BASIS_MISSING PRICE_ROUNDED SIDE_MISMATCH"
+    " EXIT_SIZE_REPAIRED EXIT_PRICE_REPAIRED EXIT_EXCEEDS_POSITION ORDER_STALLED ORDER_IN_DOUBT FILL_BUSTED"
+    " FILL_CORRECTED SETTLEMENT_DIFFERS LEDGER_WARNING LEDGER_ERROR LEDGER_RESTORED VENUE_REJECTED GATEWAY_DENIED"
+    " FEE_SAMPLE_REFUSED FOREIGN_ACTIVITY FOREIGN_IN_SYMBOL"
+).split()
+LEDGER = [
+    "NONE NONE",
+    "OK NONE",
+    "OK FEE",
+    "WARNING FUNDING",
+    "WARNING FOREIGN_ACTIVITY",
+    "WARNING UNSETTLED_FILLS",
+    "WARNING UNEXPLAINED",
+    "ERROR UNEXPLAINED",
+]
+NOT_OF_THE_KERNEL = {Lifecycle.PROPOSED, Lifecycle.APPROVED, Lifecycle.EXPIRED}
+"""Lifecycles that governance gives a trade, before the kernel knows of it."""
+
+REQUIRED = (
+    [f"{kind} {code}" for kind, codes in CODES_OF_KIND.items() for code in codes.split()]
+    + [f"anomaly {code}" for code in ANOMALIES]
+    + [f"stage {stage.name}" for stage in Stage if stage != Stage.NONE]
+    + [f"lifecycle {lifecycle.name}" for lifecycle in Lifecycle if lifecycle not in NOT_OF_THE_KERNEL]
+    + [f"command {command.name}" for command in CommandKind if command != CommandKind.NONE]
+    + [f"ledger {judgment}" for judgment in LEDGER]
+    + ["event FILL_BOOKED", "event SETTLED", "restart"]
+)
+
+
+def missing(reached: Counter[str]) -> list[str]:
+    """What should have been reached and was not."""
+    return [name for name in REQUIRED if not reached[name]]
+
+
+def unforeseen(reached: Counter[str]) -> list[str]:
+    """Answers that no table above has."""
+    foreseen = set(REQUIRED)
+    return [name for name in reached if name not in foreseen]
+
+
+def codes_without_use() -> set[str]:
+    """Codes of the manual that nothing here expects; there should be none."""
+    used = {code for codes in CODES_OF_KIND.values() for code in codes.split()} | set(ANOMALIES)
+    return {code.name for code in Code} - used
