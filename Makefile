@@ -64,13 +64,15 @@ bench: .venv/.ready ## Benchmarks, one JSON file per area in var/bench/ (install
 sim: .venv/.ready ## The simulated world, by seed: make sim SEED=7
 	$(BIN)/kestrel simulate --seed $(SEED)
 
-gen: .venv/.ready ## Generate code: contracts, and the binding of libkernel
+gen: .venv/.ready ## Generate: contracts, the binding of libkernel, the kernel's page
 	$(BIN)/python tools/generate.py
 	$(BIN)/python libkernel/python/build_ffi.py
+	$(BIN)/python tools/kernel_docs.py
 
 gen-check: .venv/.ready
 	$(BIN)/python tools/generate.py --check
 	$(BIN)/python libkernel/python/build_ffi.py --check
+	$(BIN)/python tools/kernel_docs.py --check
 
 lock: .tools/.ready ## Pin every dependency with its hashes
 	$(UV) pip compile $(PYPROJECTS) --group build --group dev --universal --generate-hashes --no-emit-index-url \

@@ -4,8 +4,9 @@
     python tools/kernel_docs.py --check  # exit code 1 if it is not what would be written
 
 The explanations are in tools/kernel_page.md.in. Each ``{{name}}`` in it is replaced by what a function here makes of
-the header's lists and comments (tools/kernel_header.py), of the library's own tables (asked through the binding), of the
-compiler (sizes and offsets of the state, by a small program compiled against src/internal.h) and of the golden files.
+the header's lists and comments (tools/kernel_header.py), of the library's own tables (asked through the binding), of
+the compiler (sizes and offsets of the state, by a small program compiled against src/internal.h) and of the golden
+files.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def mermaid(lines: Iterable[str]) -> str:
 
 
 def generated() -> str:
-    return "<!-- Written by tools/kernel_docs.py from tools/kernel_page.md.in and the code. Change those, then: make gen -->"
+    return "<!-- Written by tools/kernel_docs.py from tools/kernel_page.md.in and the code: change those -->"
 
 
 def input_kinds() -> str:
