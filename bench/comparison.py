@@ -1,8 +1,13 @@
-"""The kernel's figures side by side: ratios of one run, a table for people, a picture. Pure but for showing them."""
+"""The kernel's figures side by side: ratios of one run, a table for people, a picture. Pure but for showing them.
+
+``python -m bench.comparison var/bench/kernel.json`` prints the table of docs/benchmarks.md.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +135,23 @@ def _short(value: float) -> str:
     return f"{rounded(value, 3):,.10g}"
 
 
+def markdown(figures: Mapping[str, Any]) -> str:
+    """The table for docs/benchmarks.md."""
+    lines = [
+        "| key | what | ns | least–greatest | × floor | plain Python ÷ it | Nautilus ÷ it |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in _measured(figures):
+        value, (least, greatest) = figures[row.key], figures["spread"][row.key]
+        cells = (
+            f"`{row.key}`", row.words, _short(value), f"{_short(least)}–{_short(greatest)}",
+            _over(value, figures.get("floor_ns")),
+            _over(figures["python_reference_ns"], value), _over(figures.get("nautilus_ns"), value),
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 # --- the picture -----------------------------------------------------------------------------------------------------
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _STEP = 980, 310, 90, 74, 28
@@ -189,3 +211,7 @@ def _bar(row: Row, value: float, y: int, low: float, high: float) -> list[str]:
         f' fill="{_COLORS[row.group]}"/>',
         f'  <text x="{end + 8:.1f}" y="{y + 15}" font-weight="600" fill="#0f172a">{told}</text>',
     ]
+
+
+if __name__ == "__main__":
+    print(markdown(json.loads(Path(sys.argv[1]).read_text())))

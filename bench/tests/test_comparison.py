@@ -39,3 +39,10 @@ def test_the_picture_has_a_bar_for_each_figure_and_slower_ones_are_longer() -> N
     values = [FIGURES[row.key] for row in comparison.ROWS if row.key in FIGURES]
     assert [values[place] for place in sorted(range(len(bars)), key=bars.__getitem__)] == sorted(values)
     assert "150 µs" in ElementTree.tostring(picture, "unicode")
+
+
+def test_the_table_for_the_page_has_a_line_for_each_figure() -> None:
+    spread = {key: [value, value] for key, value in FIGURES.items()}
+    lines = comparison.markdown({**FIGURES, "nautilus_ns": 150_000.0, "spread": spread}).splitlines()
+    assert len(lines) == 2 + len(FIGURES)
+    assert "| `c_single_ns` | C, single | 50 | 50–50 | – | 40 | 3,000 |" in lines
