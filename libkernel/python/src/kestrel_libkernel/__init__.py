@@ -67,6 +67,7 @@ from kestrel_libkernel.outputs import (
     SlotView,
     Transition,
 )
+from kestrel_libkernel.records import Record
 
 __all__ = [
     "ABI_VERSION",
@@ -114,6 +115,7 @@ __all__ = [
     "OrderView",
     "Outcome",
     "PnlSource",
+    "Record",
     "RestoreRefused",
     "Result",
     "Settled",

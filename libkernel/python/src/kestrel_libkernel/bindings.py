@@ -56,15 +56,28 @@ class Memory:
         self.size = size
 
 
+class View:
+    """One struct or array that C writes, and its bytes."""
+
+    __slots__ = ("data", "target")
+
+    def __init__(self, kind: str) -> None:
+        self.target = ffi.new(kind if kind.endswith("]") else f"{kind} *")
+        self.data = ffi.buffer(self.target)
+
+
 class Handle:
     """A kernel and the memory that calls answer into: one answer's at once, a batch's with the first batch."""
 
-    __slots__ = ("_batch", "answer", "event_capacity", "pointer")
+    __slots__ = ("_batch", "account", "answer", "digest", "event_capacity", "pointer", "slot")
 
     def __init__(self, pointer: Any) -> None:
         self.pointer = pointer
         self.event_capacity = int(lib.lk_kernel_event_capacity(pointer))
         self.answer = Memory(OUTCOME_BYTES + self.event_capacity * EVENT_BYTES)
+        self.slot = View("lk_slot_view_t")
+        self.account = View("lk_account_view_t")
+        self.digest = View(f"uint8_t[{DIGEST_BYTES}]")
         self._batch: Batch | None = None
 
     @property
@@ -235,16 +248,14 @@ def apply_batch(handle: Handle, packed: bytes, *, digests: bool) -> tuple[bytes,
 
 def slot(handle: Handle, slot_index: int) -> bytes:
     """The bytes of an ``lk_slot_view_t``."""
-    view = ffi.new("lk_slot_view_t *")
-    _require_ok(lib.lk_kernel_slot(_live(handle), slot_index, view))
-    return bytes(ffi.buffer(view))
+    _require_ok(lib.lk_kernel_slot(_live(handle), slot_index, handle.slot.target))
+    return bytes(handle.slot.data)
 
 
 def account(handle: Handle) -> bytes:
     """The bytes of an ``lk_account_view_t``."""
-    view = ffi.new("lk_account_view_t *")
-    _require_ok(lib.lk_kernel_account(_live(handle), view))
-    return bytes(ffi.buffer(view))
+    _require_ok(lib.lk_kernel_account(_live(handle), handle.account.target))
+    return bytes(handle.account.data)
 
 
 def next_deadline_ns(handle: Handle) -> int | None:
@@ -265,9 +276,8 @@ def find_order(handle: Handle, order_id: bytes) -> int | None:
 
 
 def digest(handle: Handle) -> bytes:
-    out = ffi.new("uint8_t[]", DIGEST_BYTES)
-    _require_ok(lib.lk_kernel_digest(_live(handle), out))
-    return bytes(ffi.buffer(out))
+    _require_ok(lib.lk_kernel_digest(_live(handle), handle.digest.target))
+    return bytes(handle.digest.data)
 
 
 def save(handle: Handle) -> bytes:

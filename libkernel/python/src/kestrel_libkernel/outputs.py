@@ -170,11 +170,11 @@ class _Answer(Raw):
 
     @property
     def accepted(self) -> bool:
-        return self._raw[_ACCEPTED_AT] == 1
+        return self.raw[_ACCEPTED_AT] == 1
 
     @property
     def code(self) -> Code:
-        return _CODES[self._raw[_CODE_AT]]
+        return _CODES[self.raw[_CODE_AT]]
 
 
 @record("lk_outcome_t", renamed={"rule": "code"}, words={"field": _FIELDS, "rule": _RULES})
@@ -200,16 +200,20 @@ class Result(_Answer):
     """By kind of event; made when an event is asked for."""
 
     def __init__(self, raw: bytes) -> None:
-        self._raw = raw
+        self.raw = raw
 
     @property
     def outcome(self) -> Outcome:
-        return Outcome(self._raw[:OUTCOME_BYTES])
+        return Outcome(self.raw[:OUTCOME_BYTES])
 
     @property
     def account_changed(self) -> bool:
         """The account's view may differ from before."""
-        return self._raw[_ACCOUNT_CHANGED_AT] == 1
+        return self.raw[_ACCOUNT_CHANGED_AT] == 1
+
+    @property
+    def event_count(self) -> int:
+        return (len(self.raw) - OUTCOME_BYTES) // EVENT_BYTES
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -234,7 +238,9 @@ class Result(_Answer):
     @property
     def changed_slots(self) -> tuple[int, ...]:
         """The slots whose view may differ from before."""
-        words = _CHANGED_SLOTS.unpack_from(self._raw, _CHANGED_SLOTS_AT)
+        words = _CHANGED_SLOTS.unpack_from(self.raw, _CHANGED_SLOTS_AT)
+        if not any(words):
+            return ()
         return tuple(64 * place + bit for place, word in enumerate(words) if word for bit in _bits(word))
 
     def _of(self, kind: int) -> tuple[Any, ...]:
@@ -242,7 +248,7 @@ class Result(_Answer):
         try:
             return tuple(self._followed[kind])
         except AttributeError:
-            self._followed = _by_kind(self._raw)
+            self._followed = _by_kind(self.raw)
             return tuple(self._followed[kind])
 
 
@@ -414,25 +420,27 @@ class SlotView(Record):
 
     @property
     def exit_leg_bps(self) -> tuple[int, ...]:
-        return tuple(leg for leg in _LEGS.unpack(_legs(self._raw)) if leg)
+        return tuple(leg for leg in _LEGS.unpack(_legs(self.raw)) if leg)
 
     @property
     def entry(self) -> OrderView | None:
-        return _order(_entry(self._raw))
+        return _order(_entry(self.raw))
 
     @property
     def exit(self) -> OrderView | None:
         """The exit order at work, or the last one."""
-        return _order(_exit(self._raw))
+        return _order(_exit(self.raw))
 
 
 _legs, _entry, _exit = (nested("lk_slot_view_t", field) for field in ("exit_leg_bps", "entry", "exit"))
 _LEGS = Struct(f"={lib.LK_EXIT_LEGS_MAX}H")
 
 
+_LIFE_AT = places("lk_order_view_t")["life"].offset
+
+
 def _order(raw: bytes) -> OrderView | None:
-    order = OrderView(raw)
-    return order if order.life else None
+    return OrderView(raw) if raw[_LIFE_AT] else None
 
 
 @record("lk_fee_view_t")
@@ -488,11 +496,11 @@ class AccountView(Record):
 
     @property
     def maker_fee(self) -> FeeView:
-        return FeeView(_maker_fee(self._raw))
+        return FeeView(_maker_fee(self.raw))
 
     @property
     def taker_fee(self) -> FeeView:
-        return FeeView(_taker_fee(self._raw))
+        return FeeView(_taker_fee(self.raw))
 
     @property
     def entries_frozen(self) -> bool:

@@ -32,17 +32,17 @@ _NOTHING = {"I": lib.LK_NO_SLOT, "q": lib.LK_NEVER_NS}
 class Raw:
     """Bytes. Equal when they are; nothing changes them."""
 
-    __slots__ = ("_raw",)
+    __slots__ = ("raw",)
 
-    _raw: bytes
+    raw: bytes
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self._raw == other._raw
+        return self.raw == other.raw
 
     def __hash__(self) -> int:
-        return hash(self._raw)
+        return hash(self.raw)
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name in _properties(type(self)))
@@ -65,11 +65,21 @@ class Record(Raw):
     _layout: ClassVar[Layout]
 
     def __init__(self, raw: bytes) -> None:
-        self._raw = raw
+        self.raw = raw
         self._unpacked: tuple[Any, ...] | None = None
 
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The fields named in ``fields``, as they lie in the bytes. For those who compare two states of a thing."""
+        return self._unpacked or self._values()
+
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        """The fields that the class reads, in the order of ``values``."""
+        return cls._layout.names
+
     def _values(self) -> tuple[Any, ...]:
-        self._unpacked = values = self._layout.format.unpack_from(self._raw)
+        self._unpacked = values = self._layout.format.unpack_from(self.raw)
         return values
 
 

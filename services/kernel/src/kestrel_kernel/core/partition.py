@@ -57,6 +57,15 @@ class _Account:
     kernel: lk.Kernel
     trades: dict[str, translate.Trade]
     view: lk.AccountView
+    snapshot: views.AccountMirror
+    slots: list[views.SlotMirror]
+
+    @classmethod
+    def of(
+        cls, configuration: state_pb2.AccountConfiguration, kernel: lk.Kernel, trades: dict[str, translate.Trade]
+    ) -> _Account:
+        slots = [views.SlotMirror() for _ in range(kernel.config.slot_count)]
+        return cls(configuration, kernel, trades, kernel.account(), views.AccountMirror(configuration), slots)
 
 
 class Partition:
@@ -129,7 +138,7 @@ class Partition:
                         reason="PARTITION_COUNT_CHANGED",
                     )
                 kernel = lk.Kernel(scaling.kernel_config(configuration))
-                self._accounts[configuration.account] = _Account(configuration, kernel, {}, kernel.account())
+                self._accounts[configuration.account] = _Account.of(configuration, kernel, {})
 
     def apply(
         self, subject: str, sequence: int, time_ns: int, data: bytes, traceparent: str = "", *, recorded_at_ns: int = 0
@@ -245,34 +254,51 @@ class Partition:
         except lk.InvalidInput as error:
             raise InvalidRequest(str(error), field="message", rule="must be expressible in libkernel") from error
         account.view = account.kernel.account()
-        if translated.trade is not None and result.outcome.accepted:
+        outcome = result.outcome
+        if translated.trade is not None and outcome.accepted:
             account.trades[translated.trade.trade_id] = replace(translated.trade, traceparent=entry.traceparent)
             _forget_replaced(account, result.transitions)
-        self._record(account, translated, result, entry)
+        self._record(account, translated, result, outcome, entry)
 
     def _record(
         self,
         account: _Account,
         translated: translate.Translated,
         result: lk.Result,
+        outcome: lk.Outcome,
         entry: journal_pb2.JournalEntry,
     ) -> None:
         """Write down the answer and everything that followed."""
         slots = _Slots(account.kernel)
-        entry.outcome.CopyFrom(views.outcome(result.outcome))
-        entry.commands.extend(self._command(account, translated, command, slots) for command in result.commands)
-        entry.transitions.extend(map(views.transition, result.transitions))
-        entry.fills.extend(views.booked_fill(fill, slots[fill.slot_index].instrument.symbol) for fill in result.fills)
-        entry.settlements.extend(map(views.settled_fill, result.settlements))
-        entry.anomalies.extend(map(views.anomaly, result.anomalies))
-        if result.outcome.accepted:
+        views.write_outcome(entry.outcome, outcome)
+        if result.event_count:
+            self._record_events(account, translated, result, entry, slots)
+        if translated.notes and outcome.accepted:
             entry.anomalies.extend(translated.notes)
-        entry.slots.extend(views.slot_snapshot(slots[index]) for index in result.changed_slots)
-        entry.account_after.CopyFrom(views.account_snapshot(account.view, account.configuration))
+        for index in result.changed_slots:
+            entry.slots.append(account.slots[index].follow(slots[index]))
+        entry.account_after.CopyFrom(account.snapshot.follow(account.view))
         entry.state_digest = account.kernel.digest()
-        trade = account.trades.get(result.outcome.trade_id)
+        trade = account.trades.get(outcome.trade_id)
         if trade is not None and trade.traceparent:
             entry.traceparent = trade.traceparent
+
+    def _record_events(
+        self,
+        account: _Account,
+        translated: translate.Translated,
+        result: lk.Result,
+        entry: journal_pb2.JournalEntry,
+        slots: _Slots,
+    ) -> None:
+        for command in result.commands:
+            entry.commands.append(self._command(account, translated, command, slots))
+        for transition in result.transitions:
+            views.write_transition(entry.transitions.add(), transition)
+        for fill in result.fills:
+            views.write_fill(entry.fills.add(), fill, slots[fill.slot_index].symbol)
+        entry.settlements.extend(map(views.settled_fill, result.settlements))
+        entry.anomalies.extend(map(views.anomaly, result.anomalies))
 
     def _command(
         self, account: _Account, translated: translate.Translated, command: lk.Command, slots: _Slots
@@ -399,7 +425,7 @@ def _restored_account(saved: state_pb2.SavedAccount) -> _Account:
         trade.trade_id: translate.Trade(trade.trade_id, trade.exit_warrant, trade.intent, trade.traceparent)
         for trade in saved.trades
     }
-    return _Account(saved.configuration, kernel, trades, kernel.account())
+    return _Account.of(saved.configuration, kernel, trades)
 
 
 def encode_snapshot(snapshot: state_pb2.PartitionSnapshot) -> bytes:
