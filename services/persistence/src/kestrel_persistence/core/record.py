@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from kestrel.common.v1 import common_pb2
 from kestrel_domain.errors import InvalidRequest
-from kestrel_domain.numbers import Number
+from kestrel_domain.numbers import SCALE_MAX, Number
 
 M = TypeVar("M", bound=Message)
 Value = str | int | bool | float | bytes | Decimal | None
@@ -34,23 +34,21 @@ class Record:
         return trace_id_of(self.traceparent)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row: its table and its values by column. A column that is not named is NULL."""
 
     table: str
-    values: dict[str, Value] = field(hash=False)
+    values: dict[str, Value]
 
 
 def row(table: str, record: Record, **values: Value) -> Row:
-    """A row with its place: stream, sequence, time and trace."""
-    place: dict[str, Value] = {
-        "stream": record.stream,
-        "sequence": record.sequence,
-        "time_ns": record.time_ns,
-        "trace_id": record.trace_id,
-    }
-    return Row(table, place | values)
+    """A row with its place: stream, sequence, time and trace (the record's own, unless stated)."""
+    values["stream"] = record.stream
+    values["sequence"] = record.sequence
+    values["time_ns"] = record.time_ns
+    if "trace_id" not in values:
+        values["trace_id"] = record.trace_id
+    return Row(table, values)
 
 
 @lru_cache(maxsize=4096)  # each of a message's rows asks for the same one
@@ -73,10 +71,16 @@ def count(value: int) -> int | None:
 
 
 def money(message: common_pb2.Decimal, *, present: bool = True) -> Decimal | None:
-    """Exact, with the scale it came with. Raises InvalidRequest when scale or units are out of range."""
-    return Number.of(message).decimal() if present else None
+    """Exact, with the scale it came with. Raises InvalidRequest when the scale is out of range."""
+    if not present:
+        return None
+    scale = message.scale
+    if not 0 <= scale <= SCALE_MAX:
+        Number.of(message)  # says what is wrong with it
+    return Decimal(message.units).scaleb(-scale)
 
 
+@lru_cache(maxsize=1024)  # few names, asked for in every row
 def name(enum: object, value: int, prefix: str) -> str | None:
     """``SIDE_BUY`` becomes ``BUY``, UNSPECIFIED is NULL. A number of a newer contract is kept as ``UNKNOWN_7``."""
     try:

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -34,6 +35,10 @@ else:
 ACQUIRE_TIMEOUT_S = 10.0
 FEW_ROWS = 24
 """Up to here an INSERT a table is quicker than a COPY with its temporary table."""
+PIECE = 125
+"""Messages whose rows are made while the database moves the rows of those before."""
+_TURNS_TO_SEND = 2
+"""Of the event loop, until a statement has left: its task begins, and its bytes are written."""
 Park = Callable[[Record, KestrelError], Awaitable[None]]
 
 DATABASE_REFUSED = "DATABASE_REFUSED"
@@ -47,7 +52,7 @@ ROW_FAULTS = (
 DATABASE_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """A table's columns as the database has them, but for ``recorded_at``, which it sets itself."""
 
@@ -59,10 +64,31 @@ class Table:
     def stage(self) -> str:
         return f"stage_{self.name}"
 
+    @cached_property
+    def creation(self) -> str:
+        """Of the temporary twin, which empties itself at the end of the transaction."""
+        return (
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {self.stage} ON COMMIT DELETE ROWS AS"  # noqa: S608 - our names
+            f" SELECT {', '.join(self.columns)} FROM {self.name} WITH NO DATA"
+        )
+
+    @cached_property
+    def move(self) -> str:
+        """From the stage into the table, and the stage is empty again."""
+        columns = ", ".join(self.columns)
+        return (
+            f"INSERT INTO {self.name} ({columns}) SELECT {columns} FROM {self.stage}"  # noqa: S608 - our names
+            f" ON CONFLICT ({', '.join(self.key)}) DO NOTHING; TRUNCATE {self.stage}"
+        )
+
     def values(self, row: Row) -> tuple[object, ...]:
-        unknown = row.values.keys() - set(self.columns)
+        unknown = row.values.keys() - self._column_names
         assert not unknown, f"table {self.name} has no column {', '.join(sorted(unknown))}"
-        return tuple(row.values.get(column) for column in self.columns)
+        return tuple(map(row.values.get, self.columns))
+
+    @cached_property
+    def _column_names(self) -> frozenset[str]:
+        return frozenset(self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +185,10 @@ class Database:
             fresh = [record for record in records if record.sequence > position.sequence]
             if not fresh:
                 return position
-            planned = plan(fresh, position.head, refused)
-            for table, rows in tables_of(planned.rows).items():
-                if len(rows) <= FEW_ROWS:
-                    await self._insert(connection, table, rows)
-                else:
-                    await self.stage(connection, table, rows)
-                    await self._move(connection, table)
-            for record, error in planned.unusable:
+            head, unusable = await self._write(connection, fresh, position.head, refused)
+            for record, error in unusable:
                 await park(record, error)
-            after = Position(fresh[-1].sequence, planned.head)
+            after = Position(fresh[-1].sequence, head)
             await connection.execute(
                 "UPDATE stream_positions SET sequence = $2, chain_length = $3, chain_head = $4,"
                 " updated_at = clock_timestamp() WHERE stream = $1 AND sequence < $2",
@@ -179,23 +199,48 @@ class Database:
             )
             return after
 
+    async def _write(
+        self, connection: Connection, records: Sequence[Record], head: Head, refused: Mapping[int, KestrelError]
+    ) -> tuple[Head, list[tuple[Record, KestrelError]]]:
+        """Plan and write in pieces: while the database moves one piece into its tables, the next rows are made."""
+        unusable: list[tuple[Record, KestrelError]] = []
+        moving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        moving.set_result(None)
+        try:
+            for start in range(0, len(records), PIECE):
+                planned = plan(records[start : start + PIECE], head, refused)
+                head = planned.head
+                unusable += planned.unusable
+                await moving
+                moving = await self._put(connection, planned.rows)
+        finally:
+            await moving
+        return head, unusable
+
+    async def _put(self, connection: Connection, rows: Sequence[Row]) -> asyncio.Future[None]:
+        """Send the rows. What is returned ends when they are in their tables."""
+        tables = tables_of(rows)
+        for table in [name for name, some in tables.items() if len(some) <= FEW_ROWS]:
+            await self._insert(connection, table, tables.pop(table))
+        shapes = [self.tables[table] for table in tables]
+        if shapes:
+            await connection.execute(";".join(shape.creation for shape in shapes))
+        for shape in shapes:
+            await self._copy(connection, shape, tables[shape.name])
+        moving = asyncio.ensure_future(_execute(connection, [shape.move for shape in shapes]))
+        for _ in range(_TURNS_TO_SEND):
+            await asyncio.sleep(0)
+        return moving
+
     async def stage(self, connection: Connection, table: str, rows: Sequence[Row]) -> None:
-        """Copy rows into the table's temporary twin, which empties itself at the end of the transaction."""
+        """Copy rows into the table's temporary twin."""
         shape = self.tables[table]
-        await connection.execute(
-            f"CREATE TEMPORARY TABLE IF NOT EXISTS {shape.stage} ON COMMIT DELETE ROWS AS"  # noqa: S608 - our names
-            f" SELECT {', '.join(shape.columns)} FROM {table} WITH NO DATA"
-        )
+        await connection.execute(shape.creation)
+        await self._copy(connection, shape, rows)
+
+    async def _copy(self, connection: Connection, shape: Table, rows: Sequence[Row]) -> None:
         await connection.copy_records_to_table(
             shape.stage, records=[shape.values(row) for row in rows], columns=shape.columns
-        )
-
-    async def _move(self, connection: Connection, table: str) -> None:
-        shape = self.tables[table]
-        columns = ", ".join(shape.columns)
-        await connection.execute(
-            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {shape.stage}"  # noqa: S608 - our names
-            f" ON CONFLICT ({', '.join(shape.key)}) DO NOTHING"
         )
 
     async def _insert(self, connection: Connection, table: str, rows: Sequence[Row]) -> None:
@@ -217,6 +262,12 @@ class Database:
             )
             return await self._position(connection, stream, lock=lock)
         return Position(line["sequence"], Head(line["chain_length"], line["chain_head"] or GENESIS))
+
+
+async def _execute(connection: Connection, statements: Sequence[str]) -> None:
+    """One round trip for all."""
+    if statements:
+        await connection.execute(";".join(statements))
 
 
 def refusal(stream: str, error: BaseException) -> InvalidRequest:
