@@ -53,7 +53,7 @@ def _sequences(options: argparse.Namespace) -> Iterator[Sequence]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.reference", description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000, help="how many, at least")
-    parser.add_argument("--seed", type=int, default=1, help="the first; each is good for %d inputs" % SEQUENCE_LENGTH)
+    parser.add_argument("--seed", type=int, default=1, help=f"the first; each is good for {SEQUENCE_LENGTH}")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--trace", action="store_true", help="print every input")
     return parser.parse_args()

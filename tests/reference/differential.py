@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -11,7 +12,7 @@ from random import Random
 from tests.reference import digest as states
 from tests.reference import subject as library
 from tests.reference.generate import World, config_of
-from tests.reference.inputs import Answer, Config, Event, Input
+from tests.reference.inputs import Answer, Config, Event, Input, Outcome
 from tests.reference.kernel import Kernel
 from tests.reference.layout import Layout
 from tests.reference.subject import Subject
@@ -50,6 +51,8 @@ class Pair:
     digest_every: int = 1
     reached: Counter[str] = field(default_factory=Counter)
     given: list[Input] = field(default_factory=list)
+    told_realized: int = 0
+    told_fees: int = 0
     subject: Subject = field(init=False)
     reference: Kernel = field(init=False)
 
@@ -57,11 +60,12 @@ class Pair:
         self.subject = Subject(self.config)
         self.reference = self.reference_type(self.config)
 
-    def apply(self, value: Input) -> None:
+    def apply(self, value: Input) -> Outcome:
         """Give the input to both, and compare."""
         self.given.append(value)
         before = self.subject.digest()
         answer = self.reference.apply(value)
+        self._require_booked_is_told(answer)
         outcome, events = self.subject.apply(value)
         _require_same("outcome", library.OUTCOME, [answer.outcome], outcome)
         _require_same("event", library.EVENT, answer.events, events)
@@ -70,6 +74,17 @@ class Pair:
         elif self.subject.digest() != before:
             raise Difference("the library refused an input, and changed")
         self._count(value, answer)
+        return answer.outcome
+
+    def _require_booked_is_told(self, answer: Answer) -> None:
+        """The account's profit and fees are what events told of, once each; nothing else moves them (K12)."""
+        for event in answer.events:
+            if event.kind in (EventKind.FILL_BOOKED, EventKind.SETTLED):
+                self.told_realized += event.realized_pnl
+                self.told_fees += event.fee
+        ledger = self.reference.state.ledger
+        if (self.told_realized, self.told_fees) != (ledger.realized, ledger.fees):
+            raise Difference(f"told {self.told_realized}, {self.told_fees}; booked {ledger.realized}, {ledger.fees}")
 
     def _compare_views(self, answer: Answer) -> None:
         for slot_index in range(self.config.slot_count):
@@ -213,8 +228,8 @@ def run_seed(seed: int, length: int = SEQUENCE_LENGTH, reference_type: type[Kern
             sequence.acts.append(Act(account, value))
             _perform(pairs[account], value)
         _finish(pairs)
-    except Difference as difference:
-        sequence.difference = str(difference)
+    except Exception as error:
+        sequence.difference = _tell_failure(error)
     for pair in pairs:
         sequence.reached += pair.reached
     sequence.summary = hashlib.sha256(b"".join(pair.subject.digest() for pair in pairs)).hexdigest()
@@ -228,9 +243,14 @@ def replay_acts(acts: list[Act], seed: int, reference_type: type[Kernel] = Kerne
         for act in acts:
             _perform(pairs[act.account], act.value)
         _finish(pairs)
-    except Difference as difference:
-        return str(difference)
+    except Exception as error:
+        return _tell_failure(error)
     return ""
+
+
+def _tell_failure(error: Exception) -> str:
+    """Anything but a difference is a bug of the reference, or a status that no input may cause."""
+    return str(error) if isinstance(error, Difference) else traceback.format_exc()
 
 
 def _perform(pair: Pair, value: Input | None) -> None:

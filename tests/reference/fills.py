@@ -341,6 +341,7 @@ def bust(step: Step) -> None:
     change = Change.of(state, route)
     try:
         realized = _unfold(state, change, execution)
+        kept = fits(execution.realized + realized)
     except DoesNotFit:
         raise Refused(Code.OVERFLOW, Field.EXECUTION_ID, 0, route.slot_index) from None
 
@@ -348,7 +349,7 @@ def bust(step: Step) -> None:
         change.put_back(state, route)
         _tell_unbooked(step, route, execution, change.order, realized)
         execution.is_busted = 1
-        execution.realized += realized
+        execution.realized = kept
         execution.fee = execution.fee_is_predicted = 0
         chain_execution(state, execution)
         step.flag(Code.FILL_BUSTED, route.slot_index, change.order_id, execution.execution_id)
@@ -371,6 +372,7 @@ def correction(step: Step) -> None:
         realized = _unfold(state, change, old)
         _count(change.order, new)
         _fold(state, change, new, bridges=True)
+        kept = fits(fits(old.realized + realized) + new.realized)
         _learn_fee(state, change, new, is_first=bool(old.fee_is_predicted and not new.fee_is_predicted))
     except DoesNotFit:
         raise Refused(Code.OVERFLOW, Field.QTY, report.qty, route.slot_index) from None
@@ -379,7 +381,7 @@ def correction(step: Step) -> None:
         change.put_back(state, route)
         _tell_unbooked(step, route, old, change.order, realized)
         _tell_booked(step, route, new, change.order)
-        new.realized += old.realized + realized
+        new.realized = kept
         state.executions[new.execution_id] = new
         chain_execution(state, new)
         step.flag(Code.FILL_CORRECTED, route.slot_index, change.order_id, new.execution_id)
@@ -445,7 +447,7 @@ def _tell_unbooked(step: Step, route: Route, execution: Execution, order: Order 
 
 
 def settlement(step: Step) -> None:
-    """The venue's realized pnl repairs a fill without a figure, once; another's is only compared. Its fee replaces ours."""
+    """The venue's profit repairs a fill without a figure, once; another's is only compared. Its fee replaces ours."""
     state, report = step.state, step.input
     execution = _known_execution(step)
     has_amount, has_fee = report.states(HAS_AMOUNT), report.states(HAS_FEE)

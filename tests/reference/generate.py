@@ -187,7 +187,7 @@ class World:
                 step_ns = deadline_ns - self._now_ns - random.choice([0, 0, 1])
         if self._is_extreme and random.random() < 0.0005:
             step_ns = INT64_MAX
-        self._now_ns = min(NEVER_NS - 1, self._now_ns + max(0, step_ns))
+        self._now_ns = min(INT64_MAX, self._now_ns + max(0, step_ns))
 
     def _repeated(self) -> Input:
         """The same again, or the same content under another event id."""

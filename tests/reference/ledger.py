@@ -180,7 +180,7 @@ def _rest_after(state: State, watermark: int) -> Rest:
         was_repaired = execution.can_be_repaired and execution.is_settled
         effect = execution.realized - execution.fee + (execution.venue_realized if was_repaired else 0)
         rest.bridge = fits(rest.bridge + fits(effect))
-        rest.predicted += abs(execution.predicted_fee)
+        rest.predicted = fits(rest.predicted + abs(execution.predicted_fee))
         rest.skipped_count += execution.waits_for_figure
     return rest
 

@@ -100,7 +100,8 @@ def tick(step: Step) -> None:
     state = step.state
     for slot_index, slot in enumerate(state.slots):
         for order in _orders_with_deadlines(slot):
-            if step.input.now_ns >= _deadline_ns(order, state.config.ack_timeout_ns):
+            deadline_ns = _deadline_ns(order, state.config.ack_timeout_ns)
+            if deadline_ns != NEVER_NS and step.input.now_ns >= deadline_ns:
                 with step.watching(slot_index):
                     order.is_stalled = 1
                     step.flag(Code.ORDER_STALLED, slot_index, order.client_order_id)

@@ -196,7 +196,7 @@ class Execution:
 
     @property
     def waits_for_figure(self) -> bool:
-        return self.can_be_repaired and not self.is_settled
+        return self.can_be_repaired and not self.is_settled and not self.is_busted
 
 
 class Chain(NamedTuple):
