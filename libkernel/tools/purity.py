@@ -1,10 +1,10 @@
 """Read from the objects what the manual promises: no floating point, no writable globals, next to nothing of libc.
 
-python tools/purity.py OBJECT...    objects of src/*.c, compiled with -mgeneral-regs-only
+python tools/purity.py OBJECT...    objects of src/*.c, compiled with -mgeneral-regs-only -fno-pic
 
 Compiled so, an object has no floating-point register to use: arithmetic on a double would be a call of the compiler's
-software routines (__adddf3 ...), which are not among the symbols allowed here. Only create may take memory, and only a
-broken promise may print; that no other function does, at run time, is what tests/test_allocation.c watches.
+software routines (__adddf3 ...), which are not among the symbols allowed here; and tables of names lie among constants.
+Only create may take memory: that nothing else does, at run time, is what tests/test_allocation.c watches.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ ALLOWED = {
     "fprintf": "its last words",
     "stderr": "where they go",
     "__fprintf_chk": "fprintf, where the compiler hardens it",
+    **dict.fromkeys(("__divti3", "__modti3", "__divmodti4", "__udivti3", "__umodti3"), "128-bit integers, divided"),
     "__stack_chk_fail": "the compiler's own guard of the stack",
 }
 """What src/ may use that is not its own, and what for."""
@@ -57,7 +58,7 @@ def main() -> int:
     sys.stderr.writelines(f"{complaint}\n" for complaint in complaints)
     if not complaints:
         sys.stdout.write(
-            f"ok {len(paths)} objects: no floating point, no writable global, nothing of libc but {len(ALLOWED)} names\n"
+            f"ok {len(paths)} objects: no floating point, no writable global, no symbol that is not allowed\n"
         )
     return 1 if complaints else 0
 
