@@ -60,6 +60,7 @@ bool lk_book_add(lk_book_t *book, int direction, lk_execution_t *execution)
         if (!lk_add(book->exit_qty, execution->qty, &book->exit_qty)) return false;
         if (!lk_add(book->exit_notional, notional, &book->exit_notional)) return false;
         if (is_skipped) book->skipped_count++;
+        if (is_skipped) book->skipped_qty += execution->qty; /* <= exit_qty: it fits */
     } else {
         if (!lk_add(book->entry_qty, execution->qty, &book->entry_qty)) return false;
         if (!lk_add(book->entry_notional, notional, &book->entry_notional)) return false;
@@ -69,23 +70,48 @@ bool lk_book_add(lk_book_t *book, int direction, lk_execution_t *execution)
     return lk_subtract(after, before, &execution->realized);
 }
 
-/* After a fill was taken back the order of fills is no guide any more: what is open is carried at the mean of all. */
+/* The share of an amount that goes with part_qty of whole_qty; all of it with all of the quantity. */
+static lk_wide_t share_of(int64_t amount, int64_t part_qty, int64_t whole_qty, lk_rounding_t rounding)
+{
+    LK_ASSERT(part_qty >= 0 && part_qty <= whole_qty);
+    if (part_qty == whole_qty) return whole_qty == 0 ? 0 : amount;
+    lk_wide_t product = (lk_wide_t)amount * part_qty;
+    return rounding == LK_ROUND_UP ? lk_divide_up(product, whole_qty) : lk_divide_down(product, whole_qty);
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* After a fill was taken back the order of fills is no guide any more: all is carried at the mean of the fills that
+ * have a figure. What has none is taken to be open rather than closed; what it closed all the same realizes nothing. */
 static bool average_again(lk_book_t *book, int direction)
 {
+    lk_rounding_t cost_rounding = direction > 0 ? LK_ROUND_UP : LK_ROUND_DOWN;     /* of what was closed */
+    lk_rounding_t proceeds_rounding = direction > 0 ? LK_ROUND_DOWN : LK_ROUND_UP; /* and so we realize less */
     int64_t open_qty = book->entry_qty - book->exit_qty;
-    if (open_qty == 0) {
-        book->open_cost = 0;
-        return true;
-    }
-    if (open_qty > 0) {
-        lk_wide_t product = (lk_wide_t)book->entry_notional * open_qty;
-        lk_wide_t cost =
-            direction > 0 ? lk_divide_down(product, book->entry_qty) : lk_divide_up(product, book->entry_qty);
-        return lk_narrow(cost, &book->open_cost);
-    }
-    lk_wide_t product = -(lk_wide_t)book->exit_notional * -open_qty;
-    lk_wide_t cost = direction > 0 ? lk_divide_down(product, book->exit_qty) : lk_divide_up(product, book->exit_qty);
-    return lk_narrow(cost, &book->open_cost);
+    int64_t standing_qty = open_qty > 0 ? open_qty : 0;
+    int64_t surplus_qty = open_qty < 0 ? -open_qty : 0;
+    int64_t entry_qty = book->entry_qty - book->entry_unpriced_qty; /* with a figure, here and below */
+    int64_t exit_qty = book->exit_qty - book->skipped_qty;
+    int64_t unpriced_closed_qty = book->entry_unpriced_qty - smaller(book->entry_unpriced_qty, standing_qty);
+    int64_t skipped_closed_qty = book->skipped_qty - smaller(book->skipped_qty, surplus_qty);
+    int64_t closed_qty = smaller(book->entry_qty, book->exit_qty) - unpriced_closed_qty - skipped_closed_qty;
+    standing_qty -= book->entry_unpriced_qty - unpriced_closed_qty;
+    surplus_qty -= book->skipped_qty - skipped_closed_qty;
+    if (closed_qty < 0) closed_qty = 0;
+
+    lk_wide_t standing = share_of(book->entry_notional, standing_qty, entry_qty, proceeds_rounding);
+    lk_wide_t surplus = share_of(book->exit_notional, surplus_qty, exit_qty, cost_rounding);
+    lk_wide_t cost = closed_qty + standing_qty == entry_qty
+                         ? book->entry_notional - standing
+                         : share_of(book->entry_notional, closed_qty, entry_qty, cost_rounding);
+    lk_wide_t proceeds = closed_qty + surplus_qty == exit_qty
+                             ? book->exit_notional - surplus
+                             : share_of(book->exit_notional, closed_qty, exit_qty, proceeds_rounding);
+    lk_wide_t skipped = proceeds - cost - book->exit_notional + book->entry_notional - standing + surplus;
+    return lk_narrow(standing - surplus, &book->open_cost) && lk_narrow(skipped, &book->skipped_cost);
 }
 
 /* Unfold a fill that the venue took back. */
@@ -95,6 +121,7 @@ bool lk_book_remove(lk_book_t *book, int direction, const lk_execution_t *execut
     if (execution->is_exit) {
         book->exit_qty -= execution->qty;
         if (execution->is_skipped) {
+            book->skipped_qty -= execution->qty;
             if (!execution->is_settled) book->skipped_count--;
             if (!lk_subtract(book->venue_realized, execution->venue_realized, &book->venue_realized)) return false;
         } else {
@@ -107,9 +134,9 @@ bool lk_book_remove(lk_book_t *book, int direction, const lk_execution_t *execut
         else
             book->entry_notional -= execution->notional;
     }
-    if (!lk_subtract(book->skipped_cost, execution->skipped_cost, &book->skipped_cost)) return false;
     LK_ASSERT(book->entry_qty >= 0);
     LK_ASSERT(book->exit_qty >= 0);
     LK_ASSERT(book->skipped_count >= 0);
+    LK_ASSERT(book->skipped_qty >= 0);
     return average_again(book, direction);
 }

@@ -70,6 +70,7 @@ bool lk_slot_is_sound(const lk_slot_t *slot)
         if (!order_is_sound(&slot->exits[i])) return false;
     }
     return book->entry_qty >= 0 && book->exit_qty >= 0 && book->entry_unpriced_qty >= 0 &&
-           book->entry_unpriced_qty <= book->entry_qty && book->skipped_count >= 0 && book->entry_notional >= 0 &&
-           book->exit_notional >= 0 && slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
+           book->entry_unpriced_qty <= book->entry_qty && book->skipped_count >= 0 && book->skipped_qty >= 0 &&
+           book->skipped_qty <= book->exit_qty && book->entry_notional >= 0 && book->exit_notional >= 0 &&
+           slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
 }

@@ -44,6 +44,7 @@ def add(book: Book, direction: int, execution: Execution) -> None:
         book.exit_qty = fits(book.exit_qty + execution.qty)
         book.exit_notional = fits(book.exit_notional + booked_notional)
         book.skipped_count += execution.is_skipped
+        book.skipped_qty += execution.qty if execution.is_skipped else 0
     else:
         book.entry_qty = fits(book.entry_qty + execution.qty)
         book.entry_notional = fits(book.entry_notional + booked_notional)
@@ -74,25 +75,45 @@ def _cost_share(cost: int, part_qty: int, whole_qty: int, direction: int) -> int
 def remove(book: Book, direction: int, execution: Execution) -> None:
     """Unfold a fill that the venue took back."""
     booked_notional = 0 if execution.is_skipped else execution.notional
-    book.skipped_cost = fits(book.skipped_cost - execution.skipped_cost)
     if execution.is_exit:
         book.exit_qty -= execution.qty
         book.exit_notional -= booked_notional
         if execution.is_skipped:
+            book.skipped_qty -= execution.qty
             book.skipped_count -= not execution.is_settled
             book.venue_realized = fits(book.venue_realized - execution.venue_realized)
     else:
         book.entry_qty -= execution.qty
         book.entry_notional -= booked_notional
         book.entry_unpriced_qty -= execution.qty if execution.is_skipped else 0
-    book.open_cost = fits(_average_cost(book, direction))
+    _average_again(book, direction)
 
 
-def _average_cost(book: Book, direction: int) -> int:
-    """After a bust the order of fills is no guide any more: what is open is carried at the mean of all fills."""
-    divide = divide_down if direction > 0 else divide_up
-    if book.open_qty > 0:
-        return divide(book.entry_notional * book.open_qty, book.entry_qty)
-    if book.open_qty < 0:
-        return divide(book.exit_notional * book.open_qty, book.exit_qty)
-    return 0
+def _share(amount: int, part_qty: int, whole_qty: int, *, up: bool) -> int:
+    """The part of an amount that goes with a part of its quantity; all of it with all."""
+    if part_qty == whole_qty:
+        return amount if whole_qty else 0
+    return (divide_up if up else divide_down)(amount * part_qty, whole_qty)
+
+
+def _average_again(book: Book, direction: int) -> None:
+    """After a bust the order of fills is no guide any more: all is carried at the mean of the fills with a figure.
+
+    What has no figure is taken to be open first; what it closed all the same realizes nothing.
+    """
+    against_us = direction > 0
+    entry_qty, exit_qty = book.entry_qty - book.entry_unpriced_qty, book.exit_qty - book.skipped_qty
+    standing_qty, surplus_qty = max(book.open_qty, 0), max(-book.open_qty, 0)
+    unpriced_open_qty, skipped_open_qty = min(book.entry_unpriced_qty, standing_qty), min(book.skipped_qty, surplus_qty)
+    without_figure = (book.entry_unpriced_qty - unpriced_open_qty) + (book.skipped_qty - skipped_open_qty)
+    closed_qty = max(min(book.entry_qty, book.exit_qty) - without_figure, 0)
+    standing_qty, surplus_qty = standing_qty - unpriced_open_qty, surplus_qty - skipped_open_qty
+    standing = _share(book.entry_notional, standing_qty, entry_qty, up=not against_us)
+    surplus = _share(book.exit_notional, surplus_qty, exit_qty, up=against_us)
+    cost, proceeds = book.entry_notional - standing, book.exit_notional - surplus
+    if closed_qty + standing_qty != entry_qty:
+        cost = _share(book.entry_notional, closed_qty, entry_qty, up=against_us)
+    if closed_qty + surplus_qty != exit_qty:
+        proceeds = _share(book.exit_notional, closed_qty, exit_qty, up=not against_us)
+    book.open_cost = fits(standing - surplus)
+    book.skipped_cost = fits(proceeds - cost - book.exit_notional + book.entry_notional - book.open_cost)

@@ -83,6 +83,7 @@ class Book:
     skipped_cost: int = 0
     venue_realized: int = 0
     skipped_count: int = 0
+    skipped_qty: int = 0
     fees: int = 0
     predicted_fees: int = 0
 
