@@ -156,7 +156,8 @@ int64_t lk_kernel_next_deadline_ns(const lk_kernel_t *kernel)
 static void stall_if_due(lk_call_t *call, uint32_t slot_index, uint32_t place)
 {
     lk_order_t *order = lk_slot_order(&call->kernel->slots[slot_index], place);
-    if (call->input->now_ns < order_deadline_ns(order, call->kernel->config.ack_timeout_ns)) return;
+    int64_t deadline_ns = order_deadline_ns(order, call->kernel->config.ack_timeout_ns);
+    if (deadline_ns == LK_NEVER_NS || call->input->now_ns < deadline_ns) return;
     lk_before_t before = lk_before(call, slot_index);
     order->is_stalled = 1; /* nothing is sent again: a person decides, or a late fact does */
     lk_emit_anomaly(call, LK_CODE_ORDER_STALLED, slot_index, &order->client_order_id, NULL);

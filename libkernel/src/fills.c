@@ -393,12 +393,13 @@ lk_code_t lk_apply_bust(lk_call_t *call)
     lk_execution_t *execution = NULL;
     change_t change;
     int64_t realized = 0;
+    int64_t realized_sum = 0; /* what stays booked of it, for the watermark's sum */
 
     lk_code_t code = check_execution(call, &execution);
     if (code != LK_CODE_OK) return lk_refuse(call, code, LK_FIELD_EXECUTION_ID, 0);
     route_t route = route_of(kernel, execution);
     prepare(kernel, &route, &execution->execution_id, &change);
-    if (!unfold(kernel, &change, execution, &realized)) {
+    if (!unfold(kernel, &change, execution, &realized) || !lk_add(execution->realized, realized, &realized_sum)) {
         return lk_refuse_at(call, LK_CODE_OVERFLOW, LK_FIELD_EXECUTION_ID, 0, route.slot_index);
     }
 
@@ -406,7 +407,7 @@ lk_code_t lk_apply_bust(lk_call_t *call)
     put_back(kernel, &route, &change);
     emit_unbooked(call, execution, &change.order, realized);
     execution->is_busted = 1;
-    execution->realized += realized; /* what stays booked of it, for the watermark's sum */
+    execution->realized = realized_sum;
     execution->fee = 0;
     execution->fee_is_predicted = 0;
     lk_execution_changed(kernel, execution);
@@ -434,6 +435,7 @@ lk_code_t lk_apply_correction(lk_call_t *call)
     lk_execution_t *execution = NULL;
     change_t change;
     int64_t realized = 0;
+    int64_t realized_sum = 0;
 
     lk_code_t code = check_execution(call, &execution);
     if (code != LK_CODE_OK) return lk_refuse(call, code, LK_FIELD_EXECUTION_ID, 0);
@@ -448,7 +450,8 @@ lk_code_t lk_apply_correction(lk_call_t *call)
     code = read_figures(call, slot, execution->side, &change, &field);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, fill_value(input, field), route.slot_index);
     if (!unfold(kernel, &change, execution, &realized) || !count_on_order(&change.order, &change.execution) ||
-        !fold(kernel, &change, true)) {
+        !fold(kernel, &change, true) || !lk_add(execution->realized, realized, &realized_sum) ||
+        !lk_add(realized_sum, change.execution.realized, &realized_sum)) {
         return lk_refuse_at(call, LK_CODE_OVERFLOW, LK_FIELD_QTY, input->qty.units, route.slot_index);
     }
     bool is_first_fee = execution->fee_is_predicted && !change.execution.fee_is_predicted;
@@ -458,7 +461,7 @@ lk_code_t lk_apply_correction(lk_call_t *call)
     put_back(kernel, &route, &change);
     emit_unbooked(call, execution, &change.order, realized);
     emit_booked(call, &change.execution, &change.order);
-    change.execution.realized += execution->realized + realized;
+    change.execution.realized = realized_sum;
     *execution = change.execution;
     lk_execution_changed(kernel, execution);
     lk_emit_anomaly(call, LK_CODE_FILL_CORRECTED, route.slot_index, &change.order.client_order_id,
@@ -475,6 +478,8 @@ lk_code_t lk_apply_correction(lk_call_t *call)
 static bool settle_realized(change_t *change, lk_execution_t *execution, bool bridges, int64_t *added)
 {
     int64_t amount = execution->venue_realized;
+    int direction = execution->side == LK_SIDE_BUY ? -1 : 1; /* of the trade that this exit left */
+    int64_t figure = 0;
     *added = 0;
     execution->is_settled = 1;
     if (!execution->is_exit || !execution->is_skipped) return true;
@@ -482,7 +487,7 @@ static bool settle_realized(change_t *change, lk_execution_t *execution, bool br
     change->book.skipped_count--;
     if (bridges) change->ledger.bridge_skipped--;
     return lk_add(change->book.venue_realized, amount, &change->book.venue_realized) &&
-           lk_ledger_book(&change->ledger, bridges, amount, 0);
+           lk_book_realized(&change->book, direction, &figure) && lk_ledger_book(&change->ledger, bridges, amount, 0);
 }
 
 /* The settled fee replaces what was booked (K17). */

@@ -208,7 +208,8 @@ static void apply_one(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t
     uint8_t is_funding_due = kernel->ledger.is_funding_due;
 
     lk_code_t code = check_common(&call);
-    if (code == LK_CODE_OK && input->now_ns >= next_funding_ns) lk_ledger_pass_time(kernel, input->now_ns);
+    bool time_passes = next_funding_ns != LK_NEVER_NS && input->now_ns >= next_funding_ns;
+    if (code == LK_CODE_OK && time_passes) lk_ledger_pass_time(kernel, input->now_ns);
     if (code == LK_CODE_OK) code = apply_kind(&call);
     outcome->code = (uint32_t)code;
     outcome->severity = (uint8_t)lk_code_severity(outcome->code);

@@ -146,8 +146,11 @@ static bool sum_after(const lk_kernel_t *kernel, uint64_t watermark, remainder_t
         int64_t effect_units = 0;
         if (was_repaired) effect += execution->venue_realized;
         if (!lk_narrow(effect, &effect_units) || !lk_add(rest->bridge, effect_units, &rest->bridge)) return false;
-        if (execution->fee_is_predicted) rest->predicted += execution->fee < 0 ? -execution->fee : execution->fee;
-        if (execution->is_exit && execution->is_skipped && !execution->is_settled) rest->skipped_count++;
+        int64_t predicted_fee = execution->fee_is_predicted ? execution->fee : 0;
+        if (!lk_add(rest->predicted, predicted_fee < 0 ? -predicted_fee : predicted_fee, &rest->predicted))
+            return false;
+        bool is_waiting = execution->is_exit && execution->is_skipped && !execution->is_settled;
+        if (is_waiting && !execution->is_busted) rest->skipped_count++;
     }
     return true;
 }
