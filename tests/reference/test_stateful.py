@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from tests.reference import subject as library
 from tests.reference.differential import Pair
 from tests.reference.inputs import Config, Input
 from tests.reference.state import Execution, Order, Slot
@@ -311,7 +310,6 @@ def test_after_a_restart_or_an_adoption_only_the_increment_settles_K12(
 
 def _config(account: int) -> Config:
     return Config(
-        abi_version=library.ABI_VERSION,
         slot_count=2,
         window_count=16,
         leverage_max=3,
