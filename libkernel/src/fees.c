@@ -89,6 +89,19 @@ bool lk_fee_learn(const lk_config_t *config, lk_ledger_t *ledger, const lk_execu
     return true;
 }
 
+bool lk_fee_is_sound(const lk_ledger_t *ledger)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        const lk_calibration_t *calibration = &ledger->calibrations[i];
+        bool is_empty = calibration->sample_count == 0;
+        if (calibration->settled_sum < 0 || calibration->published_sum < 0 || calibration->ratio < 0) return false;
+        if (!is_empty && calibration->published_sum == 0) return false;
+        if (is_empty && (calibration->published_sum != 0 || calibration->ratio != 0)) return false;
+        if (calibration->is_last_refused > 1) return false;
+    }
+    return true;
+}
+
 static lk_fee_status_t calibration_status(const lk_calibration_t *calibration, int64_t rate, int64_t deviation)
 {
     int64_t tolerance = RATIO_ONE / BPS_ONE * LK_FEE_DEVIATION_BPS;

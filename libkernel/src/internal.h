@@ -367,6 +367,7 @@ bool lk_fee_predict(const lk_config_t *config, const lk_ledger_t *ledger, uint8_
                     int64_t *fee);
 /* Take the execution's fee, settled just now, as a sample. False: refused, it is too far off. */
 bool lk_fee_learn(const lk_config_t *config, lk_ledger_t *ledger, const lk_execution_t *execution);
+bool lk_fee_is_sound(const lk_ledger_t *ledger);
 void lk_fee_view(const lk_config_t *config, const lk_ledger_t *ledger, uint8_t liquidity, lk_fee_view_t *view);
 
 /* facts.c */
@@ -376,6 +377,7 @@ bool lk_stated_id_is_sound(const lk_id_t *id);
 bool lk_ledger_book(lk_ledger_t *ledger, bool bridges, int64_t realized, int64_t fee);
 /* The time, before anything else of an input: did a funding time pass while a position was open? */
 void lk_ledger_pass_time(lk_kernel_t *kernel, int64_t now_ns);
+bool lk_ledger_is_sound(const lk_ledger_t *ledger);
 /* What is published: the wallet at the anchor (or the seed) and what we booked since, kept within 64 bits. */
 int64_t lk_ledger_capital(const lk_kernel_t *kernel);
 /* Whether this new execution bridges; not when the wallet is taken to hold it already. */

@@ -39,6 +39,15 @@ int64_t lk_ledger_capital(const lk_kernel_t *kernel)
     return base < 0 ? INT64_MIN : INT64_MAX;
 }
 
+/* Always true of a ledger, before and after every input. */
+bool lk_ledger_is_sound(const lk_ledger_t *ledger)
+{
+    return ledger->anchored_count <= ledger->execution_count && ledger->now_ns >= 0 && ledger->next_funding_ns >= 0 &&
+           ledger->ledger_status < LK_LEDGER_COUNT && ledger->ledger_cause < LK_LEDGER_CAUSE_COUNT &&
+           (ledger->freeze_flags & ~(LK_FREEZE_OPERATOR | LK_FREEZE_LEDGER)) == 0 &&
+           (ledger->has_anchor == 0 || ledger->wallet > 0) && lk_fee_is_sound(ledger);
+}
+
 /* --------------------------------------------------------------------------------------- funding, foreign -- */
 
 static bool holds_position(const lk_kernel_t *kernel)

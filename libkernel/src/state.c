@@ -193,7 +193,7 @@ static bool state_can_be(const lk_kernel_t *kernel, const header_t *header, cons
     if (memcmp(&header->config, &kernel->config, sizeof kernel->config) != 0) return false;
     if (header->event_count != in_use(kernel, ledger.event_count)) return false;
     if (header->execution_count != in_use(kernel, ledger.execution_count)) return false;
-    if (ledger.anchored_count > ledger.execution_count) return false;
+    if (!lk_ledger_is_sound(&ledger)) return false;
     body += sizeof ledger;
     return slots_can_be(kernel, &ledger, body) && executions_can_be(kernel, &ledger, body + slots_size + ids_size);
 }

@@ -455,6 +455,58 @@ static void test_capital_between_anchors_is_bridged_net_of_fees_K13(void)
     bench_free(bench);
 }
 
+typedef void (*damage_t)(lk_ledger_t *ledger);
+
+#define DAMAGE(name, statement)                                                                                        \
+    static void name(lk_ledger_t *ledger)                                                                              \
+    {                                                                                                                  \
+        statement;                                                                                                     \
+    }
+
+DAMAGE(anchored_beyond_what_is_booked, ledger->anchored_count = ledger->execution_count + 1)
+DAMAGE(time_before_time, ledger->now_ns = -1)
+DAMAGE(funding_before_time, ledger->next_funding_ns = -1)
+DAMAGE(unknown_status, ledger->ledger_status = LK_LEDGER_COUNT)
+DAMAGE(unknown_cause, ledger->ledger_cause = LK_LEDGER_CAUSE_COUNT)
+DAMAGE(unknown_freeze, ledger->freeze_flags = 4)
+DAMAGE(anchor_without_wallet, ledger->has_anchor = 1; ledger->wallet = 0)
+DAMAGE(negative_settled_sum, ledger->calibrations[0].settled_sum = -1)
+DAMAGE(negative_published_sum, ledger->calibrations[1].published_sum = -1)
+DAMAGE(negative_ratio, ledger->calibrations[0].ratio = -1)
+DAMAGE(samples_of_nothing, ledger->calibrations[1].sample_count = 1)
+DAMAGE(sum_without_samples, ledger->calibrations[0].published_sum = 1)
+DAMAGE(ratio_without_samples, ledger->calibrations[0].ratio = 1)
+DAMAGE(refused_twice_as_last, ledger->calibrations[0].is_last_refused = 2)
+
+static void test_ledger_that_no_kernel_could_have_is_not_sound_K21(void)
+{
+    static const damage_t DAMAGES[] = {
+        anchored_beyond_what_is_booked,
+        time_before_time,
+        funding_before_time,
+        unknown_status,
+        unknown_cause,
+        unknown_freeze,
+        anchor_without_wallet,
+        negative_settled_sum,
+        negative_published_sum,
+        negative_ratio,
+        samples_of_nothing,
+        sum_without_samples,
+        ratio_without_samples,
+        refused_twice_as_last,
+    };
+    bench_t *bench = funded_bench();
+    open_position(bench);
+    CHECK(lk_ledger_is_sound(&bench->kernel->ledger));
+    for (uint32_t i = 0; i < sizeof DAMAGES / sizeof *DAMAGES; i++) {
+        lk_ledger_t ledger = bench->kernel->ledger;
+        DAMAGES[i](&ledger);
+        CHECK(!lk_ledger_is_sound(&ledger));
+    }
+    bench_free(bench);
+}
+
 static void test_account_is_one_snapshot_stamped_with_the_sequence_K15(void)
 {
     bench_t *bench = funded_bench();
@@ -490,6 +542,7 @@ int main(void)
     RUN(test_foreign_figures_that_do_not_fit_are_refused_K20);
     RUN(test_causes_are_named_in_the_order_of_the_manual_K14);
     RUN(test_capital_between_anchors_is_bridged_net_of_fees_K13);
+    RUN(test_ledger_that_no_kernel_could_have_is_not_sound_K21);
     RUN(test_account_is_one_snapshot_stamped_with_the_sequence_K15);
     return 0;
 }

@@ -214,9 +214,7 @@ def run_seed(seed: int, length: int = SEQUENCE_LENGTH, reference_type: type[Kern
     """Two accounts, interleaved, with restarts, compared step by step."""
     random = Random(f"sequence {seed}")
     digest_every = random.choice([1, 1, 7])
-    pairs = [
-        Pair(config_of(2 * seed + account, library.ABI_VERSION), reference_type, digest_every) for account in range(2)
-    ]
+    pairs = [Pair(config_of(2 * seed + account), reference_type, digest_every) for account in range(2)]
     worlds = [World(2 * seed + account, pair.config) for account, pair in enumerate(pairs)]
     sequence = Sequence(seed)
     restarts = random.choice([0, 0.01, 0.03, 0.1])
@@ -238,7 +236,7 @@ def run_seed(seed: int, length: int = SEQUENCE_LENGTH, reference_type: type[Kern
 
 def replay_acts(acts: list[Act], seed: int, reference_type: type[Kernel] = Kernel) -> str:
     """Do the same again, all digests compared; returns the difference, if there is one."""
-    pairs = [Pair(config_of(2 * seed + account, library.ABI_VERSION), reference_type) for account in range(2)]
+    pairs = [Pair(config_of(2 * seed + account), reference_type) for account in range(2)]
     try:
         for act in acts:
             _perform(pairs[act.account], act.value)

@@ -82,12 +82,11 @@ class Instrument:
     price: int
 
 
-def config_of(seed: int, abi_version: int) -> Config:
+def config_of(seed: int) -> Config:
     """The kernel that a seed is about."""
     random = Random(f"config {seed}")
     tolerance = random.choice([0, 10, 10**6])
     return Config(
-        abi_version=abi_version,
         slot_count=random.choice([1, 1, 2, 3, 4, 7, 12]),
         window_count=random.choice([16, 16, 32, 64]),
         leverage_max=random.choice([1, 10, 125]),

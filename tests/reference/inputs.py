@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from tests.reference.words import EXIT_LEGS_MAX, NO_SLOT, SLOT_WORDS
+from tests.reference.words import ABI_VERSION, EXIT_LEGS_MAX, NO_SLOT, SLOT_WORDS
 
 SOUND_TEXT = re.compile(rb"[!-~]*")
 
@@ -14,7 +14,7 @@ SOUND_TEXT = re.compile(rb"[!-~]*")
 class Config:
     """All that shapes a kernel's answers beside its inputs."""
 
-    abi_version: int
+    abi_version: int = ABI_VERSION
     slot_count: int = 1
     window_count: int = 16
     leverage_max: int = 10

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from tests.reference import subject as library
 from tests.reference.differential import Pair
 from tests.reference.inputs import Config, Input
 from tests.reference.state import Execution, Order, Slot
@@ -299,11 +298,11 @@ def test_after_a_restart_or_an_adoption_only_the_increment_settles_K12(
     trade_id = account.state.slots[0].trade_id
     give(InputKind.EXIT, trade_id=trade_id, client_order_id=b"exit")
     for index in range(len(amounts)):
-        give(InputKind.FILL, execution_id=b"x%d" % index, client_order_id=b"exit", side=Side.SELL, qty=1)
+        give(InputKind.FILL, execution_id=b"exit-%d" % index, client_order_id=b"exit", side=Side.SELL, qty=1)
     assert account.account().realized_pnl == 0
     for twice in range(2):
         for index, amount in enumerate(amounts):
-            give(InputKind.SETTLEMENT, execution_id=b"x%d" % index, flags=HAS_AMOUNT, amount=amount)
+            give(InputKind.SETTLEMENT, execution_id=b"exit-%d" % index, flags=HAS_AMOUNT, amount=amount)
             booked = sum(amounts) if twice else sum(amounts[: index + 1])
             assert account.account().realized_pnl == booked
     accounts.teardown()
@@ -311,7 +310,6 @@ def test_after_a_restart_or_an_adoption_only_the_increment_settles_K12(
 
 def _config(account: int) -> Config:
     return Config(
-        abi_version=library.ABI_VERSION,
         slot_count=2,
         window_count=16,
         leverage_max=3,

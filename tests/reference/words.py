@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+ABI_VERSION = 2
 ID_BYTES, SYMBOL_BYTES, CURRENCY_BYTES = 64, 32, 16
 SLOTS_MAX = 256
 SLOT_WORDS = 4

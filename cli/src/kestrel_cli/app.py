@@ -10,7 +10,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from kestrel_cli import output
-from kestrel_cli.commands import authority, books, lifecycle, market, reconciliation, record, signals, simulate
+from kestrel_cli.commands import authority, books, journal, lifecycle, market, reconciliation, record, signals, simulate
 from kestrel_cli.errors import USAGE, CommandFailed
 
 
@@ -69,4 +69,5 @@ signals.register(app)
 market.register(app)
 reconciliation.register(app)
 record.register(app)
+journal.register(app)
 simulate.register(app)

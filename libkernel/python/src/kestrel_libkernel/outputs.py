@@ -238,10 +238,15 @@ class Result(_Answer):
     @property
     def changed_slots(self) -> tuple[int, ...]:
         """The slots whose view may differ from before."""
-        words = _CHANGED_SLOTS.unpack_from(self.raw, _CHANGED_SLOTS_AT)
-        if not any(words):
-            return ()
-        return tuple(64 * place + bit for place, word in enumerate(words) if word for bit in _bits(word))
+        places: list[int] = []
+        base = 0
+        for word in _CHANGED_SLOTS.unpack_from(self.raw, _CHANGED_SLOTS_AT):
+            while word:
+                lowest = word & -word
+                places.append(base + lowest.bit_length() - 1)
+                word ^= lowest
+            base += 64
+        return tuple(places)
 
     def _of(self, kind: int) -> tuple[Any, ...]:
         """The events of one kind; ``kind`` is an ``EventKind``."""
@@ -263,13 +268,6 @@ def _by_kind(raw: bytes) -> tuple[list[Any], ...]:
 
 _EVENTS: tuple[type[Record], ...] = (Record, Command, Transition, BookedFill, Anomaly, Settled)
 """By ``EventKind``."""
-
-
-def _bits(word: int) -> Iterator[int]:
-    while word:
-        lowest = word & -word
-        yield lowest.bit_length() - 1
-        word ^= lowest
 
 
 class Batch(Sequence[Result]):

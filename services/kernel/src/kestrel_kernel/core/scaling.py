@@ -49,6 +49,8 @@ def shortest(field: str, value: common_pb2.Decimal) -> Number:
     """The same value without trailing zeros: venues pad, and a scale says how fine a price really is."""
     exact = number(field, value)
     units, scale = exact.units, exact.scale
+    if not scale or units % 10:
+        return exact
     while scale and units % 10 == 0:
         units, scale = units // 10, scale - 1
     return Number(units, scale)

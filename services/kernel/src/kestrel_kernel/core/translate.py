@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeVar
+from functools import cache
+from typing import NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -35,8 +36,7 @@ _TEXT = re.compile(r"[!-~]{1,64}\Z")
 _Listed = TypeVar("_Listed", bound=IntEnum)
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """Where an input stands: the kernel's time, its place in INBOX, and its entry's place in the journal."""
 
     now_ns: int
@@ -54,8 +54,7 @@ class Trade:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Translated:
+class Translated(NamedTuple):
     """One input for libkernel; the trade it would open; why it was asked; what had to be repaired."""
 
     value: lk.Input
@@ -463,11 +462,17 @@ def _one_of(
     listed: type[_Listed], field: str, value: int, *, zero: bool = False, last: _Listed | None = None
 ) -> _Listed:
     """A member of one of libkernel's lists, whose values are the contracts' own."""
-    top = max(listed) if last is None else last
+    members: tuple[_Listed, ...] = _members(listed)
+    top = len(members) - 1 if last is None else last
     if not (0 if zero else 1) <= value <= top:
-        names = ", ".join(member.name for member in listed if (zero or member) and member <= top)
+        names = ", ".join(member.name for member in members if (zero or member) and member <= top)
         raise InvalidRequest.of(field, value, f"one of {names}")
-    return listed(value)
+    return members[value]
+
+
+@cache
+def _members(listed: type[_Listed]) -> tuple[_Listed, ...]:
+    return tuple(listed)
 
 
 def _required(message: Message, prefix: str, field: str, scale: int) -> int:

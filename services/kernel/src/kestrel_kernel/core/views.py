@@ -74,6 +74,9 @@ class SlotMirror:
         self._followed, self._entry, self._exit = _Followed(_SLOT), _Followed(_ORDER), _Followed(_ORDER)
 
 
+_CODE_NAMES = tuple(code.name for code in lk.Code)
+
+
 def account_snapshot(view: lk.AccountView, configuration: state_pb2.AccountConfiguration) -> state_pb2.AccountSnapshot:
     """One account's snapshot, made anew."""
     return AccountMirror(configuration).follow(view)
@@ -89,7 +92,8 @@ def slot_snapshot(view: lk.SlotView) -> state_pb2.SlotSnapshot:
 _Scales = tuple[int, int]
 """Of prices and of quantities."""
 _NO_SCALES = (0, 0)
-_Setter = Callable[[Any, Any, _Scales], None]
+_Setter = Callable[[Any, Any, Any, _Scales], None]
+"""Message, view, the field's number as it lies in the view, scales."""
 
 
 class _Followed:
@@ -109,7 +113,7 @@ class _Followed:
         values = view.values
         for setter, before, now in zip(self._setters, self._seen, values, strict=True):
             if before != now and setter is not None:
-                setter(message, view, scales)
+                setter(message, view, now, scales)
         self._seen, self._raw = values, view.raw
 
 
@@ -122,21 +126,27 @@ def _setters(kind: type[lk.Record], by_field: Mapping[str, _Setter]) -> tuple[_S
 
 
 def _same(name: str, to: str = "") -> _Setter:
-    return lambda message, view, scales: setattr(message, to or name, getattr(view, name))
+    """A number, a truth or a member of a list: all are numbers in the view."""
+    target = to or name
+    return lambda message, view, value, scales: setattr(message, target, value)
+
+
+def _text(name: str) -> _Setter:
+    return lambda message, view, value, scales: setattr(message, name, getattr(view, name))
 
 
 def _money(name: str) -> _Setter:
-    return lambda message, view, scales: _set(getattr(message, name), getattr(view, name), AMOUNT_SCALE)
+    return lambda message, view, value, scales: _set(getattr(message, name), value, AMOUNT_SCALE)
 
 
 def _qty(name: str) -> _Setter:
-    return lambda message, view, scales: _set(getattr(message, name), getattr(view, name), scales[1])
+    return lambda message, view, value, scales: _set(getattr(message, name), value, scales[1])
 
 
 def _price(name: str, *, extra_scale: int = 0) -> _Setter:
     """A price, or nothing."""
 
-    def setter(message: Any, view: Any, scales: _Scales) -> None:
+    def setter(message: Any, view: Any, value: int, scales: _Scales) -> None:
         units = getattr(view, name)
         if units is None:
             message.ClearField(name)
@@ -151,19 +161,19 @@ def _set(target: common_pb2.Decimal, units: int, scale: int) -> None:
     target.scale = scale
 
 
-def _wallet(message: state_pb2.AccountSnapshot, view: lk.AccountView, scales: _Scales) -> None:
+def _wallet(message: state_pb2.AccountSnapshot, view: lk.AccountView, value: int, scales: _Scales) -> None:
     """Nothing before the first balance: the venue has not said."""
     if view.wallet:
         _set(message.wallet, view.wallet, AMOUNT_SCALE)
         _set(message.available, view.available, AMOUNT_SCALE)
 
 
-def _freeze(message: state_pb2.AccountSnapshot, view: lk.AccountView, scales: _Scales) -> None:
+def _freeze(message: state_pb2.AccountSnapshot, view: lk.AccountView, value: int, scales: _Scales) -> None:
     message.entries_frozen = view.entries_frozen
     message.freeze_reason = ", ".join(flag.name or "" for flag in lk.Freeze if flag in view.freeze)
 
 
-def _life(message: state_pb2.OrderView, view: lk.OrderView, scales: _Scales) -> None:
+def _life(message: state_pb2.OrderView, view: lk.OrderView, value: int, scales: _Scales) -> None:
     message.life = state_pb2.ORDER_LIFE_FILLED if view.is_filled else _ORDER_LIVES[view.life]
 
 
@@ -187,10 +197,11 @@ _SLOT = _setters(
     lk.SlotView,
     {
         **{name: _same(name) for name in (
-            "stage", "lifecycle", "strategy", "leverage", "active_leg_index", "pnl_source",
+            "stage", "lifecycle", "leverage", "active_leg_index", "pnl_source",
             "realized_skipped_no_price", "entry_basis_missing", "opened_at_ns", "closed_at_ns", "is_adopted",
             "is_overfilled",
         )},
+        "strategy": _text("strategy"),
         **{name: _qty(name) for name in ("qty", "entry_qty")},
         **{name: _money(name) for name in ("realized_pnl", "unrealized_pnl", "fees")},
         **{name: _price(name) for name in ("mark", "stop_price", "target_price", "reference_price")},
@@ -201,8 +212,9 @@ _ORDER = _setters(
     lk.OrderView,
     {
         **{name: _same(name) for name in (
-            "client_order_id", "venue_order_id", "in_doubt", "cancel_pending", "side", "order_type", "submitted_at_ns",
+            "in_doubt", "cancel_pending", "side", "order_type", "submitted_at_ns",
         )},
+        **{name: _text(name) for name in ("client_order_id", "venue_order_id")},
         "life": _life,
         "is_filled": _life,
         **{name: _qty(name) for name in ("order_qty", "cum_qty")},
@@ -230,7 +242,7 @@ def instrument_message(slot: lk.SlotView) -> common_pb2.Instrument:
 
 def write_outcome(message: journal_pb2.Outcome, value: lk.Outcome) -> None:
     """The kernel's answer (K01)."""
-    code = value.code.name
+    code = _CODE_NAMES[value.code]
     message.accepted = value.accepted
     message.code = code
     message.severity = value.severity  # type: ignore[assignment]
@@ -293,7 +305,7 @@ def settled_fill(value: lk.Settled) -> journal_pb2.SettledFill:
 
 def anomaly(value: lk.Anomaly) -> journal_pb2.Anomaly:
     return journal_pb2.Anomaly(
-        code=value.code.name,
+        code=_CODE_NAMES[value.code],
         severity=value.severity,  # type: ignore[arg-type]
         trade_id=value.trade_id,
         client_order_id=value.client_order_id,

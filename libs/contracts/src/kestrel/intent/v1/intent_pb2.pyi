@@ -3,8 +3,10 @@
 isort:skip_file
 What somebody wants to trade, and the same with permission."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from kestrel.common.v1 import common_pb2 as _common_pb2
 from kestrel.signal.v1 import signal_pb2 as _signal_pb2
 import builtins as _builtins
@@ -47,6 +49,7 @@ class Intent(_message.Message):
     PROPOSER_FIELD_NUMBER: _builtins.int
     CREATED_AT_NS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_NS_FIELD_NUMBER: _builtins.int
+    EXIT_LEG_BPS_FIELD_NUMBER: _builtins.int
     intent_id: _builtins.str
     """1 to 64 characters of [A-Za-z0-9_-], derived from the cause; the same id again is the same intent."""
     account: _builtins.str
@@ -87,6 +90,12 @@ class Intent(_message.Message):
     def anchor(self) -> _common_pb2.StateAnchor: ...
     @_builtins.property
     def proposer(self) -> _common_pb2.Actor: ...
+    @_builtins.property
+    def exit_leg_bps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How the trade shall leave (K19): each leg's share of what remains then, in 1/10000, at most 8; the last one listed
+        takes all of it. Empty: at once. Like every field, it is bound by the token through the bytes of the intent.
+        """
+
     def __init__(
         self,
         *,
@@ -111,10 +120,11 @@ class Intent(_message.Message):
         proposer: _common_pb2.Actor | None = ...,
         created_at_ns: _builtins.int = ...,
         expires_at_ns: _builtins.int = ...,
+        exit_leg_bps: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "instrument", b"instrument", "order_qty", b"order_qty", "price", b"price", "proposer", b"proposer", "reference_price", b"reference_price", "signal", b"signal", "stop_price", b"stop_price", "target_price", b"target_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "anchor", b"anchor", "attempt", b"attempt", "created_at_ns", b"created_at_ns", "environment", b"environment", "expires_at_ns", b"expires_at_ns", "instrument", b"instrument", "intent_id", b"intent_id", "leverage", b"leverage", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "proposer", b"proposer", "reference_price", b"reference_price", "side", b"side", "signal", b"signal", "stop_price", b"stop_price", "strategy", b"strategy", "target_price", b"target_price", "time_in_force", b"time_in_force", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "anchor", b"anchor", "attempt", b"attempt", "created_at_ns", b"created_at_ns", "environment", b"environment", "exit_leg_bps", b"exit_leg_bps", "expires_at_ns", b"expires_at_ns", "instrument", b"instrument", "intent_id", b"intent_id", "leverage", b"leverage", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "proposer", b"proposer", "reference_price", b"reference_price", "side", b"side", "signal", b"signal", "stop_price", b"stop_price", "strategy", b"strategy", "target_price", b"target_price", "time_in_force", b"time_in_force", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -218,6 +218,32 @@ LEDGER_CAUSE_UNSETTLED_FILLS: LedgerCause.ValueType  # 4
 LEDGER_CAUSE_UNEXPLAINED: LedgerCause.ValueType  # 5
 Global___LedgerCause: _TypeAlias = LedgerCause  # noqa: Y015
 
+class _FeeStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeeStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEE_STATUS_UNSPECIFIED: _FeeStatus.ValueType  # 0
+    """the published rate is 0: there is nothing to calibrate"""
+    FEE_STATUS_UNCALIBRATED: _FeeStatus.ValueType  # 1
+    """no settled fee was seen"""
+    FEE_STATUS_OK: _FeeStatus.ValueType  # 2
+    FEE_STATUS_DEVIATING: _FeeStatus.ValueType  # 3
+    """the last settled fee was no sample, or the ratio is more than 5 % off one"""
+
+class FeeStatus(_FeeStatus, metaclass=_FeeStatusEnumTypeWrapper):
+    """How far a published fee rate holds (K17)."""
+
+FEE_STATUS_UNSPECIFIED: FeeStatus.ValueType  # 0
+"""the published rate is 0: there is nothing to calibrate"""
+FEE_STATUS_UNCALIBRATED: FeeStatus.ValueType  # 1
+"""no settled fee was seen"""
+FEE_STATUS_OK: FeeStatus.ValueType  # 2
+FEE_STATUS_DEVIATING: FeeStatus.ValueType  # 3
+"""the last settled fee was no sample, or the ratio is more than 5 % off one"""
+Global___FeeStatus: _TypeAlias = FeeStatus  # noqa: Y015
+
 @_typing.final
 class OrderView(_message.Message):
     """One order of a slot. Facts (quantities, notional) and two views (life with FILLED, average price)."""
@@ -312,6 +338,8 @@ class SlotSnapshot(_message.Message):
     IS_ADOPTED_FIELD_NUMBER: _builtins.int
     IS_OVERFILLED_FIELD_NUMBER: _builtins.int
     REFERENCE_PRICE_FIELD_NUMBER: _builtins.int
+    CONVICTION_FIELD_NUMBER: _builtins.int
+    EXIT_LEG_BPS_FIELD_NUMBER: _builtins.int
     slot_index: _builtins.int
     stage: Global___SlotStage.ValueType
     lifecycle: Global___Lifecycle.ValueType
@@ -361,6 +389,16 @@ class SlotSnapshot(_message.Message):
     def reference_price(self) -> _common_pb2.Decimal:
         """The price the decision was taken at."""
 
+    @_builtins.property
+    def conviction(self) -> _common_pb2.Decimal:
+        """What is open at its entry price, divided by capital (K05): shown, never kept. Unset: nothing is open, its entry
+        price is not known, or there is no capital.
+        """
+
+    @_builtins.property
+    def exit_leg_bps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How the trade leaves (K19), as its intent asked; empty: at once."""
+
     def __init__(
         self,
         *,
@@ -391,14 +429,62 @@ class SlotSnapshot(_message.Message):
         is_adopted: _builtins.bool = ...,
         is_overfilled: _builtins.bool = ...,
         reference_price: _common_pb2.Decimal | None = ...,
+        conviction: _common_pb2.Decimal | None = ...,
+        exit_leg_bps: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "fees", b"fees", "instrument", b"instrument", "mark", b"mark", "qty", b"qty", "realized_pnl", b"realized_pnl", "reference_price", b"reference_price", "stop_price", b"stop_price", "target_price", b"target_price", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conviction", b"conviction", "entry", b"entry", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "fees", b"fees", "instrument", b"instrument", "mark", b"mark", "qty", b"qty", "realized_pnl", b"realized_pnl", "reference_price", b"reference_price", "stop_price", b"stop_price", "target_price", b"target_price", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leg_index", b"active_leg_index", "closed_at_ns", b"closed_at_ns", "entry", b"entry", "entry_basis_missing", b"entry_basis_missing", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "fees", b"fees", "instrument", b"instrument", "is_adopted", b"is_adopted", "is_overfilled", b"is_overfilled", "leverage", b"leverage", "lifecycle", b"lifecycle", "mark", b"mark", "opened_at_ns", b"opened_at_ns", "pnl_source", b"pnl_source", "qty", b"qty", "realized_pnl", b"realized_pnl", "realized_skipped_no_price", b"realized_skipped_no_price", "reference_price", b"reference_price", "slot_index", b"slot_index", "stage", b"stage", "stop_price", b"stop_price", "strategy", b"strategy", "target_price", b"target_price", "trade_id", b"trade_id", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leg_index", b"active_leg_index", "closed_at_ns", b"closed_at_ns", "conviction", b"conviction", "entry", b"entry", "entry_basis_missing", b"entry_basis_missing", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "exit_leg_bps", b"exit_leg_bps", "fees", b"fees", "instrument", b"instrument", "is_adopted", b"is_adopted", "is_overfilled", b"is_overfilled", "leverage", b"leverage", "lifecycle", b"lifecycle", "mark", b"mark", "opened_at_ns", b"opened_at_ns", "pnl_source", b"pnl_source", "qty", b"qty", "realized_pnl", b"realized_pnl", "realized_skipped_no_price", b"realized_skipped_no_price", "reference_price", b"reference_price", "slot_index", b"slot_index", "stage", b"stage", "stop_price", b"stop_price", "strategy", b"strategy", "target_price", b"target_price", "trade_id", b"trade_id", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SlotSnapshot: _TypeAlias = SlotSnapshot  # noqa: Y015
+
+@_typing.final
+class FeeCalibration(_message.Message):
+    """The published rate of one liquidity, and what the venue really charged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    RATIO_FIELD_NUMBER: _builtins.int
+    DEVIATION_FIELD_NUMBER: _builtins.int
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    sample_count: _builtins.int
+    refused_count: _builtins.int
+    """Settled fees more than 15 % off the published one: booked, but no samples."""
+    status: Global___FeeStatus.ValueType
+    @_builtins.property
+    def rate(self) -> _common_pb2.Decimal:
+        """Fraction of notional, as configured."""
+
+    @_builtins.property
+    def ratio(self) -> _common_pb2.Decimal:
+        """Settled divided by published, over the samples; 1 while there is none. Predictions are multiplied by it."""
+
+    @_builtins.property
+    def deviation(self) -> _common_pb2.Decimal:
+        """Ratio less 1."""
+
+    def __init__(
+        self,
+        *,
+        rate: _common_pb2.Decimal | None = ...,
+        ratio: _common_pb2.Decimal | None = ...,
+        deviation: _common_pb2.Decimal | None = ...,
+        sample_count: _builtins.int = ...,
+        refused_count: _builtins.int = ...,
+        status: Global___FeeStatus.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deviation", b"deviation", "rate", b"rate", "ratio", b"ratio"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviation", b"deviation", "rate", b"rate", "ratio", b"ratio", "refused_count", b"refused_count", "sample_count", b"sample_count", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeeCalibration: _TypeAlias = FeeCalibration  # noqa: Y015
 
 @_typing.final
 class AccountSnapshot(_message.Message):
@@ -429,6 +515,10 @@ class AccountSnapshot(_message.Message):
     LEDGER_CAUSE_FIELD_NUMBER: _builtins.int
     PREDICTED_FEES_FIELD_NUMBER: _builtins.int
     EXECUTION_COUNT_FIELD_NUMBER: _builtins.int
+    FOREIGN_FIELD_NUMBER: _builtins.int
+    FOREIGN_COUNT_FIELD_NUMBER: _builtins.int
+    MAKER_FEE_FIELD_NUMBER: _builtins.int
+    TAKER_FEE_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     event_sequence: _builtins.int
     """Journal position that made it: two snapshots with the same number are the same."""
@@ -443,6 +533,7 @@ class AccountSnapshot(_message.Message):
     """What explains `ledger_delta`."""
     execution_count: _builtins.int
     """Executions booked so far; Balance.execution_watermark counts the same."""
+    foreign_count: _builtins.int
     @_builtins.property
     def capital(self) -> _common_pb2.Decimal: ...
     @_builtins.property
@@ -471,6 +562,14 @@ class AccountSnapshot(_message.Message):
     def predicted_fees(self) -> _common_pb2.Decimal:
         """Part of `fees` that the venue has not stated yet."""
 
+    @_builtins.property
+    def foreign(self) -> _common_pb2.Decimal:
+        """What others did to the wallet (X11), net of their fees, as far as it was stated; and how often they were heard."""
+
+    @_builtins.property
+    def maker_fee(self) -> Global___FeeCalibration: ...
+    @_builtins.property
+    def taker_fee(self) -> Global___FeeCalibration: ...
     def __init__(
         self,
         *,
@@ -497,10 +596,14 @@ class AccountSnapshot(_message.Message):
         ledger_cause: Global___LedgerCause.ValueType = ...,
         predicted_fees: _common_pb2.Decimal | None = ...,
         execution_count: _builtins.int = ...,
+        foreign: _common_pb2.Decimal | None = ...,
+        foreign_count: _builtins.int = ...,
+        maker_fee: Global___FeeCalibration | None = ...,
+        taker_fee: Global___FeeCalibration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "capital", b"capital", "equity", b"equity", "fees", b"fees", "funding", b"funding", "gross_exposure", b"gross_exposure", "ledger_delta", b"ledger_delta", "predicted_fees", b"predicted_fees", "realized_pnl", b"realized_pnl", "unrealized_pnl", b"unrealized_pnl", "wallet", b"wallet", "working_exposure", b"working_exposure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "capital", b"capital", "equity", b"equity", "fees", b"fees", "foreign", b"foreign", "funding", b"funding", "gross_exposure", b"gross_exposure", "ledger_delta", b"ledger_delta", "maker_fee", b"maker_fee", "predicted_fees", b"predicted_fees", "realized_pnl", b"realized_pnl", "taker_fee", b"taker_fee", "unrealized_pnl", b"unrealized_pnl", "wallet", b"wallet", "working_exposure", b"working_exposure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "available", b"available", "capital", b"capital", "capital_source", b"capital_source", "currency", b"currency", "entries_frozen", b"entries_frozen", "equity", b"equity", "event_sequence", b"event_sequence", "execution_count", b"execution_count", "fees", b"fees", "freeze_reason", b"freeze_reason", "funding", b"funding", "gross_exposure", b"gross_exposure", "ledger_cause", b"ledger_cause", "ledger_delta", b"ledger_delta", "ledger_status", b"ledger_status", "max_slots", b"max_slots", "open_slot_count", b"open_slot_count", "predicted_fees", b"predicted_fees", "realized_pnl", b"realized_pnl", "unrealized_pnl", b"unrealized_pnl", "wallet", b"wallet", "working_exposure", b"working_exposure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "available", b"available", "capital", b"capital", "capital_source", b"capital_source", "currency", b"currency", "entries_frozen", b"entries_frozen", "equity", b"equity", "event_sequence", b"event_sequence", "execution_count", b"execution_count", "fees", b"fees", "foreign", b"foreign", "foreign_count", b"foreign_count", "freeze_reason", b"freeze_reason", "funding", b"funding", "gross_exposure", b"gross_exposure", "ledger_cause", b"ledger_cause", "ledger_delta", b"ledger_delta", "ledger_status", b"ledger_status", "maker_fee", b"maker_fee", "max_slots", b"max_slots", "open_slot_count", b"open_slot_count", "predicted_fees", b"predicted_fees", "realized_pnl", b"realized_pnl", "taker_fee", b"taker_fee", "unrealized_pnl", b"unrealized_pnl", "wallet", b"wallet", "working_exposure", b"working_exposure"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -527,6 +630,7 @@ class AccountConfiguration(_message.Message):
     LEVERAGE_CAP_FIELD_NUMBER: _builtins.int
     SUBMITTED_TTL_NS_FIELD_NUMBER: _builtins.int
     SETTLEMENT_TOLERANCE_FIELD_NUMBER: _builtins.int
+    FUNDING_INTERVAL_NS_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     venue: _builtins.str
     currency: _builtins.str
@@ -537,6 +641,8 @@ class AccountConfiguration(_message.Message):
     """Highest venue leverage of an entry (K05)."""
     submitted_ttl_ns: _builtins.int
     """How long an entry may stay unanswered before it is STALLED (T09)."""
+    funding_interval_ns: _builtins.int
+    """Funding is paid at the multiples of this since the epoch; 0: the account pays none (K17, K18)."""
     @_builtins.property
     def seed_wallet(self) -> _common_pb2.Decimal:
         """Capital until the venue's first balance; unset: none, and entries wait for a balance (K13)."""
@@ -573,10 +679,11 @@ class AccountConfiguration(_message.Message):
         leverage_cap: _builtins.int = ...,
         submitted_ttl_ns: _builtins.int = ...,
         settlement_tolerance: _common_pb2.Decimal | None = ...,
+        funding_interval_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_error_tolerance", b"ledger_error_tolerance", "ledger_warning_tolerance", b"ledger_warning_tolerance", "maker_fee_rate", b"maker_fee_rate", "seed_wallet", b"seed_wallet", "settlement_tolerance", b"settlement_tolerance", "taker_fee_rate", b"taker_fee_rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "currency", b"currency", "environment", b"environment", "ledger_error_tolerance", b"ledger_error_tolerance", "ledger_warning_tolerance", b"ledger_warning_tolerance", "leverage_cap", b"leverage_cap", "maker_fee_rate", b"maker_fee_rate", "max_slots", b"max_slots", "seed_wallet", b"seed_wallet", "settlement_tolerance", b"settlement_tolerance", "submitted_ttl_ns", b"submitted_ttl_ns", "taker_fee_rate", b"taker_fee_rate", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "currency", b"currency", "environment", b"environment", "funding_interval_ns", b"funding_interval_ns", "ledger_error_tolerance", b"ledger_error_tolerance", "ledger_warning_tolerance", b"ledger_warning_tolerance", "leverage_cap", b"leverage_cap", "maker_fee_rate", b"maker_fee_rate", "max_slots", b"max_slots", "seed_wallet", b"seed_wallet", "settlement_tolerance", b"settlement_tolerance", "submitted_ttl_ns", b"submitted_ttl_ns", "taker_fee_rate", b"taker_fee_rate", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

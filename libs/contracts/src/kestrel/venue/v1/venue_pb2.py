@@ -25,41 +25,43 @@ _sym_db = _symbol_database.Default()
 from kestrel.common.v1 import common_pb2 as kestrel_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckestrel/venue/v1/venue.proto\x12\x10kestrel.venue.v1\x1a\x1ekestrel/common/v1/common.proto\"\xcc\x03\n\x0bVenueReport\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\r\n\x05venue\x18\x03 \x01(\t\x12\x15\n\rvenue_time_ns\x18\x04 \x01(\x03\x12\x16\n\x0ereceived_at_ns\x18\x05 \x01(\x03\x12.\n\x05order\x18\x06 \x01(\x0b\x32\x1d.kestrel.venue.v1.OrderReportH\x00\x12&\n\x04\x66ill\x18\x07 \x01(\x0b\x32\x16.kestrel.venue.v1.FillH\x00\x12*\n\x04\x62ust\x18\x08 \x01(\x0b\x32\x1a.kestrel.venue.v1.FillBustH\x00\x12\x32\n\nsettlement\x18\t \x01(\x0b\x32\x1c.kestrel.venue.v1.SettlementH\x00\x12,\n\x07\x62\x61lance\x18\n \x01(\x0b\x32\x19.kestrel.venue.v1.BalanceH\x00\x12&\n\x04mark\x18\x0b \x01(\x0b\x32\x16.kestrel.venue.v1.MarkH\x00\x12,\n\x07\x66unding\x18\x0c \x01(\x0b\x32\x19.kestrel.venue.v1.FundingH\x00\x12\x17\n\x0fvenue_watermark\x18\r \x01(\x03\x42\x06\n\x04\x62ody\"\xa5\x01\n\x0bOrderReport\x12)\n\x04\x66\x61\x63t\x18\x01 \x01(\x0e\x32\x1b.kestrel.venue.v1.OrderFact\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\t\x12\x16\n\x0evenue_order_id\x18\x03 \x01(\t\x12\x0e\n\x06symbol\x18\x04 \x01(\t\x12*\n\x06reason\x18\x05 \x01(\x0b\x32\x1a.kestrel.common.v1.Refusal\"\xd1\x02\n\x04\x46ill\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\t\x12\x16\n\x0evenue_order_id\x18\x03 \x01(\t\x12\x0e\n\x06symbol\x18\x04 \x01(\t\x12%\n\x04side\x18\x05 \x01(\x0e\x32\x17.kestrel.common.v1.Side\x12,\n\x08last_qty\x18\x06 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12.\n\nlast_price\x18\x07 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\'\n\x03\x66\x65\x65\x18\x08 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x14\n\x0c\x66\x65\x65_currency\x18\t \x01(\t\x12.\n\tliquidity\x18\n \x01(\x0e\x32\x1b.kestrel.venue.v1.Liquidity\"d\n\x08\x46illBust\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\t\x12)\n\tcorrected\x18\x03 \x01(\x0b\x32\x16.kestrel.venue.v1.Fill\"\xa6\x01\n\nSettlement\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x30\n\x0crealized_pnl\x18\x04 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\'\n\x03\x66\x65\x65\x18\x05 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\"\xab\x01\n\x07\x42\x61lance\x12*\n\x06wallet\x18\x01 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12-\n\tavailable\x18\x02 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x16\n\x0evenue_sequence\x18\x04 \x01(\x03\x12\x1b\n\x13\x65xecution_watermark\x18\x05 \x01(\x03\"A\n\x04Mark\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12)\n\x05price\x18\x02 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\"E\n\x07\x46unding\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12*\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\"{\n\rTruthPosition\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\'\n\x03qty\x18\x02 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x31\n\raverage_price\x18\x03 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\"\xd0\x01\n\nTruthOrder\x12\x17\n\x0f\x63lient_order_id\x18\x01 \x01(\t\x12\x16\n\x0evenue_order_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12%\n\x04side\x18\x04 \x01(\x0e\x32\x17.kestrel.common.v1.Side\x12-\n\torder_qty\x18\x05 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12+\n\x07\x63um_qty\x18\x06 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\"\xe4\x02\n\x0b\x42rokerTruth\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x34\n\x0c\x63ompleteness\x18\x03 \x01(\x0e\x32\x1e.kestrel.venue.v1.Completeness\x12\x10\n\x08\x61s_of_ns\x18\x04 \x01(\x03\x12\x1b\n\x13\x65xecution_watermark\x18\x05 \x01(\x03\x12\x32\n\tpositions\x18\x06 \x03(\x0b\x32\x1f.kestrel.venue.v1.TruthPosition\x12\x31\n\x0bopen_orders\x18\x07 \x03(\x0b\x32\x1c.kestrel.venue.v1.TruthOrder\x12*\n\x07\x62\x61lance\x18\x08 \x01(\x0b\x32\x19.kestrel.venue.v1.Balance\x12)\n\x05\x65rror\x18\t \x01(\x0b\x32\x1a.kestrel.common.v1.Refusal\x12\x12\n\nrequest_id\x18\n \x01(\t\"\xf2\x02\n\x03\x42\x61r\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x31\n\ninstrument\x18\x02 \x01(\x0b\x32\x1d.kestrel.common.v1.Instrument\x12(\n\x04open\x18\x03 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12(\n\x04high\x18\x04 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\'\n\x03low\x18\x05 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12)\n\x05\x63lose\x18\x06 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12*\n\x06volume\x18\x07 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x10\n\x08start_ns\x18\x08 \x01(\x03\x12\x13\n\x0binterval_ns\x18\t \x01(\x03\x12\x16\n\x0ereceived_at_ns\x18\n \x01(\x03\x12\x16\n\x0evenue_sequence\x18\x0b \x01(\x03*\xf9\x01\n\tOrderFact\x12\x1a\n\x16ORDER_FACT_UNSPECIFIED\x10\x00\x12\x19\n\x15ORDER_FACT_SUBMITTING\x10\x01\x12\x1b\n\x17ORDER_FACT_ACKNOWLEDGED\x10\x02\x12\x17\n\x13ORDER_FACT_REJECTED\x10\x03\x12\x15\n\x11ORDER_FACT_DENIED\x10\x04\x12\x17\n\x13ORDER_FACT_CANCELED\x10\x05\x12\x16\n\x12ORDER_FACT_EXPIRED\x10\x06\x12\x1e\n\x1aORDER_FACT_CANCEL_REJECTED\x10\x07\x12\x17\n\x13ORDER_FACT_IN_DOUBT\x10\x08*P\n\tLiquidity\x12\x19\n\x15LIQUIDITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fLIQUIDITY_MAKER\x10\x01\x12\x13\n\x0fLIQUIDITY_TAKER\x10\x02*z\n\x0c\x43ompleteness\x12\x1c\n\x18\x43OMPLETENESS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OMPLETENESS_SNAPSHOT\x10\x01\x12\x18\n\x14\x43OMPLETENESS_PARTIAL\x10\x02\x12\x17\n\x13\x43OMPLETENESS_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckestrel/venue/v1/venue.proto\x12\x10kestrel.venue.v1\x1a\x1ekestrel/common/v1/common.proto\"\x82\x04\n\x0bVenueReport\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\r\n\x05venue\x18\x03 \x01(\t\x12\x15\n\rvenue_time_ns\x18\x04 \x01(\x03\x12\x16\n\x0ereceived_at_ns\x18\x05 \x01(\x03\x12.\n\x05order\x18\x06 \x01(\x0b\x32\x1d.kestrel.venue.v1.OrderReportH\x00\x12&\n\x04\x66ill\x18\x07 \x01(\x0b\x32\x16.kestrel.venue.v1.FillH\x00\x12*\n\x04\x62ust\x18\x08 \x01(\x0b\x32\x1a.kestrel.venue.v1.FillBustH\x00\x12\x32\n\nsettlement\x18\t \x01(\x0b\x32\x1c.kestrel.venue.v1.SettlementH\x00\x12,\n\x07\x62\x61lance\x18\n \x01(\x0b\x32\x19.kestrel.venue.v1.BalanceH\x00\x12&\n\x04mark\x18\x0b \x01(\x0b\x32\x16.kestrel.venue.v1.MarkH\x00\x12,\n\x07\x66unding\x18\x0c \x01(\x0b\x32\x19.kestrel.venue.v1.FundingH\x00\x12\x34\n\x07\x66oreign\x18\x0e \x01(\x0b\x32!.kestrel.venue.v1.ForeignActivityH\x00\x12\x17\n\x0fvenue_watermark\x18\r \x01(\x03\x42\x06\n\x04\x62ody\"\xa5\x01\n\x0bOrderReport\x12)\n\x04\x66\x61\x63t\x18\x01 \x01(\x0e\x32\x1b.kestrel.venue.v1.OrderFact\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\t\x12\x16\n\x0evenue_order_id\x18\x03 \x01(\t\x12\x0e\n\x06symbol\x18\x04 \x01(\t\x12*\n\x06reason\x18\x05 \x01(\x0b\x32\x1a.kestrel.common.v1.Refusal\"\xd1\x02\n\x04\x46ill\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\t\x12\x16\n\x0evenue_order_id\x18\x03 \x01(\t\x12\x0e\n\x06symbol\x18\x04 \x01(\t\x12%\n\x04side\x18\x05 \x01(\x0e\x32\x17.kestrel.common.v1.Side\x12,\n\x08last_qty\x18\x06 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12.\n\nlast_price\x18\x07 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\'\n\x03\x66\x65\x65\x18\x08 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x14\n\x0c\x66\x65\x65_currency\x18\t \x01(\t\x12.\n\tliquidity\x18\n \x01(\x0e\x32\x1b.kestrel.venue.v1.Liquidity\"d\n\x08\x46illBust\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\t\x12)\n\tcorrected\x18\x03 \x01(\x0b\x32\x16.kestrel.venue.v1.Fill\"\xa6\x01\n\nSettlement\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x30\n\x0crealized_pnl\x18\x04 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\'\n\x03\x66\x65\x65\x18\x05 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\"\xab\x01\n\x07\x42\x61lance\x12*\n\x06wallet\x18\x01 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12-\n\tavailable\x18\x02 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x16\n\x0evenue_sequence\x18\x04 \x01(\x03\x12\x1b\n\x13\x65xecution_watermark\x18\x05 \x01(\x03\"A\n\x04Mark\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12)\n\x05price\x18\x02 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\"E\n\x07\x46unding\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12*\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\"\xa5\x01\n\x0f\x46oreignActivity\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12*\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\'\n\x03\x66\x65\x65\x18\x03 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x17\n\x0f\x63lient_order_id\x18\x04 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x05 \x01(\t\"{\n\rTruthPosition\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\'\n\x03qty\x18\x02 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x31\n\raverage_price\x18\x03 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\"\xd0\x01\n\nTruthOrder\x12\x17\n\x0f\x63lient_order_id\x18\x01 \x01(\t\x12\x16\n\x0evenue_order_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12%\n\x04side\x18\x04 \x01(\x0e\x32\x17.kestrel.common.v1.Side\x12-\n\torder_qty\x18\x05 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12+\n\x07\x63um_qty\x18\x06 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\"\xe4\x02\n\x0b\x42rokerTruth\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x34\n\x0c\x63ompleteness\x18\x03 \x01(\x0e\x32\x1e.kestrel.venue.v1.Completeness\x12\x10\n\x08\x61s_of_ns\x18\x04 \x01(\x03\x12\x1b\n\x13\x65xecution_watermark\x18\x05 \x01(\x03\x12\x32\n\tpositions\x18\x06 \x03(\x0b\x32\x1f.kestrel.venue.v1.TruthPosition\x12\x31\n\x0bopen_orders\x18\x07 \x03(\x0b\x32\x1c.kestrel.venue.v1.TruthOrder\x12*\n\x07\x62\x61lance\x18\x08 \x01(\x0b\x32\x19.kestrel.venue.v1.Balance\x12)\n\x05\x65rror\x18\t \x01(\x0b\x32\x1a.kestrel.common.v1.Refusal\x12\x12\n\nrequest_id\x18\n \x01(\t\"\xf2\x02\n\x03\x42\x61r\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x31\n\ninstrument\x18\x02 \x01(\x0b\x32\x1d.kestrel.common.v1.Instrument\x12(\n\x04open\x18\x03 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12(\n\x04high\x18\x04 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\'\n\x03low\x18\x05 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12)\n\x05\x63lose\x18\x06 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12*\n\x06volume\x18\x07 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x10\n\x08start_ns\x18\x08 \x01(\x03\x12\x13\n\x0binterval_ns\x18\t \x01(\x03\x12\x16\n\x0ereceived_at_ns\x18\n \x01(\x03\x12\x16\n\x0evenue_sequence\x18\x0b \x01(\x03*\xf9\x01\n\tOrderFact\x12\x1a\n\x16ORDER_FACT_UNSPECIFIED\x10\x00\x12\x19\n\x15ORDER_FACT_SUBMITTING\x10\x01\x12\x1b\n\x17ORDER_FACT_ACKNOWLEDGED\x10\x02\x12\x17\n\x13ORDER_FACT_REJECTED\x10\x03\x12\x15\n\x11ORDER_FACT_DENIED\x10\x04\x12\x17\n\x13ORDER_FACT_CANCELED\x10\x05\x12\x16\n\x12ORDER_FACT_EXPIRED\x10\x06\x12\x1e\n\x1aORDER_FACT_CANCEL_REJECTED\x10\x07\x12\x17\n\x13ORDER_FACT_IN_DOUBT\x10\x08*P\n\tLiquidity\x12\x19\n\x15LIQUIDITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fLIQUIDITY_MAKER\x10\x01\x12\x13\n\x0fLIQUIDITY_TAKER\x10\x02*z\n\x0c\x43ompleteness\x12\x1c\n\x18\x43OMPLETENESS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OMPLETENESS_SNAPSHOT\x10\x01\x12\x18\n\x14\x43OMPLETENESS_PARTIAL\x10\x02\x12\x17\n\x13\x43OMPLETENESS_FAILED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kestrel.venue.v1.venue_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ORDERFACT']._serialized_start=2705
-  _globals['_ORDERFACT']._serialized_end=2954
-  _globals['_LIQUIDITY']._serialized_start=2956
-  _globals['_LIQUIDITY']._serialized_end=3036
-  _globals['_COMPLETENESS']._serialized_start=3038
-  _globals['_COMPLETENESS']._serialized_end=3160
+  _globals['_ORDERFACT']._serialized_start=2927
+  _globals['_ORDERFACT']._serialized_end=3176
+  _globals['_LIQUIDITY']._serialized_start=3178
+  _globals['_LIQUIDITY']._serialized_end=3258
+  _globals['_COMPLETENESS']._serialized_start=3260
+  _globals['_COMPLETENESS']._serialized_end=3382
   _globals['_VENUEREPORT']._serialized_start=83
-  _globals['_VENUEREPORT']._serialized_end=543
-  _globals['_ORDERREPORT']._serialized_start=546
-  _globals['_ORDERREPORT']._serialized_end=711
-  _globals['_FILL']._serialized_start=714
-  _globals['_FILL']._serialized_end=1051
-  _globals['_FILLBUST']._serialized_start=1053
-  _globals['_FILLBUST']._serialized_end=1153
-  _globals['_SETTLEMENT']._serialized_start=1156
-  _globals['_SETTLEMENT']._serialized_end=1322
-  _globals['_BALANCE']._serialized_start=1325
-  _globals['_BALANCE']._serialized_end=1496
-  _globals['_MARK']._serialized_start=1498
-  _globals['_MARK']._serialized_end=1563
-  _globals['_FUNDING']._serialized_start=1565
-  _globals['_FUNDING']._serialized_end=1634
-  _globals['_TRUTHPOSITION']._serialized_start=1636
-  _globals['_TRUTHPOSITION']._serialized_end=1759
-  _globals['_TRUTHORDER']._serialized_start=1762
-  _globals['_TRUTHORDER']._serialized_end=1970
-  _globals['_BROKERTRUTH']._serialized_start=1973
-  _globals['_BROKERTRUTH']._serialized_end=2329
-  _globals['_BAR']._serialized_start=2332
-  _globals['_BAR']._serialized_end=2702
+  _globals['_VENUEREPORT']._serialized_end=597
+  _globals['_ORDERREPORT']._serialized_start=600
+  _globals['_ORDERREPORT']._serialized_end=765
+  _globals['_FILL']._serialized_start=768
+  _globals['_FILL']._serialized_end=1105
+  _globals['_FILLBUST']._serialized_start=1107
+  _globals['_FILLBUST']._serialized_end=1207
+  _globals['_SETTLEMENT']._serialized_start=1210
+  _globals['_SETTLEMENT']._serialized_end=1376
+  _globals['_BALANCE']._serialized_start=1379
+  _globals['_BALANCE']._serialized_end=1550
+  _globals['_MARK']._serialized_start=1552
+  _globals['_MARK']._serialized_end=1617
+  _globals['_FUNDING']._serialized_start=1619
+  _globals['_FUNDING']._serialized_end=1688
+  _globals['_FOREIGNACTIVITY']._serialized_start=1691
+  _globals['_FOREIGNACTIVITY']._serialized_end=1856
+  _globals['_TRUTHPOSITION']._serialized_start=1858
+  _globals['_TRUTHPOSITION']._serialized_end=1981
+  _globals['_TRUTHORDER']._serialized_start=1984
+  _globals['_TRUTHORDER']._serialized_end=2192
+  _globals['_BROKERTRUTH']._serialized_start=2195
+  _globals['_BROKERTRUTH']._serialized_end=2551
+  _globals['_BAR']._serialized_start=2554
+  _globals['_BAR']._serialized_end=2924
 # @@protoc_insertion_point(module_scope)

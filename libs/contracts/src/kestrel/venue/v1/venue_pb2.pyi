@@ -126,6 +126,7 @@ class VenueReport(_message.Message):
     BALANCE_FIELD_NUMBER: _builtins.int
     MARK_FIELD_NUMBER: _builtins.int
     FUNDING_FIELD_NUMBER: _builtins.int
+    FOREIGN_FIELD_NUMBER: _builtins.int
     VENUE_WATERMARK_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """Idempotency key, made from the venue's own identity of the fact; at most 64 characters."""
@@ -152,6 +153,8 @@ class VenueReport(_message.Message):
     def mark(self) -> Global___Mark: ...
     @_builtins.property
     def funding(self) -> Global___Funding: ...
+    @_builtins.property
+    def foreign(self) -> Global___ForeignActivity: ...
     def __init__(
         self,
         *,
@@ -167,13 +170,14 @@ class VenueReport(_message.Message):
         balance: Global___Balance | None = ...,
         mark: Global___Mark | None = ...,
         funding: Global___Funding | None = ...,
+        foreign: Global___ForeignActivity | None = ...,
         venue_watermark: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "body", b"body", "bust", b"bust", "fill", b"fill", "funding", b"funding", "mark", b"mark", "order", b"order", "settlement", b"settlement"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "body", b"body", "bust", b"bust", "fill", b"fill", "foreign", b"foreign", "funding", b"funding", "mark", b"mark", "order", b"order", "settlement", b"settlement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "balance", b"balance", "body", b"body", "bust", b"bust", "fill", b"fill", "funding", b"funding", "mark", b"mark", "order", b"order", "received_at_ns", b"received_at_ns", "report_id", b"report_id", "settlement", b"settlement", "venue", b"venue", "venue_time_ns", b"venue_time_ns", "venue_watermark", b"venue_watermark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "balance", b"balance", "body", b"body", "bust", b"bust", "fill", b"fill", "foreign", b"foreign", "funding", b"funding", "mark", b"mark", "order", b"order", "received_at_ns", b"received_at_ns", "report_id", b"report_id", "settlement", b"settlement", "venue", b"venue", "venue_time_ns", b"venue_time_ns", "venue_watermark", b"venue_watermark"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["order", "fill", "bust", "settlement", "balance", "mark", "funding"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["order", "fill", "bust", "settlement", "balance", "mark", "funding", "foreign"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -417,6 +421,47 @@ class Funding(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Funding: _TypeAlias = Funding  # noqa: Y015
+
+@_typing.final
+class ForeignActivity(_message.Message):
+    """Somebody else traded on the account (X11). Nothing of theirs is booked; what it did to the wallet explains a
+    difference between our ledger and the venue's (K14).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    CLIENT_ORDER_ID_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """Empty: not known, or no trade."""
+    client_order_id: _builtins.str
+    """Their order, as far as the venue names it."""
+    execution_id: _builtins.str
+    @_builtins.property
+    def amount(self) -> _common_pb2.Decimal:
+        """What it did to the wallet before its fee; unset: not known, so the next balance may differ without freezing entries."""
+
+    @_builtins.property
+    def fee(self) -> _common_pb2.Decimal: ...
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        amount: _common_pb2.Decimal | None = ...,
+        fee: _common_pb2.Decimal | None = ...,
+        client_order_id: _builtins.str = ...,
+        execution_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "fee", b"fee"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "client_order_id", b"client_order_id", "execution_id", b"execution_id", "fee", b"fee", "symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForeignActivity: _TypeAlias = ForeignActivity  # noqa: Y015
 
 @_typing.final
 class TruthPosition(_message.Message):

@@ -1,0 +1,1 @@
+"""Journals as records: translated, replayed, compared. The commands over it are in ``commands/journal.py``."""
