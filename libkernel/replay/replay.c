@@ -209,7 +209,7 @@ static void compare_stored(replay_t *replay, lk_replay_step_t *step)
     compare_kind(step, &stored);
 }
 
-/* What the service promises of each input: it carries its entry's sequence, and time never goes back. */
+/* What the service promises of each journaled input: it carries its entry's sequence, and time never goes back. */
 static void compare_stamp(const lk_replay_account_t *account, lk_replay_step_t *step)
 {
     lk_account_view_t view;
@@ -230,7 +230,7 @@ static bool apply_input(replay_t *replay, lk_replay_step_t *step)
     }
     replay->totals.seen.input_count++;
     if (account->kernel == NULL || entry->sequence > replay->options->until) return true;
-    compare_stamp(account, step);
+    if (entry->stored_bytes > 0) compare_stamp(account, step);
     lk_status_t status = lk_kernel_apply(account->kernel, &entry->input, &step->outcome, replay->events, LK_EVENTS_MAX);
     if (status != LK_STATUS_OK) {
         return lk_export_fault(&replay->reader.fault, "input", "is one that libkernel takes", lk_status_name(status));

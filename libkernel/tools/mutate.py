@@ -41,6 +41,11 @@ EXPLAINED = Path(__file__).resolve().parent / "survivors.toml"
 COMPILE = ["-std=c11", "-fPIC", "-w", "-Iinclude", "-Isrc", "-Itests", "-Ifuzz"]
 NOT_MUTATED = {"blake2b.c": "checked against published vectors, whole", "abi.c": "nothing but assertions on the layout"}
 TRACE_ARGUMENTS = ("7", "60", "400")
+ALLOCATING = "src/kernel.c"
+"""The only file that takes memory (tools/purity.py): its mutants are put under test_allocation too, which is linked anew
+for each, since a linker's --wrap does not reach into a shared library."""
+ALLOCATION_TEST = ROOT / "tests" / "test_allocation.c"
+WRAPPED = ("malloc", "calloc", "realloc", "free")
 SLOW_SECONDS = 0.5
 TIME_LIMIT_FACTOR = 10.0
 WORKERS = 2
@@ -311,10 +316,9 @@ class Bench:
         with ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(lambda source: self._compile(source, self._objects[source.name]), self._sources))
             library = self._link(list(self._objects.values()), self._original)
-            self.tests = list(
-                pool.map(lambda test: self._program(test, library), sorted((ROOT / "tests").glob("test_*.c")))
-            )
-            self._program(ROOT / "fuzz" / "trace.c", library)
+            tests = [test for test in sorted((ROOT / "tests").glob("test_*.c")) if test != ALLOCATION_TEST]
+            self.tests = list(pool.map(lambda test: self._program(test, [library], self._folder), tests))
+            self._program(ROOT / "fuzz" / "trace.c", [library], self._folder)
         for test in self.tests:
             started = time.monotonic()
             done = self._run([str(test)], self._original, 600.0)
@@ -341,6 +345,8 @@ class Bench:
                 return Outcome(mutant, "invalid", "compiler")
             others = [target for name, target in self._objects.items() if name != changed.name]
             self._link([own, *others], place)
+            if mutant.file == ALLOCATING and self._fails_allocation([own, *others], place):
+                return Outcome(mutant, "killed", ALLOCATION_TEST.stem)
             return self._test(mutant, place)
         finally:
             shutil.rmtree(place, ignore_errors=True)
@@ -354,6 +360,11 @@ class Bench:
             return Outcome(mutant, "compared", "trace")
         failed = self._first_to_fail(self._slow, place)
         return Outcome(mutant, "survived", "") if failed is None else Outcome(mutant, "killed", failed.name)
+
+    def _fails_allocation(self, objects: list[Path], place: Path) -> bool:
+        program = self._program(ALLOCATION_TEST, objects, place, *(f"-Wl,--wrap={name}" for name in WRAPPED))
+        done = self._run([str(program)], place, 10.0)
+        return done is None or done.returncode != 0
 
     def _first_to_fail(self, tests: list[Path], place: Path) -> Path | None:
         for test in tests:
@@ -375,11 +386,9 @@ class Bench:
         subprocess.run(command, cwd=ROOT, check=True)
         return library
 
-    def _program(self, source: Path, library: Path) -> Path:
-        program = self._folder / source.stem
-        wrap = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "free")]
-        wrapped = wrap if source.stem == "test_allocation" else []
-        command = [self._compiler, *COMPILE, "-O1", *wrapped, "-o", str(program), str(source), str(library)]
+    def _program(self, source: Path, objects: list[Path], place: Path, *flags: str) -> Path:
+        program = place / source.stem
+        command = [self._compiler, *COMPILE, "-O1", *flags, "-o", str(program), str(source), *map(str, objects)]
         subprocess.run(command, cwd=ROOT, check=True)
         return program
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 from tests.reference import reach
-from tests.reference.differential import SEQUENCE_LENGTH, Sequence, run_seed, tell_act, trace
+from tests.reference.differential import SEQUENCE_LENGTH, Act, Sequence, run_seed, tell_act, trace
 
 
 def main() -> int:
@@ -19,8 +20,6 @@ def main() -> int:
     for sequence in _sequences(options):
         reached += sequence.reached
         input_count += len(sequence.acts)
-        if options.trace:
-            print(*map(tell_act, sequence.acts), sep="\n")
         if sequence.difference:
             print(trace(sequence), flush=True)
             return 1
@@ -43,11 +42,24 @@ def _tell_lost_ways(reached: Counter[str]) -> int:
 
 def _sequences(options: argparse.Namespace) -> Iterator[Sequence]:
     seeds = range(options.seed, options.seed + -(-options.inputs // SEQUENCE_LENGTH))
-    if options.jobs == 1:
-        yield from map(run_seed, seeds)
+    if options.trace or options.jobs == 1:
+        for seed in seeds:
+            yield run_seed(seed, tell=_print_act if options.trace else None)
         return
-    with multiprocessing.Pool(options.jobs) as pool:
-        yield from pool.imap(run_seed, seeds, chunksize=4)
+    with ProcessPoolExecutor(options.jobs) as pool:
+        waiting = [(seed, pool.submit(run_seed, seed)) for seed in seeds]
+        for seed, result in waiting:
+            try:
+                yield result.result()
+            except BrokenProcessPool:
+                print(
+                    f"the library stopped its process, at seed {seed} or soon after; --trace shows each input before it"
+                )
+                raise
+
+
+def _print_act(act: Act) -> None:
+    print(tell_act(act), flush=True)
 
 
 def _options() -> argparse.Namespace:
@@ -55,7 +67,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--inputs", type=int, default=100_000, help="how many, at least")
     parser.add_argument("--seed", type=int, default=1, help=f"the first; each is good for {SEQUENCE_LENGTH}")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--trace", action="store_true", help="print every input")
+    parser.add_argument("--trace", action="store_true", help="print every input before it is applied; one process")
     return parser.parse_args()
 
 

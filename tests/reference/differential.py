@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from random import Random
 
@@ -15,6 +15,7 @@ from tests.reference.generate import World, config_of
 from tests.reference.inputs import Answer, Config, Event, Input, Outcome
 from tests.reference.kernel import Kernel
 from tests.reference.layout import Layout
+from tests.reference.reach import corners
 from tests.reference.subject import Subject
 from tests.reference.words import (
     Code,
@@ -47,7 +48,6 @@ class Pair:
     """A library's kernel and a reference's, of one account."""
 
     config: Config
-    reference_type: type[Kernel] = Kernel
     digest_every: int = 1
     reached: Counter[str] = field(default_factory=Counter)
     given: list[Input] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Pair:
 
     def __post_init__(self) -> None:
         self.subject = Subject(self.config)
-        self.reference = self.reference_type(self.config)
+        self.reference = Kernel(self.config)
 
     def apply(self, value: Input) -> Outcome:
         """Give the input to both, and compare."""
@@ -103,7 +103,7 @@ class Pair:
         saved = self.subject.save()
         if saved != states.save(self.reference.state):
             raise Difference("saved states differ\n" + self._state_difference())
-        self.reached["restart"] += 1
+        self.reached.update(["restart", *corners(self.reference.state)])
         self.subject = self.subject.restarted()
         self.reference.state = states.restore(saved, self.config)
         self.compare_digests()
@@ -210,11 +210,11 @@ class Sequence:
     summary: str = ""
 
 
-def run_seed(seed: int, length: int = SEQUENCE_LENGTH, reference_type: type[Kernel] = Kernel) -> Sequence:
-    """Two accounts, interleaved, with restarts, compared step by step."""
+def run_seed(seed: int, length: int = SEQUENCE_LENGTH, tell: Callable[[Act], None] | None = None) -> Sequence:
+    """Two accounts, interleaved, with restarts, compared step by step; ``tell`` hears of each act before it is done."""
     random = Random(f"sequence {seed}")
     digest_every = random.choice([1, 1, 7])
-    pairs = [Pair(config_of(2 * seed + account), reference_type, digest_every) for account in range(2)]
+    pairs = [Pair(config_of(2 * seed + account), digest_every) for account in range(2)]
     worlds = [World(2 * seed + account, pair.config) for account, pair in enumerate(pairs)]
     sequence = Sequence(seed)
     restarts = random.choice([0, 0.01, 0.03, 0.1])
@@ -224,6 +224,8 @@ def run_seed(seed: int, length: int = SEQUENCE_LENGTH, reference_type: type[Kern
             is_restart = random.random() < restarts
             value = None if is_restart else worlds[account].next(pairs[account].reference.state)
             sequence.acts.append(Act(account, value))
+            if tell is not None:
+                tell(sequence.acts[-1])
             _perform(pairs[account], value)
         _finish(pairs)
     except Exception as error:
@@ -234,9 +236,9 @@ def run_seed(seed: int, length: int = SEQUENCE_LENGTH, reference_type: type[Kern
     return sequence
 
 
-def replay_acts(acts: list[Act], seed: int, reference_type: type[Kernel] = Kernel) -> str:
+def replay_acts(acts: list[Act], seed: int) -> str:
     """Do the same again, all digests compared; returns the difference, if there is one."""
-    pairs = [Pair(config_of(2 * seed + account), reference_type) for account in range(2)]
+    pairs = [Pair(config_of(2 * seed + account)) for account in range(2)]
     try:
         for act in acts:
             _perform(pairs[act.account], act.value)
@@ -262,9 +264,10 @@ def _finish(pairs: list[Pair]) -> None:
     for pair in pairs:
         pair.compare_all()
         pair.replay()
+        pair.reached.update(corners(pair.reference.state))
 
 
-def shrink(sequence: Sequence, reference_type: type[Kernel] = Kernel) -> list[Act]:
+def shrink(sequence: Sequence) -> list[Act]:
     """The acts that still show a difference when all others are left out (delta debugging)."""
     acts = list(sequence.acts)
     size = max(1, len(acts) // 2)
@@ -272,7 +275,7 @@ def shrink(sequence: Sequence, reference_type: type[Kernel] = Kernel) -> list[Ac
         at = 0
         while at < len(acts):
             fewer = acts[:at] + acts[at + size :]
-            if replay_acts(fewer, sequence.seed, reference_type):
+            if replay_acts(fewer, sequence.seed):
                 acts = fewer
             else:
                 at += size
@@ -313,14 +316,14 @@ def _tell(name: str, value: object) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def trace(sequence: Sequence, reference_type: type[Kernel] = Kernel) -> str:
+def trace(sequence: Sequence) -> str:
     """A failed sequence, shrunk, and how to see it again."""
-    acts = shrink(sequence, reference_type)
+    acts = shrink(sequence)
     return "\n".join(
         [
             f"seed {sequence.seed}: the reference and the library differ",
             *(f"  {index + 1:>3}  {tell_act(act)}" for index, act in enumerate(acts)),
-            replay_acts(acts, sequence.seed, reference_type),
-            f"again: python -m tests.reference --seed {sequence.seed} --inputs 1 --trace",
+            replay_acts(acts, sequence.seed),
+            f"again: python -m tests.reference --seed {sequence.seed} --inputs 1",
         ]
     )

@@ -109,7 +109,7 @@ class World:
     def __init__(self, seed: int, config: Config) -> None:
         self._random = Random(f"world {seed}")
         self._config = config
-        self._is_extreme = self._random.random() < 0.25
+        self._is_extreme = self._random.random() < 0.3
         self._now_ns = self._random.choice([0, 1, 10**18, 10**18, 10**18])
         self._sequence = self._trade_count = self._order_count = self._event_count = self._execution_count = 0
         self._venue_sequence = 0
@@ -137,7 +137,7 @@ class World:
             value = self._damaged(value)
         self._sequence += 1
         value.now_ns, value.sequence = self._now_ns, self._sequence
-        if random.random() < 0.02:
+        if random.random() < 0.025:
             value.now_ns = random.choice([self._now_ns - 1, 0, -1, INT64_MIN])
         self._past = [*self._past[-39:], value]
         return value
@@ -157,11 +157,11 @@ class World:
             self._balance: 6,
             self._funding: 1.5,
             self._foreign: 1.5,
-            self._flatten: 1,
+            self._flatten: 1.3,
             self._cancel_working_entries: 1,
-            self._freeze: 0.8,
-            self._unfreeze: 3,
-            self._adopt: 1.5,
+            self._freeze: 1.2,
+            self._unfreeze: 4,
+            self._adopt: 2,
         }
 
     def _act(self, state: State) -> Callable[[State], Input]:
@@ -320,7 +320,9 @@ class World:
         return self._random.choice(untraded) if untraded and self._random.random() < 0.9 else None
 
     def _legs(self) -> tuple[int, ...]:
-        legs = self._random.choice([(), (), (5000, 5000), (2500, 2500, 5000), (1, 1), (3333,) * EXIT_LEGS_MAX])
+        legs = self._random.choice(
+            [(), (), (5000, 5000), (2500, 2500, 5000), (1, 1), (3333,) * EXIT_LEGS_MAX, (500,) * EXIT_LEGS_MAX]
+        )
         return (*legs, *(0,) * (EXIT_LEGS_MAX - len(legs)))
 
     def _enter(self, state: State) -> Input:
@@ -435,7 +437,7 @@ class World:
         random = self._random
         slot, order = self._some_order(state)
         if slot is not None and order is not None and not order.is_live and random.random() < 0.7:
-            return self._exit_of(slot) if slot.book.open_qty > 0 else self._settlement(state)
+            return self._exit_of(slot) if slot.book.open_qty > 0 and slot.live_exit is None else self._enter(state)
         self._execution_count += 1
         qty_left = max(1, order.leaves_qty) if order is not None else 1
         side = order.side if order is not None else Side.BUY

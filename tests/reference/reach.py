@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
-from tests.reference.words import Code, CommandKind, Lifecycle, Stage
+from tests.reference.machines import is_busy
+from tests.reference.state import Slot, State
+from tests.reference.words import (
+    FREEZE_LEDGER,
+    FREEZE_OPERATOR,
+    INT64_MAX,
+    SLOT_EXITS_MAX,
+    Code,
+    CommandKind,
+    Lifecycle,
+    Stage,
+)
 
 RUN_LENGTH_MIN = 100_000
 """Inputs after which all of it must have been reached."""
@@ -68,6 +80,41 @@ LEDGER = [
     "WARNING UNEXPLAINED",
     "ERROR UNEXPLAINED",
 ]
+STATES: dict[str, Callable[[State], bool]] = {
+    "event window wrapped": lambda state: state.ledger.event_count > state.config.window_count,
+    "execution window wrapped": lambda state: state.ledger.execution_count > state.config.window_count,
+    "a slot has forgotten exit orders": lambda state: any(slot.exit_count > SLOT_EXITS_MAX for slot in state.slots),
+    "a second exit leg is next": lambda state: any(slot.active_leg_index > 0 for slot in state.slots),
+    "a fourth exit leg is next": lambda state: any(slot.active_leg_index >= 3 for slot in state.slots),
+    "more was closed than was open": lambda state: any(slot.book.open_qty < 0 for slot in state.slots),
+    "a fill waits for the venue's figure": lambda state: any(slot.book.skipped_count > 0 for slot in state.slots),
+    "the venue's figure repaired a trade": lambda state: any(slot.book.venue_realized != 0 for slot in state.slots),
+    "an adopted trade is being left": lambda state: any(slot.is_adopted and slot.exit_count for slot in state.slots),
+    "an entry's basis is missing": lambda state: any(slot.book.entry_unpriced_qty > 0 for slot in state.slots),
+    "a short trade is open": lambda state: any(slot.direction < 0 < slot.book.open_qty for slot in state.slots),
+    "two open trades share a symbol": lambda state: _share_a_symbol([slot for slot in state.slots if is_busy(slot)]),
+    "a slot was taken again": lambda state: state.ledger.trade_count > state.config.slot_count,
+    "an order is in doubt": lambda state: any(order.in_doubt for slot in state.slots for _, order in slot.orders()),
+    "the wallet holds executions we await": lambda state: state.ledger.awaited_count > 0,
+    "both freezes": lambda state: state.ledger.freeze_flags == FREEZE_OPERATOR | FREEZE_LEDGER,
+    "both rates are calibrated": lambda state: state.ledger.maker.sample_count > 0 < state.ledger.taker.sample_count,
+    "the last fee sample was refused": lambda state: state.ledger.taker.is_last_refused != 0,
+    "funding is due": lambda state: state.ledger.is_funding_due != 0,
+    "foreign activity without an amount": lambda state: state.ledger.has_foreign != 0,
+    "the end of time": lambda state: state.ledger.now_ns == INT64_MAX,
+    "a figure beyond 2^62": lambda state: max(map(abs, (state.ledger.realized, state.ledger.bridge))) > 2**62,
+}
+"""Corners of the state, looked for at each restart and at the end of a sequence."""
+
+
+def _share_a_symbol(slots: list[Slot]) -> bool:
+    return len({slot.symbol for slot in slots}) < len(slots)
+
+
+def corners(state: State) -> list[str]:
+    return [f"state {name}" for name, holds in STATES.items() if holds(state)]
+
+
 NOT_OF_THE_KERNEL = {Lifecycle.PROPOSED, Lifecycle.APPROVED, Lifecycle.EXPIRED}
 """Lifecycles that governance gives a trade, before the kernel knows of it."""
 
@@ -79,6 +126,7 @@ REQUIRED = (
     + [f"command {command.name}" for command in CommandKind if command != CommandKind.NONE]
     + [f"ledger {judgment}" for judgment in LEDGER]
     + ["event FILL_BOOKED", "event SETTLED", "restart"]
+    + [f"state {name}" for name in STATES]
 )
 
 

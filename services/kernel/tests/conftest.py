@@ -58,6 +58,8 @@ class Messages:
         for name, value in changes.items():
             if hasattr(value, "CopyFrom"):
                 getattr(intent, name).CopyFrom(value)
+            elif isinstance(value, list):
+                getattr(intent, name).extend(value)
             else:
                 setattr(intent, name, value)
         return intent

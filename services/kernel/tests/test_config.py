@@ -28,7 +28,7 @@ def test_the_laptops_account_is_there_without_any_file() -> None:
     ("changes", "named"),
     [
         ({"max_slots": 0}, "max_slots"),
-        ({"max_slots": 65}, "max_slots"),
+        ({"max_slots": 257}, "max_slots"),
         ({"leverage_cap": 0}, "leverage_cap"),
         ({"taker_fee_rate": "0.5"}, "taker_fee_rate"),
         ({"taker_fee_rate": "0.000000001"}, "taker_fee_rate"),

@@ -191,7 +191,8 @@ class Replayer:
         if account is None:
             raise _damaged(entry.sequence, "account", entry.account, "is one that was set up")
         now_ns = max(entry.input_time_ns, account.kernel.account().now_ns)
-        differences += _unlike_stamp(entry, now_ns)
+        if stored is not None:
+            differences += _unlike_stamp(entry, now_ns)
         if stored is not None and account.configuration is not None:
             differences += _unlike_translation(entry, stored, account.configuration, now_ns)
         try:

@@ -98,3 +98,19 @@ def test_an_empty_intent_is_refused_in_every_field_and_crashes_nothing(desk: Des
         "order_type",
         "anchor.hash",
     }
+
+
+@pytest.mark.parametrize("legs", [[0], [10_001], [5000, 0, 5000], [1] * 9])
+def test_exit_legs_that_the_kernel_could_not_keep_are_refused_by_name_K19(desk: Desk, legs: list[int]) -> None:
+    intent = desk.intent()
+    intent.exit_leg_bps.extend(legs)
+    (finding,) = structure.findings(intent, desk.limits, now_ns=desk.now_ns)
+    assert (finding.field, finding.value) == ("exit_leg_bps", str(legs))
+    assert "at most 8 legs" in finding.rule
+
+
+@pytest.mark.parametrize("legs", [[], [2500, 5000], [10_000] * 8])
+def test_exit_legs_are_approved_with_the_intent_K19(desk: Desk, legs: list[int]) -> None:
+    intent = desk.intent()
+    intent.exit_leg_bps.extend(legs)
+    assert not list(structure.findings(intent, desk.limits, now_ns=desk.now_ns))

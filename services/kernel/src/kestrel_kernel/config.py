@@ -22,7 +22,7 @@ class AccountSettings(BaseModel):
     account: str
     venue: str
     currency: str = Field(default="USD", pattern=r"^[A-Z0-9]{3,12}$")
-    max_slots: int = Field(default=1, ge=1, le=64)
+    max_slots: int = Field(default=1, ge=1, le=256)
     seed_wallet: str = ""
     maker_fee_rate: str = "0"
     taker_fee_rate: str = "0"
@@ -31,6 +31,8 @@ class AccountSettings(BaseModel):
     settlement_tolerance: str = "0.01"
     leverage_cap: int = Field(default=1, ge=1, le=125)
     submitted_ttl_s: int = Field(default=60, ge=1, le=86_400)
+    funding_interval_s: int = Field(default=0, ge=0, le=7 * 86_400)
+    """Funding is paid at the multiples of this since the epoch, as perpetuals do every 28,800 s; 0: never."""
 
     @field_validator("account", "venue")
     @classmethod
@@ -72,6 +74,7 @@ class AccountSettings(BaseModel):
             settlement_tolerance=Number.parse(self.settlement_tolerance, scale=AMOUNT_SCALE).message(),
             leverage_cap=self.leverage_cap,
             submitted_ttl_ns=self.submitted_ttl_s * 1_000_000_000,
+            funding_interval_ns=self.funding_interval_s * 1_000_000_000,
         )
         if self.seed_wallet:
             configuration.seed_wallet.CopyFrom(Number.parse(self.seed_wallet, scale=AMOUNT_SCALE).message())

@@ -6,8 +6,11 @@ from typing import Any
 
 from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
-from kestrel.kernel.v1 import journal_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2
+from kestrel_domain.numbers import Number
 from kestrel_kernel.core import alerts
+
+CRITICAL = common_pb2.SEVERITY_CRITICAL
 
 
 def alert(published: Any) -> audit_pb2.Alert:
@@ -43,3 +46,25 @@ def test_the_id_of_an_alert_follows_from_its_place_in_the_journal() -> None:
     entry = journal_pb2.JournalEntry(partition=0, account="A", anomalies=[anomaly])
     ids = [alert(alerts.of_entry(entry, sequence)[0]).alert_id for sequence in (5, 5, 6)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_position_without_a_slot_is_told_at_once_X13(desk: Any, messages: Any) -> None:
+    for number in range(desk.partition.account("PAPER-1").max_slots):
+        intent = messages.intent(f"trade-{number}")
+        intent.instrument.symbol = f"SYMBOL{number}"
+        assert desk.put(messages.entry(intent)).outcome.accepted
+    adoption = inbox_pb2.Adoption(
+        adoption_id="adopted-1",
+        account="PAPER-1",
+        venue="paper",
+        instrument=messages.intent().instrument,
+        qty=Number(30, 0).message(),
+        average_price=Number(150, 0).message(),
+        approved_by=common_pb2.Actor(id="risk", kind="operator"),
+        exit_warrant="warrant-adopted",
+    )
+    entry = desk.put(inbox_pb2.InboxMessage(adopt=adoption))
+    assert (entry.outcome.accepted, entry.outcome.code, list(entry.commands)) == (False, "ORPHAN_POSITION", [])
+    found = alert(*alerts.of_entry(entry, 9))
+    assert (found.reason, found.severity, found.subject_id) == ("ORPHAN_POSITION", CRITICAL, "adopted-1")
+    assert "AAPL" in found.message

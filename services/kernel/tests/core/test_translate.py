@@ -167,9 +167,32 @@ def test_a_correction_and_a_bust_are_told_apart(messages: Any, configuration: st
     assert isinstance(translated(messages.report("b-1", bust=bust), configuration), lk.Bust)
     bust.corrected.last_qty.CopyFrom(Number.parse("5").message())
     bust.corrected.last_price.CopyFrom(Number.parse("1.5").message())
+    bust.corrected.liquidity = venue_pb2.LIQUIDITY_MAKER
     value = translated(messages.report("b-2", bust=bust), configuration)
     assert isinstance(value, lk.Correction)
-    assert (value.qty, value.price, value.price_scale) == (5, 15, 1)
+    assert (value.qty, value.price, value.price_scale, value.liquidity) == (5, 15, 1, lk.Liquidity.MAKER)
+
+
+def test_foreign_activity_is_told_with_what_is_known_of_it_X11(
+    messages: Any, configuration: state_pb2.AccountConfiguration
+) -> None:
+    value = translated(messages.report("f-1", foreign=venue_pb2.ForeignActivity(symbol="AAPL")), configuration)
+    assert value == lk.Foreign(now_ns=STAMP.now_ns, sequence=STAMP.journal_sequence, event_id="f-1", symbol="AAPL")
+    foreign = venue_pb2.ForeignActivity(
+        amount=Number.parse("-1.5").message(), fee=Number.parse("0.000000001").message()
+    )
+    value = translated(messages.report("f-2", foreign=foreign), configuration)
+    assert (value.symbol, value.amount, value.fee) == ("", -150_000_000, 1)
+
+
+def test_exit_legs_reach_the_kernel_as_approved_K19(
+    messages: Any, configuration: state_pb2.AccountConfiguration
+) -> None:
+    value = translated(messages.entry(messages.intent(exit_leg_bps=[2500, 5000])), configuration)
+    assert value.exit_leg_bps == (2500, 5000)
+    for legs in ([0], [10_001], [1] * 9):
+        found = refusal(messages.entry(messages.intent(exit_leg_bps=legs)), configuration)
+        assert found.field == "intent.exit_leg_bps"
 
 
 @pytest.mark.parametrize(
@@ -182,6 +205,8 @@ def test_a_correction_and_a_bust_are_told_apart(messages: Any, configuration: st
         ({"mark": venue_pb2.Mark(symbol="AAPL")}, "mark.price"),
         ({"mark": venue_pb2.Mark(symbol="a b", price=Number(1, 0).message())}, "mark.symbol"),
         ({"funding": venue_pb2.Funding(symbol="AAPL")}, "funding.amount"),
+        ({"foreign": venue_pb2.ForeignActivity(symbol="a b")}, "foreign.symbol"),
+        ({"foreign": venue_pb2.ForeignActivity(amount=Number(1, 9).message())}, "foreign.amount"),
         ({"fill": venue_pb2.Fill(execution_id="E-1", side=common_pb2.SIDE_BUY)}, "fill.last_qty"),
         ({"order": venue_pb2.OrderReport(fact=venue_pb2.ORDER_FACT_CANCELED)}, "order.client_order_id"),
         ({}, "venue.body"),

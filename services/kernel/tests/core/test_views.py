@@ -8,9 +8,12 @@ import pytest
 
 import kestrel_libkernel as lk
 from kestrel.common.v1 import common_pb2
-from kestrel.kernel.v1 import journal_pb2, state_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
 from kestrel.venue.v1 import venue_pb2
+from kestrel_domain.numbers import Number
 from kestrel_kernel.core import views
+
+BUY = common_pb2.SIDE_BUY
 
 PAIRS = [
     (lk.Stage, state_pb2.SlotStage, "SLOT_STAGE_"),
@@ -18,6 +21,7 @@ PAIRS = [
     (lk.PnlSource, state_pb2.PnlSource, "PNL_SOURCE_"),
     (lk.CapitalSource, state_pb2.CapitalSource, "CAPITAL_SOURCE_"),
     (lk.LedgerStatus, state_pb2.LedgerStatus, "LEDGER_STATUS_"),
+    (lk.FeeStatus, state_pb2.FeeStatus, "FEE_STATUS_"),
     (lk.LedgerCause, state_pb2.LedgerCause, "LEDGER_CAUSE_"),
     (lk.Side, common_pb2.Side, "SIDE_"),
     (lk.OrderType, common_pb2.OrderType, "ORDER_TYPE_"),
@@ -49,3 +53,55 @@ def test_an_account_without_a_balance_states_no_wallet(desk: Any) -> None:
     account = desk.partition.account("PAPER-1")
     assert not account.HasField("wallet")
     assert account.capital.units == 1_000_000 * 10**8
+
+
+def test_a_snapshot_that_followed_its_view_is_the_one_made_anew_K15(desk: Any, messages: Any) -> None:
+    """Whatever a trade, and the next one in its slot, has set: nothing stays that the view no longer says."""
+    kernel = desk.partition._accounts["PAPER-1"].kernel
+    inputs = [
+        messages.entry(),
+        messages.order("ack-1", venue_pb2.ORDER_FACT_ACKNOWLEDGED, messages.entry_order_id(), "V-1"),
+        messages.fill("E-1", messages.entry_order_id(), BUY, "100", "150.25"),
+        messages.mark("m-1", "151.00"),
+        messages.balance("b-1", "1000000.00"),
+        messages.exit("trade-1"),
+        messages.entry(messages.intent("trade-2", stop_price=Number(0, 0).message())),
+        messages.entry(messages.intent("trade-3", instrument=messages.intent().instrument)),
+        messages.control(inbox_pb2.CONTROL_ACTION_FREEZE_ENTRIES, "c-1"),
+    ]
+    for message in inputs:
+        entry = desk.put(message)
+        for slot in entry.slots:
+            assert slot == views.slot_snapshot(kernel.slot(slot.slot_index))
+        fresh = desk.partition.account("PAPER-1")
+        assert not entry.HasField("account_after") or entry.account_after == fresh
+
+
+def test_an_account_shows_how_its_fee_rates_hold_K17(desk: Any, messages: Any) -> None:
+    desk.put(messages.entry())
+    fill = messages.fill("E-1", messages.entry_order_id(), BUY, "100", "150.00")
+    published = desk.partition._accounts["PAPER-1"].kernel.account().taker_fee.rate * 15_000
+    fill.venue.fill.fee.CopyFrom(Number(published, 8).message())
+    fill.venue.fill.liquidity = venue_pb2.LIQUIDITY_TAKER
+    account = desk.put(fill).account_after
+    assert (account.taker_fee.sample_count, account.taker_fee.refused_count) == (1, 0)
+    assert account.taker_fee.status == state_pb2.FEE_STATUS_OK
+    assert Number.of(account.taker_fee.ratio) == Number(1, 0)
+    assert Number.of(account.taker_fee.deviation) == Number.zero()
+
+
+def test_foreign_activity_is_counted_and_added_up_X11(desk: Any, messages: Any) -> None:
+    foreign = venue_pb2.ForeignActivity(symbol="AAPL", amount=Number(-5, 0).message(), fee=Number(1, 0).message())
+    entry = desk.put(messages.report("f-1", foreign=foreign))
+    assert (entry.account_after.foreign_count, Number.of(entry.account_after.foreign)) == (1, Number(-6, 0))
+    assert [anomaly.code for anomaly in entry.anomalies] == ["FOREIGN_ACTIVITY"]
+
+
+def test_a_slot_shows_its_conviction_and_its_legs_K05_K19(desk: Any, messages: Any) -> None:
+    entry = desk.put(messages.entry(messages.intent(exit_leg_bps=[2500, 5000])))
+    assert list(entry.slots[0].exit_leg_bps) == [2500, 5000]
+    assert not entry.slots[0].HasField("conviction")
+    entry = desk.put(messages.fill("E-1", messages.entry_order_id(), BUY, "100", "150.00"))
+    capital = Number.of(entry.account_after.capital).decimal()
+    expected = 15_000 / capital
+    assert abs(Number.of(entry.slots[0].conviction).decimal() - expected) < Number(1, 8).decimal()

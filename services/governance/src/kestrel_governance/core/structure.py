@@ -23,6 +23,9 @@ _TIMES_IN_FORCE = (
     common_pb2.TIME_IN_FORCE_IOC,
     common_pb2.TIME_IN_FORCE_FOK,
 )
+EXIT_LEGS_MAX = 8
+"""As many as libkernel keeps (K19)."""
+_BPS = 10_000
 _PROPOSER_KINDS = ("operator", "service", "strategy")
 
 Finding = InvalidRequest
@@ -82,6 +85,9 @@ def _order(intent: intent_pb2.Intent, limits: RiskLimits, now_ns: int) -> Checks
     yield _unless(order_type in _ENTRY_TYPES, "order_type", type_name, "MARKET or LIMIT for an entry")
     force_name = _name(common_pb2.TimeInForce, time_in_force)
     yield _unless(time_in_force in _TIMES_IN_FORCE, "time_in_force", force_name, "DAY, GTC, IOC or FOK")
+    legs = list(intent.exit_leg_bps)
+    whole = len(legs) <= EXIT_LEGS_MAX and all(1 <= leg <= _BPS for leg in legs)
+    yield _unless(whole, "exit_leg_bps", legs, f"at most {EXIT_LEGS_MAX} legs of 1 to {_BPS} each")
     within = 1 <= intent.leverage <= limits.venue_leverage_max
     yield _unless(within, "leverage", intent.leverage, f"1 to {limits.venue_leverage_max}")
 

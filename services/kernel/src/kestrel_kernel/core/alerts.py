@@ -16,6 +16,9 @@ from kestrel_domain.identifiers import derived_id
 
 SERVICE = "kernel"
 
+ORPHAN_POSITION = "ORPHAN_POSITION"
+"""A refusal, so no anomaly tells it; but the position exists, and nobody here looks after it."""
+
 _ADVICE = {
     "ORDER_STALLED": ". It keeps its slot and its capital until a person cancels it or the venue answers (T09)",
     "VENUE_REJECTED": ". It is not sent again (T10)",
@@ -37,6 +40,8 @@ def of_entry(entry: journal_pb2.JournalEntry, journal_sequence: int) -> list[eff
 def _alerts(entry: journal_pb2.JournalEntry) -> Iterator[audit_pb2.Alert]:
     if entry.HasField("epoch_started"):
         yield _epoch_started(entry)
+    if entry.outcome.code == ORPHAN_POSITION:
+        yield _orphan(entry)
     for anomaly in entry.anomalies:
         if anomaly.severity >= common_pb2.SEVERITY_WARNING:
             yield _anomaly(entry, anomaly)
@@ -48,6 +53,17 @@ def _epoch_started(entry: journal_pb2.JournalEntry) -> audit_pb2.Alert:
         reason="EPOCH_STARTED",
         message=f"{entry.epoch_started.owner} now writes partition {entry.partition}, epoch {entry.epoch}",
         subject_id=f"journal-{entry.partition}-epoch-{entry.epoch}",
+    )
+
+
+def _orphan(entry: journal_pb2.JournalEntry) -> audit_pb2.Alert:
+    adoption = inbox_pb2.InboxMessage.FromString(entry.input).adopt
+    return audit_pb2.Alert(
+        severity=common_pb2.SEVERITY_CRITICAL,
+        reason=ORPHAN_POSITION,
+        message=f"no slot is free for the venue's position in {adoption.instrument.symbol}; nothing here trades it. "
+        "A person leaves it at the venue, or frees a slot and approves the adoption again (X13)",
+        subject_id=adoption.adoption_id,
     )
 
 

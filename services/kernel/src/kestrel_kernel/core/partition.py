@@ -29,7 +29,7 @@ PARKED = "PARKED"
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
-_FACTS_THAT_MUST_LAND = ("order", "fill", "bust", "settlement", "balance", "funding")
+_FACTS_THAT_MUST_LAND = ("order", "fill", "bust", "settlement", "balance", "funding", "foreign")
 
 
 @dataclass(frozen=True, slots=True)

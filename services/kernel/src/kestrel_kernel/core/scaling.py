@@ -75,6 +75,7 @@ def kernel_config(configuration: state_pb2.AccountConfiguration) -> Config:
         maker_fee_rate=units_at("maker_fee_rate", configuration.maker_fee_rate, RATE_SCALE),
         taker_fee_rate=units_at("taker_fee_rate", configuration.taker_fee_rate, RATE_SCALE),
         ack_timeout_ns=configuration.submitted_ttl_ns,
+        funding_interval_ns=configuration.funding_interval_ns,
         seed_capital=amount("seed_wallet", configuration.seed_wallet),
         ledger_tolerance=amount("ledger_warning_tolerance", configuration.ledger_warning_tolerance),
         ledger_error_tolerance=amount("ledger_error_tolerance", configuration.ledger_error_tolerance),

@@ -10,7 +10,7 @@ rule; nothing is guessed, with two exceptions, each leaving a note in the journa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -31,6 +31,9 @@ from kestrel_kernel.core import scaling
 
 INPUT_BYTES_MAX = 256 * 1024
 """A journal entry holds its input and what followed, and has to stay below the bus's limit of 1 MiB."""
+
+EXIT_LEGS_MAX = 8
+_BPS = 10_000
 
 _TEXT = re.compile(r"[!-~]{1,64}\Z")
 _Listed = TypeVar("_Listed", bound=IntEnum)
@@ -140,9 +143,18 @@ def _entry(
         leverage=max(1, intent.leverage),
         expires_at_ns=authorized.expires_at_ns,
         strategy=_text("intent.strategy", intent.strategy, required=False),
+        exit_leg_bps=_exit_legs(intent.exit_leg_bps),
     )
     trade = Trade(intent.intent_id, authorized.exit_warrant, authorized.intent)
     return Translated(value, trade=trade, token=authorized.token)
+
+
+def _exit_legs(legs: Sequence[int]) -> Sequence[int]:
+    """Each leg's share of what remains then (K19)."""
+    if len(legs) > EXIT_LEGS_MAX or any(not 1 <= leg <= _BPS for leg in legs):
+        rule = f"at most {EXIT_LEGS_MAX} legs of 1 to {_BPS} each"
+        raise InvalidRequest.of("intent.exit_leg_bps", list(legs)[: EXIT_LEGS_MAX + 1], rule)
+    return legs
 
 
 def _exit(request: intent_pb2.ExitRequest, configuration: state_pb2.AccountConfiguration, stamp: Stamp) -> Translated:
@@ -277,8 +289,11 @@ def _venue(report: venue_pb2.VenueReport, configuration: state_pb2.AccountConfig
             return _mark(report, stamp)
         case "funding":
             return _funding(report, stamp)
+        case "foreign":
+            return _foreign(report, stamp)
         case _:
-            raise InvalidRequest.of("venue.body", "", "one of order, fill, bust, settlement, balance, mark, funding")
+            known = "order, fill, bust, settlement, balance, mark, funding, foreign"
+            raise InvalidRequest.of("venue.body", "", f"one of {known}")
 
 
 def _order(report: venue_pb2.VenueReport, stamp: Stamp) -> Translated:
@@ -359,6 +374,7 @@ def _bust(report: venue_pb2.VenueReport, configuration: state_pb2.AccountConfigu
         price=None if price is None else price.units,
         price_scale=0 if price is None else price.scale,
         fee=fee,
+        liquidity=_one_of(lk.Liquidity, "bust.corrected.liquidity", corrected.liquidity, zero=True),
     )
     return Translated(value, notes=notes)
 
@@ -419,6 +435,20 @@ def _funding(report: venue_pb2.VenueReport, stamp: Stamp) -> Translated:
         event_id=report.report_id,
         amount=scaling.amount("funding.amount", funding.amount),
         symbol=checked_symbol("funding.symbol", funding.symbol) if funding.symbol else "",
+    )
+    return Translated(value)
+
+
+def _foreign(report: venue_pb2.VenueReport, stamp: Stamp) -> Translated:
+    foreign = report.foreign
+    has_amount, has_fee = foreign.HasField("amount"), foreign.HasField("fee")
+    value = lk.Foreign(
+        now_ns=stamp.now_ns,
+        sequence=stamp.journal_sequence,
+        event_id=report.report_id,
+        symbol=checked_symbol("foreign.symbol", foreign.symbol) if foreign.symbol else "",
+        amount=scaling.amount("foreign.amount", foreign.amount) if has_amount else None,
+        fee=scaling.amount_rounded_up("foreign.fee", foreign.fee) if has_fee else None,
     )
     return Translated(value)
 

@@ -12,7 +12,7 @@ from typing import Any
 import kestrel_libkernel as lk
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2, state_pb2
-from kestrel_kernel.core.scaling import AMOUNT_SCALE, decimal, money
+from kestrel_kernel.core.scaling import AMOUNT_SCALE, RATE_SCALE, decimal, money
 
 AVERAGE_PRICE_EXTRA_SCALE = 4
 """Averages are shown at the price scale plus this."""
@@ -33,15 +33,18 @@ _ORDER_LIVES = {
 class AccountMirror:
     """One account's snapshot, whole (K15), kept equal to its view."""
 
-    __slots__ = ("_followed", "message")
+    __slots__ = ("_followed", "_maker_fee", "_taker_fee", "message")
 
     def __init__(self, configuration: state_pb2.AccountConfiguration) -> None:
         self.message = state_pb2.AccountSnapshot(account=configuration.account, currency=configuration.currency)
-        self._followed = _Followed(_ACCOUNT)
+        self._followed, self._maker_fee, self._taker_fee = _Followed(_ACCOUNT), _Followed(_FEE), _Followed(_FEE)
 
     def follow(self, view: lk.AccountView) -> state_pb2.AccountSnapshot:
-        self._followed.update(self.message, view, _NO_SCALES)
-        return self.message
+        message = self.message
+        self._followed.update(message, view, _NO_SCALES)
+        self._maker_fee.update(message.maker_fee, view.maker_fee, _NO_SCALES)
+        self._taker_fee.update(message.taker_fee, view.taker_fee, _NO_SCALES)
+        return message
 
 
 class SlotMirror:
@@ -68,7 +71,9 @@ class SlotMirror:
         """Another trade: nothing of the last one's snapshot may stay."""
         self._trade = view.trade_sequence
         self._scales = (view.price_scale, view.qty_scale)
-        self.message = state_pb2.SlotSnapshot(slot_index=view.slot_index, trade_id=view.trade_id)
+        self.message = state_pb2.SlotSnapshot(
+            slot_index=view.slot_index, trade_id=view.trade_id, exit_leg_bps=view.exit_leg_bps
+        )
         if view.symbol:
             self.message.instrument.CopyFrom(instrument_message(view))
         self._followed, self._entry, self._exit = _Followed(_SLOT), _Followed(_ORDER), _Followed(_ORDER)
@@ -156,6 +161,10 @@ def _price(name: str, *, extra_scale: int = 0) -> _Setter:
     return setter
 
 
+def _at(name: str, scale: int) -> _Setter:
+    return lambda message, view, value, scales: _set(getattr(message, name), value, scale)
+
+
 def _set(target: common_pb2.Decimal, units: int, scale: int) -> None:
     target.units = units
     target.scale = scale
@@ -166,6 +175,14 @@ def _wallet(message: state_pb2.AccountSnapshot, view: lk.AccountView, value: int
     if view.wallet:
         _set(message.wallet, view.wallet, AMOUNT_SCALE)
         _set(message.available, view.available, AMOUNT_SCALE)
+
+
+def _conviction(message: state_pb2.SlotSnapshot, view: lk.SlotView, value: int, scales: _Scales) -> None:
+    conviction = view.conviction
+    if conviction is None:
+        message.ClearField("conviction")
+    else:
+        _set(message.conviction, conviction, lk.CONVICTION_SCALE)
 
 
 def _freeze(message: state_pb2.AccountSnapshot, view: lk.AccountView, value: int, scales: _Scales) -> None:
@@ -182,6 +199,7 @@ _ACCOUNT = _setters(
     {
         **{name: _same(name) for name in (
             "event_sequence", "capital_source", "ledger_status", "ledger_cause", "open_slot_count", "execution_count",
+            "foreign_count",
         )},
         "slot_count": _same("slot_count", "max_slots"),
         "freeze_flags": _freeze,
@@ -189,10 +207,18 @@ _ACCOUNT = _setters(
         "available": _wallet,
         **{name: _money(name) for name in (
             "equity", "realized_pnl", "unrealized_pnl", "fees", "funding", "ledger_delta", "gross_exposure",
-            "working_exposure", "predicted_fees", "capital",
+            "working_exposure", "predicted_fees", "capital", "foreign",
         )},
     },
 )  # fmt: skip
+_FEE = _setters(
+    lk.FeeView,
+    {
+        "rate": _at("rate", RATE_SCALE),
+        **{name: _at(name, lk.RATIO_SCALE) for name in ("ratio", "deviation")},
+        **{name: _same(name) for name in ("sample_count", "refused_count", "status")},
+    },
+)
 _SLOT = _setters(
     lk.SlotView,
     {
@@ -206,6 +232,7 @@ _SLOT = _setters(
         **{name: _money(name) for name in ("realized_pnl", "unrealized_pnl", "fees")},
         **{name: _price(name) for name in ("mark", "stop_price", "target_price", "reference_price")},
         "entry_price": _price("entry_price", extra_scale=AVERAGE_PRICE_EXTRA_SCALE),
+        "conviction": _conviction,
     },
 )  # fmt: skip
 _ORDER = _setters(
