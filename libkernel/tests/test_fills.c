@@ -246,6 +246,51 @@ static void test_bust_takes_a_fill_back(void)
     bench_free(bench);
 }
 
+static lk_code_t bust_of(bench_t *bench, const char *execution_id)
+{
+    lk_input_t bust = input_of(bench, LK_INPUT_BUST);
+    bust.execution_id = id_of(execution_id);
+    return apply(bench, &bust);
+}
+
+/* Bought at 10 and 12, a half of a half left without a price, then the dearer purchase is taken back: the exit had
+ * taken its cost at 11, and that is averaged again with the rest. It used to be booked as a profit. */
+static void test_bust_of_an_entry_books_nothing_for_a_skipped_exit_K08_K09(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 200);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 100, 1000);
+    fill(bench, "entry", "e2", LK_SIDE_BUY, 100, 1200);
+    leave(bench, "trade", "exit");
+    fill(bench, "exit", "x1", LK_SIDE_SELL, 50, 0);
+    CHECK(bust_of(bench, "e2") == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 0);
+    fill(bench, "exit", "x2", LK_SIDE_SELL, 50, 1300);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 50 * 300 * 10000);
+    CHECK(slot_of(bench, 0).qty.units == 0);
+    CHECK(bust_of(bench, "x1") == LK_CODE_OK); /* the skipped exit itself, later */
+    CHECK(slot_of(bench, 0).realized_pnl.units == 50 * 300 * 10000);
+    CHECK(!slot_of(bench, 0).realized_skipped_no_price);
+    bench_free(bench);
+}
+
+/* Beyond flat: what is left over is taken to be the part without a figure. */
+static void test_bust_beyond_flat_keeps_what_was_realized_with_figures_K08(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_SELL, 20);
+    fill(bench, "entry", "e1", LK_SIDE_SELL, 10, 1000);
+    fill(bench, "entry", "e2", LK_SIDE_SELL, 10, 1000);
+    leave(bench, "trade", "exit");
+    fill(bench, "exit", "x1", LK_SIDE_BUY, 15, 900);
+    fill(bench, "exit", "x2", LK_SIDE_BUY, 5, 0);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 15 * 100 * 10000);
+    CHECK(bust_of(bench, "e2") == LK_CODE_OK); /* 10 sold, 15 bought at a price and 5 without: 10 too many */
+    CHECK(slot_of(bench, 0).qty.units == 10);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 10 * 100 * 10000);
+    bench_free(bench);
+}
+
 static void test_exit_legs_are_shares_of_what_remains_K19(void)
 {
     bench_t *bench = bench_new(1);
@@ -374,6 +419,8 @@ int main(void)
     RUN(test_leverage_changes_no_pnl_K04);
     RUN(test_mark_values_a_position_and_never_becomes_its_basis_K08);
     RUN(test_bust_takes_a_fill_back);
+    RUN(test_bust_of_an_entry_books_nothing_for_a_skipped_exit_K08_K09);
+    RUN(test_bust_beyond_flat_keeps_what_was_realized_with_figures_K08);
     RUN(test_exit_legs_are_shares_of_what_remains_K19);
     RUN(test_malformed_exit_size_is_the_whole_remainder_K19_K20);
     RUN(test_flatten_leaves_every_trade_in_scope);

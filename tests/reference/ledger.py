@@ -57,6 +57,8 @@ def funding(step: Step) -> None:
     ledger, amount = step.state.ledger, step.input.amount
     if amount == 0:
         raise Refused(Code.INVALID_EVENT, Field.AMOUNT, amount)
+    if not is_sound(step.input.symbol):
+        raise Refused(Code.INVALID_EVENT, Field.SYMBOL)
     try:
         total, bridge = fits(ledger.funding + amount), fits(ledger.bridge + amount)
     except DoesNotFit:
