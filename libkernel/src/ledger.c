@@ -52,8 +52,7 @@ bool lk_ledger_is_sound(const lk_ledger_t *ledger)
 
 static bool holds_position(const lk_kernel_t *kernel)
 {
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (lk_slot_open_qty(&kernel->slots[i]) != 0) return true;
     }
     return false;
@@ -99,8 +98,7 @@ static void flag_foreign(lk_call_t *call)
     const lk_symbol_t *symbol = &call->input->symbol;
     lk_emit_anomaly(call, LK_CODE_FOREIGN_ACTIVITY, LK_NO_SLOT, NULL, NULL);
     if (symbol->text[0] == '\0') return;
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (memcmp(&kernel->slots[i].symbol, symbol, sizeof *symbol) != 0) continue;
         lk_before_t before = lk_before(call, i);
         lk_emit_anomaly(call, LK_CODE_FOREIGN_IN_SYMBOL, i, NULL, NULL);

@@ -139,8 +139,7 @@ static uint32_t free_slot(const lk_kernel_t *kernel)
 /* A slot whose trade is not over and in this symbol, or LK_NO_SLOT. */
 static uint32_t slot_in_symbol(const lk_kernel_t *kernel, const lk_symbol_t *symbol)
 {
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (memcmp(&kernel->slots[i].symbol, symbol, sizeof *symbol) == 0) return i;
     }
     return LK_NO_SLOT;
@@ -506,8 +505,7 @@ lk_code_t lk_apply_flatten(lk_call_t *call)
         if (order_id_is_taken(kernel, &id)) return lk_refuse(call, LK_CODE_INVALID_INTENT, LK_FIELD_CLIENT_ORDER_ID, 0);
     }
 
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (is_in_scope(kernel, i, input)) flatten_slot(call, i);
     }
     call->outcome->slot_index = LK_NO_SLOT;
@@ -520,8 +518,7 @@ lk_code_t lk_apply_cancel_working_entries(lk_call_t *call)
     lk_field_t field = bad_scope_field(call->input);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_INTENT, field, 0);
 
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (!is_in_scope(kernel, i, call->input) || !lk_order_is_live(&kernel->slots[i].entry)) continue;
         lk_before_t before = lk_before(call, i);
         lk_emit_cancel(call, i, 0);
