@@ -5,17 +5,10 @@ lk_event_t *lk_emit(lk_call_t *call, lk_event_kind_t kind, uint32_t slot_index)
 {
     LK_ASSERT(call->event_count < lk_kernel_event_capacity(call->kernel));
     lk_event_t *event = &call->events[call->event_count++];
-    /* In pieces small enough that a compiler writes them out: of the whole it makes a slow string instruction. */
-    memset(event, 0, offsetof(lk_event_t, trade_id));
-    event->client_order_id = LK_NO_ID;
-    event->venue_order_id = LK_NO_ID;
-    event->execution_id = LK_NO_ID;
+    lk_clear(event, sizeof *event);
     event->kind = (uint8_t)kind;
     event->slot_index = slot_index;
-    if (slot_index == LK_NO_SLOT) {
-        event->trade_id = LK_NO_ID;
-        return event;
-    }
+    if (slot_index == LK_NO_SLOT) return event;
     const lk_slot_t *slot = &call->kernel->slots[slot_index];
     event->trade_id = slot->trade_id;
     event->price_scale = slot->price_scale;

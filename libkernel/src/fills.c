@@ -255,11 +255,13 @@ static uint8_t opposite(uint8_t side)
 static void prepare(const lk_kernel_t *kernel, const route_t *route, const lk_id_t *execution_id, change_t *change)
 {
     lk_slot_t *slot = &kernel->slots[route->slot_index];
-    memset(&change->execution, 0, sizeof change->execution);
-    memset(&change->order, 0, sizeof change->order);
-    if (route->place != LK_NO_ORDER) change->order = *lk_slot_order(slot, route->place);
-    change->book = slot->book;
-    change->ledger = kernel->ledger;
+    lk_clear(&change->execution, sizeof change->execution);
+    if (route->place == LK_NO_ORDER)
+        lk_clear(&change->order, sizeof change->order);
+    else
+        lk_copy(&change->order, lk_slot_order(slot, route->place), sizeof change->order);
+    lk_copy(&change->book, &slot->book, sizeof change->book);
+    lk_copy(&change->ledger, &kernel->ledger, sizeof change->ledger);
     change->price_was_rounded = false;
     change->fee_was_refused = false;
     change->execution.execution_id = *execution_id;
@@ -274,9 +276,9 @@ static void prepare(const lk_kernel_t *kernel, const route_t *route, const lk_id
 static void put_back(lk_kernel_t *kernel, const route_t *route, const change_t *change)
 {
     lk_slot_t *slot = &kernel->slots[route->slot_index];
-    slot->book = change->book;
-    kernel->ledger = change->ledger;
-    if (route->place != LK_NO_ORDER) *lk_slot_order(slot, route->place) = change->order;
+    lk_copy(&slot->book, &change->book, sizeof slot->book);
+    lk_copy(&kernel->ledger, &change->ledger, sizeof kernel->ledger);
+    if (route->place != LK_NO_ORDER) lk_copy(lk_slot_order(slot, route->place), &change->order, sizeof change->order);
 }
 
 lk_code_t lk_apply_fill(lk_call_t *call)

@@ -347,7 +347,7 @@ void lk_window_add_execution(lk_kernel_t *kernel, const lk_execution_t *executio
 {
     kernel->ledger.execution_count++;
     LK_ASSERT(execution->number == kernel->ledger.execution_count);
-    kernel->executions[ring_place(kernel, execution->number)] = *execution;
+    lk_copy(&kernel->executions[ring_place(kernel, execution->number)], execution, sizeof *execution);
     window_add(&kernel->execution_window, hash);
     take_in(&kernel->ledger.execution_chain, execution, sizeof *execution);
 }

@@ -18,6 +18,26 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "digests and saved sta
 #define LK_ASSERT(condition) ((condition) ? (void)0 : lk_assert_failed(#condition, __func__, __LINE__))
 __attribute__((noreturn, cold)) void lk_assert_failed(const char *condition, const char *function, int line);
 
+/* Clear and copy structs, in pieces that a compiler writes out as plain moves. For a whole struct gcc makes a string
+ * instruction (rep stos, rep movs), whose start alone takes longer than all of these moves. */
+static inline void lk_clear(void *at, size_t size)
+{
+    uint8_t *bytes = at;
+    size_t done = 0;
+    for (; done + 64 <= size; done += 64)
+        memset(bytes + done, 0, 64);
+    memset(bytes + done, 0, size - done);
+}
+static inline void lk_copy(void *restrict to, const void *restrict from, size_t size)
+{
+    uint8_t *written = to;
+    const uint8_t *read = from;
+    size_t done = 0;
+    for (; done + 64 <= size; done += 64)
+        memcpy(written + done, read + done, 64);
+    memcpy(written + done, read + done, size - done);
+}
+
 #define LK_ENTRY_ORDINAL 0u    /* exit orders of a trade are 1, 2, ... */
 #define LK_NO_ORDER UINT32_MAX /* a fill that belongs to no order of ours (a person's, or the venue's own) */
 #define LK_ORDERS_PER_SLOT (1u + LK_SLOT_EXITS_MAX)
@@ -278,7 +298,6 @@ static inline uint32_t lk_set_next(const uint64_t set[LK_SLOT_WORDS], uint32_t f
 
 /* ids.c */
 bool lk_text_is_sound(const char *text, size_t size); /* printable without blanks, then only NUL */
-static const lk_id_t LK_NO_ID = {{0}};
 static inline bool lk_id_is_empty(const lk_id_t *id)
 {
     return id->text[0] == '\0';

@@ -217,8 +217,7 @@ static lk_code_t apply_kind(lk_call_t *call)
 static void apply_one(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t *outcome, lk_event_t *events)
 {
     lk_call_t call = {kernel, input, outcome, events, 0, 0};
-    memset(outcome, 0, offsetof(lk_outcome_t, trade_id));
-    outcome->trade_id = LK_NO_ID;
+    lk_clear(outcome, sizeof *outcome);
     outcome->slot_index = LK_NO_SLOT;
     int64_t next_funding_ns = kernel->ledger.next_funding_ns;
     uint8_t is_funding_due = kernel->ledger.is_funding_due;

@@ -190,33 +190,32 @@ static void set_instrument(lk_slot_t *slot, const lk_input_t *input)
     slot->instrument_version = input->instrument_version;
 }
 
-static lk_slot_t slot_from_enter(const lk_input_t *input)
+/* As far as the exits, of which there are none yet. */
+static void slot_from_enter(const lk_input_t *input, lk_slot_t *slot)
 {
-    lk_slot_t slot;
-    memset(&slot, 0, sizeof slot);
-    set_instrument(&slot, input);
-    slot.trade_id = input->trade_id;
-    slot.strategy = input->strategy;
-    slot.has_stop_price = is_stated(input, LK_HAS_STOP);
-    slot.has_target_price = is_stated(input, LK_HAS_TARGET);
-    slot.has_reference_price = is_stated(input, LK_HAS_REFERENCE);
-    slot.stop_price = slot.has_stop_price ? input->stop_price.units : 0;
-    slot.target_price = slot.has_target_price ? input->target_price.units : 0;
-    slot.reference_price = slot.has_reference_price ? input->reference_price.units : 0;
-    slot.requested_at_ns = input->now_ns;
-    slot.expires_at_ns = input->expires_at_ns;
-    slot.leverage = input->leverage;
-    slot.pnl_source = LK_PNL_SOURCE_KERNEL_ESTIMATE;
-    memcpy(slot.exit_leg_bps, input->exit_leg_bps, sizeof slot.exit_leg_bps);
-    slot.entry.client_order_id = input->client_order_id;
-    slot.entry.order_qty = input->qty.units;
-    slot.entry.has_price = is_stated(input, LK_HAS_PRICE);
-    slot.entry.price = slot.entry.has_price ? input->price.units : 0;
-    slot.entry.life = LK_LIFE_REQUESTED;
-    slot.entry.side = input->side;
-    slot.entry.order_type = input->order_type;
-    slot.entry.time_in_force = input->time_in_force;
-    return slot;
+    lk_clear(slot, offsetof(lk_slot_t, exits));
+    set_instrument(slot, input);
+    slot->trade_id = input->trade_id;
+    slot->strategy = input->strategy;
+    slot->has_stop_price = is_stated(input, LK_HAS_STOP);
+    slot->has_target_price = is_stated(input, LK_HAS_TARGET);
+    slot->has_reference_price = is_stated(input, LK_HAS_REFERENCE);
+    slot->stop_price = slot->has_stop_price ? input->stop_price.units : 0;
+    slot->target_price = slot->has_target_price ? input->target_price.units : 0;
+    slot->reference_price = slot->has_reference_price ? input->reference_price.units : 0;
+    slot->requested_at_ns = input->now_ns;
+    slot->expires_at_ns = input->expires_at_ns;
+    slot->leverage = input->leverage;
+    slot->pnl_source = LK_PNL_SOURCE_KERNEL_ESTIMATE;
+    memcpy(slot->exit_leg_bps, input->exit_leg_bps, sizeof slot->exit_leg_bps);
+    slot->entry.client_order_id = input->client_order_id;
+    slot->entry.order_qty = input->qty.units;
+    slot->entry.has_price = is_stated(input, LK_HAS_PRICE);
+    slot->entry.price = slot->entry.has_price ? input->price.units : 0;
+    slot->entry.life = LK_LIFE_REQUESTED;
+    slot->entry.side = input->side;
+    slot->entry.order_type = input->order_type;
+    slot->entry.time_in_force = input->time_in_force;
 }
 
 /* Put a trade into a free slot, and tell of the one that was there. */
@@ -229,7 +228,8 @@ static lk_before_t take_slot(lk_call_t *call, uint32_t slot_index, const lk_slot
         lk_emit_transition(call, slot_index, before.stage, LK_STAGE_IDLE, before.lifecycle, LK_LIFECYCLE_NONE);
     }
     lk_unindex_slot(kernel, slot_index);
-    *slot = *content;
+    lk_clear(slot->exits, lk_slot_exits_kept(slot) * sizeof slot->exits[0]); /* others are 0 already */
+    lk_copy(slot, content, offsetof(lk_slot_t, exits));
     slot->trade_sequence = ++kernel->ledger.trade_count;
     lk_index_trade(kernel, slot_index);
     lk_index_order(kernel, slot_index, 0);
@@ -283,7 +283,8 @@ lk_code_t lk_apply_enter(lk_call_t *call)
     }
     lk_code_t code = find_place(kernel, input, &slot_index, &field);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, 0, slot_index);
-    lk_slot_t content = slot_from_enter(input);
+    lk_slot_t content;
+    slot_from_enter(input, &content);
     if (!notional_fits(&content, kernel->config.amount_scale)) {
         return lk_refuse(call, LK_CODE_OVERFLOW, LK_FIELD_QTY, input->qty.units);
     }
@@ -338,7 +339,7 @@ static lk_order_t *add_exit(lk_call_t *call, uint32_t slot_index, const lk_id_t 
     uint32_t place = 1 + slot->exit_count % LK_SLOT_EXITS_MAX;
     lk_order_t *order = lk_slot_order(slot, place);
     if (order->life != LK_LIFE_NONE) lk_unindex_order(call->kernel, slot_index, place);
-    memset(order, 0, sizeof *order);
+    lk_clear(order, sizeof *order);
     order->client_order_id = *client_order_id;
     order->order_qty = qty;
     order->life = LK_LIFE_REQUESTED;
@@ -553,28 +554,26 @@ static lk_field_t bad_adopt_field(const lk_input_t *input, const lk_config_t *co
 }
 
 /* A position that stands at the venue: an entry without an order of ours, wholly filled. It books nothing (K12). */
-static lk_slot_t slot_from_adopt(const lk_input_t *input)
+static void slot_from_adopt(const lk_input_t *input, lk_slot_t *slot)
 {
-    lk_slot_t slot;
-    memset(&slot, 0, sizeof slot);
-    set_instrument(&slot, input);
-    slot.trade_id = input->trade_id;
-    slot.strategy = input->strategy;
-    slot.requested_at_ns = input->now_ns;
-    slot.opened_at_ns = input->now_ns;
-    slot.leverage = input->leverage < 1 ? 1 : input->leverage;
-    slot.pnl_source = LK_PNL_SOURCE_KERNEL_ESTIMATE;
-    slot.is_adopted = 1;
-    slot.entry.side = input->qty.units > 0 ? LK_SIDE_BUY : LK_SIDE_SELL;
-    slot.entry.order_qty = input->qty.units > 0 ? input->qty.units : -input->qty.units;
-    slot.entry.cum_qty = slot.entry.order_qty;
-    slot.entry.priced_qty = slot.entry.order_qty;
-    slot.entry.order_type = LK_ORDER_TYPE_MARKET;
-    slot.entry.time_in_force = LK_TIME_IN_FORCE_DAY;
-    slot.entry.life = LK_LIFE_WORKING;
-    slot.entry.is_done = 1;
-    slot.book.entry_qty = slot.entry.order_qty;
-    return slot;
+    lk_clear(slot, offsetof(lk_slot_t, exits));
+    set_instrument(slot, input);
+    slot->trade_id = input->trade_id;
+    slot->strategy = input->strategy;
+    slot->requested_at_ns = input->now_ns;
+    slot->opened_at_ns = input->now_ns;
+    slot->leverage = input->leverage < 1 ? 1 : input->leverage;
+    slot->pnl_source = LK_PNL_SOURCE_KERNEL_ESTIMATE;
+    slot->is_adopted = 1;
+    slot->entry.side = input->qty.units > 0 ? LK_SIDE_BUY : LK_SIDE_SELL;
+    slot->entry.order_qty = input->qty.units > 0 ? input->qty.units : -input->qty.units;
+    slot->entry.cum_qty = slot->entry.order_qty;
+    slot->entry.priced_qty = slot->entry.order_qty;
+    slot->entry.order_type = LK_ORDER_TYPE_MARKET;
+    slot->entry.time_in_force = LK_TIME_IN_FORCE_DAY;
+    slot->entry.life = LK_LIFE_WORKING;
+    slot->entry.is_done = 1;
+    slot->book.entry_qty = slot->entry.order_qty;
 }
 
 lk_code_t lk_apply_adopt(lk_call_t *call)
@@ -591,7 +590,8 @@ lk_code_t lk_apply_adopt(lk_call_t *call)
     lk_code_t code = find_place(kernel, input, &slot_index, &field);
     if (code == LK_CODE_SLOT_BUSY) return lk_refuse(call, LK_CODE_ORPHAN_POSITION, LK_FIELD_QTY, input->qty.units);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, 0, slot_index);
-    lk_slot_t content = slot_from_adopt(input);
+    lk_slot_t content;
+    slot_from_adopt(input, &content);
     lk_book_t *book = &content.book;
     if (!lk_slot_notional(&content, kernel->config.amount_scale, input->price.units, book->entry_qty,
                           &book->entry_notional)) {
