@@ -34,50 +34,86 @@ static inline bool is_any(bytes_t bytes)
     return (words[0] | words[1]) != 0;
 }
 
-/* Without branches: of an id, the common case, each byte is looked at anyway. */
-static inline bool text_is_sound(const char *text, size_t size)
+static inline uint64_t word_at(const char *text)
 {
-    bytes_t bad = unprintable(load(text + size - 16)) | resumed(text + size - 17);
-    for (size_t at = 0; at + 16 < size; at += 16)
-        bad |= unprintable(load(text + at)) | resumed(text + at);
-    return !is_any(bad);
+    uint64_t word;
+    memcpy(&word, text, sizeof word);
+    return word;
 }
 
 /* Each pair of words by a multiplication of its own, so that they run side by side. */
-static inline uint64_t hash_text(const char *text, size_t size)
+static inline uint64_t hash_pair(const char *text, uint64_t salt)
 {
-    uint64_t hash = 0;
-    for (size_t at = 0; at < size; at += 16) {
-        uint64_t words[2];
-        memcpy(words, text + at, sizeof words);
-        product_t product = (product_t)(words[0] ^ (0x9e3779b97f4a7c15 + at)) * (words[1] ^ 0xe7037ed1a0b428db);
-        hash += (uint64_t)product ^ (uint64_t)(product >> 64);
-    }
-    return hash;
+    product_t product = (product_t)(word_at(text) ^ salt) * (word_at(text + 8) ^ 0xe7037ed1a0b428db);
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-bool lk_text_is_sound(const char *text, size_t size)
+static inline uint64_t hash_half(const char *text, uint64_t salt)
 {
-    LK_ASSERT(size % 16 == 0 && size > 0);
-    if (size > 16) return text_is_sound(text, size);
-    char padded[32] = {0};
-    memcpy(padded, text, size);
-    return text_is_sound(padded, sizeof padded);
+    return hash_pair(text, salt) + hash_pair(text + 16, ~salt);
+}
+
+#define HALF 32u
+#define LOWER_SALT 0x9e3779b97f4a7c15u
+#define UPPER_SALT 0xd1b54a32d192ed03u
+_Static_assert(LK_ID_BYTES == 2 * HALF && LK_SYMBOL_BYTES == HALF, "ids are looked at in halves");
+
+/* Sixteen bytes of a text that has more: bad where they are, or where the text goes on after its end. */
+static inline bytes_t bad_but_last(const char *text)
+{
+    return unprintable(load(text)) | resumed(text);
+}
+
+static inline bytes_t bad_half(const char *text)
+{
+    return bad_but_last(text) | unprintable(load(text + 16)) | resumed(text + 15);
+}
+
+static inline bool has_upper(const lk_id_t *id)
+{
+    return is_any(load(id->text + HALF) | load(id->text + HALF + 16));
 }
 
 uint64_t lk_hash_symbol(const lk_symbol_t *symbol)
 {
-    return hash_text(symbol->text, sizeof symbol->text);
+    return hash_half(symbol->text, LOWER_SALT);
 }
 
 uint64_t lk_hash_id(const lk_id_t *id)
 {
-    return hash_text(id->text, sizeof id->text);
+    uint64_t hash = hash_half(id->text, LOWER_SALT);
+    return has_upper(id) ? hash + hash_half(id->text + HALF, UPPER_SALT) : hash;
 }
 
+/* Most ids end in their lower half. */
 lk_reading_t lk_read_id(const lk_id_t *id)
 {
-    return (lk_reading_t){lk_hash_id(id), text_is_sound(id->text, sizeof id->text), lk_id_is_empty(id)};
+    const char *upper = id->text + HALF;
+    bytes_t bad = bad_half(id->text);
+    lk_reading_t reading = {hash_half(id->text, LOWER_SALT), false, lk_id_is_empty(id)};
+    if (has_upper(id)) {
+        bad |= bad_half(upper) | resumed(upper - 16);
+        reading.hash += hash_half(upper, UPPER_SALT);
+    }
+    reading.is_sound = !is_any(bad);
+    return reading;
+}
+
+bool lk_id_is_sound(const lk_id_t *id)
+{
+    return lk_read_id(id).is_sound;
+}
+
+bool lk_symbol_is_sound(const lk_symbol_t *symbol)
+{
+    return !is_any(bad_half(symbol->text));
+}
+
+bool lk_currency_is_sound(const lk_currency_t *currency)
+{
+    lk_symbol_t symbol = {{0}};
+    memcpy(symbol.text, currency->text, sizeof currency->text);
+    return lk_symbol_is_sound(&symbol);
 }
 
 /* ------------------------------------------------------------------------------------------------- index -- */
@@ -279,27 +315,28 @@ static void window_clear(lk_window_t *window, uint64_t count)
 
 /* ----------------------------------------------------------------------------------------------- windows -- */
 
-/* The words of a record, pair by pair: see lk_kernel_digest. */
-static inline void take_in(lk_chain_t *chain, const void *record, size_t size)
+static inline lk_chain_t take_pair(lk_chain_t chain, uint64_t x, uint64_t y)
 {
-    const uint8_t *bytes = record;
-    uint64_t a = chain->a;
-    uint64_t b = chain->b;
-    for (size_t at = 0; at < size; at += 2 * sizeof(uint64_t)) {
-        uint64_t pair[2] = {0, 0};
-        memcpy(pair, bytes + at, size - at < sizeof pair ? sizeof pair[0] : sizeof pair);
-        product_t p = (product_t)(a ^ pair[0]) * LK_CHAIN_FACTOR_A;
-        product_t q = (product_t)(b ^ pair[1]) * LK_CHAIN_FACTOR_B;
-        a = (uint64_t)p ^ (uint64_t)(q >> 64);
-        b = (uint64_t)q ^ (uint64_t)(p >> 64);
-    }
-    *chain = (lk_chain_t){a, b};
+    product_t p = (product_t)(chain.a ^ x) * LK_CHAIN_FACTOR_A;
+    product_t q = (product_t)(chain.b ^ y) * LK_CHAIN_FACTOR_B;
+    return (lk_chain_t){(uint64_t)p ^ (uint64_t)(q >> 64), (uint64_t)q ^ (uint64_t)(p >> 64)};
+}
+
+/* The words of a record, pair by pair: see lk_kernel_digest. */
+static inline lk_chain_t take_in(lk_chain_t chain, const void *record, size_t size)
+{
+    const char *bytes = record;
+    size_t at = 0;
+    for (; at + 16 <= size; at += 16)
+        chain = take_pair(chain, word_at(bytes + at), word_at(bytes + at + 8));
+    return at == size ? chain : take_pair(chain, word_at(bytes + at), 0);
 }
 _Static_assert(sizeof(lk_id_t) % 8 == 0 && sizeof(lk_execution_t) % 8 == 0, "records are whole words");
 
 void lk_execution_changed(lk_kernel_t *kernel, const lk_execution_t *execution)
 {
-    take_in(&kernel->ledger.execution_chain, execution, sizeof *execution);
+    lk_chain_t *chain = &kernel->ledger.execution_chain;
+    *chain = take_in(*chain, execution, sizeof *execution);
 }
 
 static uint32_t ring_place(const lk_kernel_t *kernel, uint64_t number)
@@ -322,7 +359,7 @@ void lk_window_add_event(lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash)
     kernel->ledger.event_count++;
     kernel->event_ids[ring_place(kernel, kernel->ledger.event_count)] = *id;
     window_add(&kernel->event_window, hash);
-    take_in(&kernel->ledger.event_chain, id, sizeof *id);
+    kernel->ledger.event_chain = take_in(kernel->ledger.event_chain, id, sizeof *id);
 }
 
 lk_execution_t *lk_window_find_execution(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash)
@@ -349,7 +386,8 @@ void lk_window_add_execution(lk_kernel_t *kernel, const lk_execution_t *executio
     LK_ASSERT(execution->number == kernel->ledger.execution_count);
     lk_copy(&kernel->executions[ring_place(kernel, execution->number)], execution, sizeof *execution);
     window_add(&kernel->execution_window, hash);
-    take_in(&kernel->ledger.execution_chain, execution, sizeof *execution);
+    lk_chain_t *chain = &kernel->ledger.execution_chain;
+    *chain = take_in(*chain, execution, sizeof *execution);
 }
 
 /* ----------------------------------------------------------------------------------------------- rebuild -- */

@@ -297,7 +297,10 @@ static inline uint32_t lk_set_next(const uint64_t set[LK_SLOT_WORDS], uint32_t f
 #define LK_FOR_EACH_IN(set, i) for (uint32_t i = lk_set_next(set, 0); i != LK_NO_SLOT; i = lk_set_next(set, i + 1))
 
 /* ids.c */
-bool lk_text_is_sound(const char *text, size_t size); /* printable without blanks, then only NUL */
+/* Printable without blanks, then only NUL. */
+bool lk_id_is_sound(const lk_id_t *id);
+bool lk_symbol_is_sound(const lk_symbol_t *symbol);
+bool lk_currency_is_sound(const lk_currency_t *currency);
 static inline bool lk_id_is_empty(const lk_id_t *id)
 {
     return id->text[0] == '\0';

@@ -5,11 +5,6 @@
 
 /* ------------------------------------------------------------------------------------------------ create -- */
 
-static bool text_is_set(const char *text, size_t size)
-{
-    return text[0] != '\0' && lk_text_is_sound(text, size);
-}
-
 static bool config_is_sound(const lk_config_t *config)
 {
     uint32_t window_count = config->window_count;
@@ -22,8 +17,9 @@ static bool config_is_sound(const lk_config_t *config)
            config->taker_fee_rate > -rate_max && config->taker_fee_rate < rate_max && config->ack_timeout_ns > 0 &&
            config->funding_interval_ns >= 0 && config->seed_capital.units >= 0 && config->ledger_tolerance.units >= 0 &&
            config->ledger_error_tolerance.units >= config->ledger_tolerance.units &&
-           config->settlement_tolerance.units >= 0 && text_is_set(config->account.text, sizeof config->account.text) &&
-           text_is_set(config->currency.text, sizeof config->currency.text);
+           config->settlement_tolerance.units >= 0 && !lk_id_is_empty(&config->account) &&
+           lk_id_is_sound(&config->account) && config->currency.text[0] != '\0' &&
+           lk_currency_is_sound(&config->currency);
 }
 
 static void *take(lk_kernel_t *kernel, size_t count, size_t size)

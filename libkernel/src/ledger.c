@@ -117,7 +117,7 @@ lk_code_t lk_apply_foreign(lk_call_t *call)
     int64_t fee = has_fee ? input->fee.units : 0;
     int64_t effect = 0;
 
-    if (!lk_text_is_sound(input->symbol.text, sizeof input->symbol.text)) {
+    if (!lk_symbol_is_sound(&input->symbol)) {
         return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_SYMBOL, 0);
     }
     if (!lk_subtract(amount, fee, &effect) || !lk_add(ledger.foreign, effect, &ledger.foreign) ||

@@ -13,15 +13,15 @@ static bool is_stated(const lk_input_t *input, uint32_t flag)
 
 static bool text_is_id(const lk_id_t *id)
 {
-    return !lk_id_is_empty(id) && lk_text_is_sound(id->text, sizeof id->text);
+    return !lk_id_is_empty(id) && lk_id_is_sound(id);
 }
 
 /* The first field of an instrument that is wrong, or NONE. */
 static lk_field_t bad_instrument_field(const lk_input_t *input, uint32_t amount_scale)
 {
-    bool symbol_is_sound = lk_text_is_sound(input->symbol.text, sizeof input->symbol.text);
+    bool symbol_is_sound = lk_symbol_is_sound(&input->symbol);
     if (input->symbol.text[0] == '\0' || !symbol_is_sound) return LK_FIELD_SYMBOL;
-    if (!lk_text_is_sound(input->currency.text, sizeof input->currency.text)) return LK_FIELD_CURRENCY;
+    if (!lk_currency_is_sound(&input->currency)) return LK_FIELD_CURRENCY;
     if (input->price_scale > amount_scale) return LK_FIELD_PRICE_SCALE;
     if ((uint32_t)input->price_scale + input->qty_scale > amount_scale) return LK_FIELD_QTY_SCALE;
     if (input->tick_units <= 0) return LK_FIELD_TICK_UNITS;
@@ -68,7 +68,7 @@ static lk_field_t bad_enter_field(const lk_input_t *input, const lk_config_t *co
 {
     if (!text_is_id(&input->trade_id)) return LK_FIELD_TRADE_ID;
     if (!text_is_id(&input->client_order_id)) return LK_FIELD_CLIENT_ORDER_ID;
-    if (!lk_text_is_sound(input->strategy.text, sizeof input->strategy.text)) return LK_FIELD_STRATEGY;
+    if (!lk_id_is_sound(&input->strategy)) return LK_FIELD_STRATEGY;
     lk_field_t field = bad_instrument_field(input, config->amount_scale);
     if (field != LK_FIELD_NONE) return field;
     if (input->side != LK_SIDE_BUY && input->side != LK_SIDE_SELL) return LK_FIELD_SIDE;
@@ -447,8 +447,8 @@ lk_code_t lk_apply_cancel(lk_call_t *call)
 
 static lk_field_t bad_scope_field(const lk_input_t *input)
 {
-    if (!lk_text_is_sound(input->strategy.text, sizeof input->strategy.text)) return LK_FIELD_STRATEGY;
-    return lk_text_is_sound(input->symbol.text, sizeof input->symbol.text) ? LK_FIELD_NONE : LK_FIELD_SYMBOL;
+    if (!lk_id_is_sound(&input->strategy)) return LK_FIELD_STRATEGY;
+    return lk_symbol_is_sound(&input->symbol) ? LK_FIELD_NONE : LK_FIELD_SYMBOL;
 }
 
 /* Of a busy slot. */
@@ -546,7 +546,7 @@ lk_code_t lk_apply_unfreeze(lk_call_t *call)
 static lk_field_t bad_adopt_field(const lk_input_t *input, const lk_config_t *config)
 {
     if (!text_is_id(&input->trade_id)) return LK_FIELD_TRADE_ID;
-    if (!lk_text_is_sound(input->strategy.text, sizeof input->strategy.text)) return LK_FIELD_STRATEGY;
+    if (!lk_id_is_sound(&input->strategy)) return LK_FIELD_STRATEGY;
     lk_field_t field = bad_instrument_field(input, config->amount_scale);
     if (field != LK_FIELD_NONE) return field;
     if (input->qty.units == 0 || input->qty.units == INT64_MIN) return LK_FIELD_QTY;
