@@ -78,7 +78,7 @@ lk_code_t lk_apply_funding(lk_call_t *call)
     lk_ledger_t ledger = call->kernel->ledger;
     int64_t amount = call->input->amount.units;
     if (amount == 0) return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_AMOUNT, amount);
-    if (!lk_text_is_sound(call->input->symbol.text, sizeof call->input->symbol.text)) {
+    if (!lk_symbol_is_sound(&call->input->symbol)) {
         return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_SYMBOL, 0);
     }
     if (!lk_add(ledger.funding, amount, &ledger.funding) || !lk_add(ledger.bridge, amount, &ledger.bridge)) {
