@@ -5,15 +5,14 @@ lk_event_t *lk_emit(lk_call_t *call, lk_event_kind_t kind, uint32_t slot_index)
 {
     LK_ASSERT(call->event_count < lk_kernel_event_capacity(call->kernel));
     lk_event_t *event = &call->events[call->event_count++];
-    memset(event, 0, sizeof *event);
+    lk_clear(event, sizeof *event);
     event->kind = (uint8_t)kind;
     event->slot_index = slot_index;
-    if (slot_index != LK_NO_SLOT) {
-        const lk_slot_t *slot = &call->kernel->slots[slot_index];
-        event->trade_id = slot->trade_id;
-        event->price_scale = slot->price_scale;
-        event->qty_scale = slot->qty_scale;
-    }
+    if (slot_index == LK_NO_SLOT) return event;
+    const lk_slot_t *slot = &call->kernel->slots[slot_index];
+    event->trade_id = slot->trade_id;
+    event->price_scale = slot->price_scale;
+    event->qty_scale = slot->qty_scale;
     return event;
 }
 
@@ -63,10 +62,9 @@ void lk_emit_transition(lk_call_t *call, uint32_t slot_index, lk_stage_t from_st
 
 lk_before_t lk_before(lk_call_t *call, uint32_t slot_index)
 {
-    lk_slot_t *slot = &call->kernel->slots[slot_index];
-    LK_ASSERT(lk_slot_is_sound(slot));
+    lk_told_t told = call->kernel->told[slot_index];
     call->outcome->slot_index = slot_index;
-    return (lk_before_t){slot_index, lk_slot_stage(slot), lk_slot_lifecycle(slot)};
+    return (lk_before_t){slot_index, (lk_stage_t)told.stage, (lk_lifecycle_t)told.lifecycle};
 }
 
 /* The stage a trade passes on its way to TERMINAL_WRITTEN; NONE: none, it was canceled before a fill. */
@@ -97,7 +95,7 @@ void lk_after(lk_call_t *call, lk_before_t before)
 {
     lk_slot_t *slot = &call->kernel->slots[before.slot_index];
     lk_stage_t stage = lk_slot_stage(slot);
-    lk_lifecycle_t lifecycle = lk_slot_lifecycle(slot);
+    lk_lifecycle_t lifecycle = lk_slot_lifecycle(slot, stage);
     bool is_over = stage == LK_STAGE_TERMINAL_WRITTEN;
     bool was_busy = lk_set_has(call->kernel->busy_slots, before.slot_index);
 
@@ -116,6 +114,7 @@ void lk_after(lk_call_t *call, lk_before_t before)
     } else if (!is_over && !was_busy) {
         mark_busy(call, before.slot_index);
     }
+    call->kernel->told[before.slot_index] = (lk_told_t){(uint8_t)stage, (uint8_t)lifecycle};
     if (stage != before.stage || lifecycle != before.lifecycle) {
         lk_emit_transition(call, before.slot_index, before.stage, stage, before.lifecycle, lifecycle);
     }

@@ -1,20 +1,25 @@
 /* What the venue and the clock tell of orders and prices. */
 #include "internal.h"
 
-bool lk_stated_id_is_sound(const lk_id_t *id)
+/* By the venue's id, else by ours. */
+bool lk_find_order_stated(const lk_kernel_t *kernel, const lk_input_t *input, lk_reading_t client_id,
+                          lk_reading_t venue_id, uint32_t *slot_index, uint32_t *place)
 {
-    return lk_text_is_sound(id->text, sizeof id->text);
+    if (!venue_id.is_empty &&
+        lk_find_order_by(kernel, &input->venue_order_id, venue_id.hash, true, slot_index, place)) {
+        return true;
+    }
+    return !client_id.is_empty &&
+           lk_find_order_by(kernel, &input->client_order_id, client_id.hash, false, slot_index, place);
 }
 
 /* ------------------------------------------------------------------------------------------------- order -- */
 
-static lk_field_t bad_order_field(const lk_input_t *input)
+static lk_field_t bad_order_field(const lk_input_t *input, lk_reading_t client_id, lk_reading_t venue_id)
 {
-    if (!lk_stated_id_is_sound(&input->client_order_id)) return LK_FIELD_CLIENT_ORDER_ID;
-    if (!lk_stated_id_is_sound(&input->venue_order_id)) return LK_FIELD_VENUE_ORDER_ID;
-    if (lk_id_is_empty(&input->client_order_id) && lk_id_is_empty(&input->venue_order_id)) {
-        return LK_FIELD_CLIENT_ORDER_ID;
-    }
+    if (!client_id.is_sound) return LK_FIELD_CLIENT_ORDER_ID;
+    if (!venue_id.is_sound) return LK_FIELD_VENUE_ORDER_ID;
+    if (client_id.is_empty && venue_id.is_empty) return LK_FIELD_CLIENT_ORDER_ID;
     bool is_fact = input->order_fact > LK_FACT_NONE && input->order_fact < LK_FACT_TRADED;
     return is_fact ? LK_FIELD_NONE : LK_FIELD_ORDER_FACT;
 }
@@ -52,10 +57,11 @@ lk_code_t lk_apply_order(lk_call_t *call)
     uint32_t slot_index = 0;
     uint32_t place = 0;
 
-    lk_field_t field = bad_order_field(input);
+    lk_reading_t client_id = lk_read_id(&input->client_order_id);
+    lk_reading_t venue_id = lk_read_id(&input->venue_order_id);
+    lk_field_t field = bad_order_field(input, client_id, venue_id);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_EVENT, field, 0);
-    if (!lk_find_order(kernel, &input->venue_order_id, true, &slot_index, &place) &&
-        !lk_find_order(kernel, &input->client_order_id, false, &slot_index, &place)) {
+    if (!lk_find_order_stated(kernel, input, client_id, venue_id, &slot_index, &place)) {
         return lk_refuse(call, LK_CODE_UNRESOLVED_SLOT, LK_FIELD_CLIENT_ORDER_ID, 0);
     }
     lk_order_t *order = lk_slot_order(&kernel->slots[slot_index], place);
@@ -98,7 +104,7 @@ lk_code_t lk_apply_mark_price(lk_call_t *call)
 {
     lk_kernel_t *kernel = call->kernel;
     const lk_input_t *input = call->input;
-    uint64_t symbol_hash = lk_hash_bytes(input->symbol.text, sizeof input->symbol.text);
+    uint64_t symbol_hash = lk_hash_symbol(&input->symbol);
     int64_t mark = 0;
 
     if (input->symbol.text[0] == '\0') return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_SYMBOL, 0);
@@ -106,16 +112,14 @@ lk_code_t lk_apply_mark_price(lk_call_t *call)
     if (input->price.units <= 0) {
         return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_PRICE, input->price.units);
     }
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (!has_symbol(kernel, i, symbol_hash, &input->symbol)) continue;
         if (!read_mark(kernel, &kernel->slots[i], input, &mark)) {
             return lk_refuse_at(call, LK_CODE_OVERFLOW, LK_FIELD_PRICE, input->price.units, i);
         }
     }
 
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (!has_symbol(kernel, i, symbol_hash, &input->symbol)) continue;
         lk_before_t before = lk_before(call, i);
         bool is_read = read_mark(kernel, &kernel->slots[i], input, &mark);
@@ -141,8 +145,7 @@ int64_t lk_kernel_next_deadline_ns(const lk_kernel_t *kernel)
 {
     int64_t earliest_ns = LK_NEVER_NS;
     if (kernel == NULL) return LK_NEVER_NS;
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         const lk_slot_t *slot = &kernel->slots[i];
         const lk_order_t *exit = lk_slot_last_exit(slot);
         int64_t entry_ns = order_deadline_ns(&slot->entry, kernel->config.ack_timeout_ns);
@@ -167,8 +170,7 @@ static void stall_if_due(lk_call_t *call, uint32_t slot_index, uint32_t place)
 lk_code_t lk_apply_tick(lk_call_t *call)
 {
     lk_kernel_t *kernel = call->kernel;
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         lk_slot_t *slot = &kernel->slots[i];
         stall_if_due(call, i, 0);
         if (slot->exit_count > 0) stall_if_due(call, i, lk_slot_place_of(slot, slot->exit_count));

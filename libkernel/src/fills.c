@@ -12,6 +12,13 @@ typedef struct {
     bool is_by_stage;
 } route_t;
 
+/* The ids of a fill. */
+typedef struct {
+    lk_reading_t execution;
+    lk_reading_t client;
+    lk_reading_t venue;
+} ids_t;
+
 /* What a fill changes, before it does. */
 typedef struct {
     lk_book_t book;
@@ -28,8 +35,7 @@ typedef struct {
 static bool route_by_stage(const lk_kernel_t *kernel, const lk_input_t *input, route_t *route)
 {
     uint32_t found = LK_NO_SLOT;
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (memcmp(&kernel->slots[i].symbol, &input->symbol, sizeof input->symbol) != 0) continue;
         if (found != LK_NO_SLOT) return false; /* ambiguous */
         found = i;
@@ -46,13 +52,12 @@ static bool route_by_stage(const lk_kernel_t *kernel, const lk_input_t *input, r
     return true;
 }
 
-static bool route_fill(const lk_kernel_t *kernel, const lk_input_t *input, route_t *route)
+static bool route_fill(const lk_kernel_t *kernel, const lk_input_t *input, const ids_t *ids, route_t *route)
 {
-    bool has_identity = !lk_id_is_empty(&input->venue_order_id) || !lk_id_is_empty(&input->client_order_id);
     *route = (route_t){0};
-    if (!has_identity) return input->symbol.text[0] != '\0' && route_by_stage(kernel, input, route);
-    bool is_found = lk_find_order(kernel, &input->venue_order_id, true, &route->slot_index, &route->place) ||
-                    lk_find_order(kernel, &input->client_order_id, false, &route->slot_index, &route->place);
+    if (ids->venue.is_empty && ids->client.is_empty)
+        return input->symbol.text[0] != '\0' && route_by_stage(kernel, input, route);
+    bool is_found = lk_find_order_stated(kernel, input, ids->client, ids->venue, &route->slot_index, &route->place);
     route->is_exit = route->place != 0;
     return is_found;
 }
@@ -222,13 +227,11 @@ static void flag_fill(lk_call_t *call, const change_t *change, const route_t *ro
 
 /* -------------------------------------------------------------------------------------------------- fill -- */
 
-static lk_field_t bad_fill_field(const lk_input_t *input)
+static lk_field_t bad_fill_field(const lk_input_t *input, const ids_t *ids)
 {
-    if (lk_id_is_empty(&input->execution_id) || !lk_stated_id_is_sound(&input->execution_id)) {
-        return LK_FIELD_EXECUTION_ID;
-    }
-    if (!lk_stated_id_is_sound(&input->client_order_id)) return LK_FIELD_CLIENT_ORDER_ID;
-    if (!lk_stated_id_is_sound(&input->venue_order_id)) return LK_FIELD_VENUE_ORDER_ID;
+    if (ids->execution.is_empty || !ids->execution.is_sound) return LK_FIELD_EXECUTION_ID;
+    if (!ids->client.is_sound) return LK_FIELD_CLIENT_ORDER_ID;
+    if (!ids->venue.is_sound) return LK_FIELD_VENUE_ORDER_ID;
     if (input->side != LK_SIDE_BUY && input->side != LK_SIDE_SELL) return LK_FIELD_SIDE;
     if (input->liquidity >= LK_LIQUIDITY_COUNT) return LK_FIELD_LIQUIDITY;
     if (input->price_scale > LK_SCALE_MAX) return LK_FIELD_PRICE_SCALE;
@@ -252,11 +255,13 @@ static uint8_t opposite(uint8_t side)
 static void prepare(const lk_kernel_t *kernel, const route_t *route, const lk_id_t *execution_id, change_t *change)
 {
     lk_slot_t *slot = &kernel->slots[route->slot_index];
-    memset(&change->execution, 0, sizeof change->execution);
-    memset(&change->order, 0, sizeof change->order);
-    if (route->place != LK_NO_ORDER) change->order = *lk_slot_order(slot, route->place);
-    change->book = slot->book;
-    change->ledger = kernel->ledger;
+    lk_clear(&change->execution, sizeof change->execution);
+    if (route->place == LK_NO_ORDER)
+        lk_clear(&change->order, sizeof change->order);
+    else
+        lk_copy(&change->order, lk_slot_order(slot, route->place), sizeof change->order);
+    lk_copy(&change->book, &slot->book, sizeof change->book);
+    lk_copy(&change->ledger, &kernel->ledger, sizeof change->ledger);
     change->price_was_rounded = false;
     change->fee_was_refused = false;
     change->execution.execution_id = *execution_id;
@@ -271,9 +276,9 @@ static void prepare(const lk_kernel_t *kernel, const route_t *route, const lk_id
 static void put_back(lk_kernel_t *kernel, const route_t *route, const change_t *change)
 {
     lk_slot_t *slot = &kernel->slots[route->slot_index];
-    slot->book = change->book;
-    kernel->ledger = change->ledger;
-    if (route->place != LK_NO_ORDER) *lk_slot_order(slot, route->place) = change->order;
+    lk_copy(&slot->book, &change->book, sizeof slot->book);
+    lk_copy(&kernel->ledger, &change->ledger, sizeof kernel->ledger);
+    if (route->place != LK_NO_ORDER) lk_copy(lk_slot_order(slot, route->place), &change->order, sizeof change->order);
 }
 
 lk_code_t lk_apply_fill(lk_call_t *call)
@@ -283,12 +288,14 @@ lk_code_t lk_apply_fill(lk_call_t *call)
     route_t route;
     change_t change;
 
-    lk_field_t field = bad_fill_field(input);
+    ids_t ids = {lk_read_id(&input->execution_id), lk_read_id(&input->client_order_id),
+                 lk_read_id(&input->venue_order_id)};
+    lk_field_t field = bad_fill_field(input, &ids);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_EVENT, field, fill_value(input, field));
-    if (lk_window_find_execution(kernel, &input->execution_id) != NULL) {
+    if (lk_window_find_execution(kernel, &input->execution_id, ids.execution.hash) != NULL) {
         return lk_refuse(call, LK_CODE_DUPLICATE_EVENT, LK_FIELD_EXECUTION_ID, 0);
     }
-    if (!route_fill(kernel, input, &route)) {
+    if (!route_fill(kernel, input, &ids, &route)) {
         return lk_refuse(call, LK_CODE_UNRESOLVED_SLOT, LK_FIELD_CLIENT_ORDER_ID, 0);
     }
     lk_slot_t *slot = &kernel->slots[route.slot_index];
@@ -311,7 +318,7 @@ lk_code_t lk_apply_fill(lk_call_t *call)
     if (route.place != LK_NO_ORDER) {
         lk_learn_venue_order_id(kernel, route.slot_index, route.place, &input->venue_order_id);
     }
-    lk_window_add_execution(kernel, &change.execution);
+    lk_window_add_execution(kernel, &change.execution, ids.execution.hash);
     lk_event_t *booked = emit_booked(call, &change.execution, &change.order);
     if (lk_id_is_empty(&booked->venue_order_id)) booked->venue_order_id = input->venue_order_id;
     if (route.is_by_stage) booked->flags |= LK_EVENT_ROUTED_BY_STAGE;
@@ -327,8 +334,9 @@ lk_code_t lk_apply_fill(lk_call_t *call)
 static lk_code_t find_execution(lk_call_t *call, lk_execution_t **execution)
 {
     const lk_id_t *id = &call->input->execution_id;
-    if (lk_id_is_empty(id) || !lk_stated_id_is_sound(id)) return LK_CODE_INVALID_EVENT;
-    *execution = lk_window_find_execution(call->kernel, id);
+    lk_reading_t reading = lk_read_id(id);
+    if (reading.is_empty || !reading.is_sound) return LK_CODE_INVALID_EVENT;
+    *execution = lk_window_find_execution(call->kernel, id, reading.hash);
     return *execution == NULL ? LK_CODE_UNKNOWN_EXECUTION : LK_CODE_OK;
 }
 

@@ -1,81 +1,173 @@
-/* Identifiers: hashing, the indexes, and the two windows that make inputs idempotent. */
+/* Identifiers: reading them, finding what they name, and the two windows that make inputs idempotent. */
 #include "internal.h"
 
 __extension__ typedef unsigned __int128 product_t;
 
-static inline uint64_t fold(uint64_t a, uint64_t b)
+/* --------------------------------------------------------------------------------------------------- text -- */
+
+/* Sixteen bytes at a time; GCC and clang turn this into what the machine has. */
+typedef signed char bytes_t __attribute__((vector_size(16)));
+
+static inline bytes_t load(const char *text)
 {
-    product_t product = (product_t)a * b;
+    bytes_t bytes;
+    memcpy(&bytes, text, sizeof bytes);
+    return bytes;
+}
+
+/* Not 0 where a byte is neither NUL nor printable. As signed numbers, 0x80 and above are negative. */
+static inline bytes_t unprintable(bytes_t bytes)
+{
+    return ~((bytes == 0) | ((bytes > 0x20) & (bytes < 0x7f)));
+}
+
+/* Not 0 where a NUL is followed by something else; reads one byte beyond sixteen. */
+static inline bytes_t resumed(const char *text)
+{
+    return (load(text) == 0) & (load(text + 1) != 0);
+}
+
+static inline bool is_any(bytes_t bytes)
+{
+    uint64_t words[2];
+    memcpy(words, &bytes, sizeof words);
+    return (words[0] | words[1]) != 0;
+}
+
+static inline uint64_t word_at(const char *text)
+{
+    uint64_t word;
+    memcpy(&word, text, sizeof word);
+    return word;
+}
+
+/* Each pair of words by a multiplication of its own, so that they run side by side. */
+static inline uint64_t hash_pair(const char *text, uint64_t salt)
+{
+    product_t product = (product_t)(word_at(text) ^ salt) * (word_at(text + 8) ^ 0xe7037ed1a0b428db);
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-uint64_t lk_hash_bytes(const char *text, size_t size)
+static inline uint64_t hash_half(const char *text, uint64_t salt)
 {
-    uint64_t hash = 0x9e3779b97f4a7c15;
-    LK_ASSERT(size % 16 == 0);
-    for (size_t i = 0; i < size; i += 16) {
-        uint64_t words[2];
-        memcpy(words, text + i, sizeof words);
-        hash = fold(words[0] ^ hash, words[1] ^ 0xe7037ed1a0b428db);
-    }
-    return hash == 0 ? 1 : hash;
+    return hash_pair(text, salt) + hash_pair(text + 16, ~salt);
 }
 
-bool lk_text_is_sound(const char *text, size_t size)
+#define HALF 32u
+#define LOWER_SALT 0x9e3779b97f4a7c15u
+#define UPPER_SALT 0xd1b54a32d192ed03u
+_Static_assert(LK_ID_BYTES == 2 * HALF && LK_SYMBOL_BYTES == HALF, "ids are looked at in halves");
+
+/* Sixteen bytes of a text that has more: bad where they are, or where the text goes on after its end. */
+static inline bytes_t bad_but_last(const char *text)
 {
-    unsigned bad = 0; /* without branches, so that the compiler can look at 16 bytes at a time */
-    for (size_t i = 0; i < size; i++) {
-        unsigned char c = (unsigned char)text[i];
-        bad |= (unsigned)(c != 0) & ((unsigned)(c < 0x21) | (unsigned)(c > 0x7e));
+    return unprintable(load(text)) | resumed(text);
+}
+
+static inline bytes_t bad_half(const char *text)
+{
+    return bad_but_last(text) | unprintable(load(text + 16)) | resumed(text + 15);
+}
+
+static inline bool has_upper(const lk_id_t *id)
+{
+    return is_any(load(id->text + HALF) | load(id->text + HALF + 16));
+}
+
+uint64_t lk_hash_symbol(const lk_symbol_t *symbol)
+{
+    return hash_half(symbol->text, LOWER_SALT);
+}
+
+uint64_t lk_hash_id(const lk_id_t *id)
+{
+    uint64_t hash = hash_half(id->text, LOWER_SALT);
+    return has_upper(id) ? hash + hash_half(id->text + HALF, UPPER_SALT) : hash;
+}
+
+/* Most ids end in their lower half. */
+lk_reading_t lk_read_id(const lk_id_t *id)
+{
+    const char *upper = id->text + HALF;
+    bytes_t bad = bad_half(id->text);
+    lk_reading_t reading = {hash_half(id->text, LOWER_SALT), false, lk_id_is_empty(id)};
+    if (has_upper(id)) {
+        bad |= bad_half(upper) | resumed(upper - 16);
+        reading.hash += hash_half(upper, UPPER_SALT);
     }
-    for (size_t i = 0; i + 1 < size; i++)
-        bad |= (unsigned)(text[i] == 0) & (unsigned)(text[i + 1] != 0);
-    return bad == 0;
+    reading.is_sound = !is_any(bad);
+    return reading;
+}
+
+bool lk_id_is_sound(const lk_id_t *id)
+{
+    return lk_read_id(id).is_sound;
+}
+
+bool lk_symbol_is_sound(const lk_symbol_t *symbol)
+{
+    return !is_any(bad_half(symbol->text));
+}
+
+bool lk_currency_is_sound(const lk_currency_t *currency)
+{
+    lk_symbol_t symbol = {{0}};
+    memcpy(symbol.text, currency->text, sizeof currency->text);
+    return lk_symbol_is_sound(&symbol);
 }
 
 /* ------------------------------------------------------------------------------------------------- index -- */
 
-void lk_index_clear(lk_index_t *index)
+static uint32_t tag_of(uint64_t hash)
 {
-    memset(index->hashes, 0, ((size_t)index->mask + 1) * sizeof *index->hashes);
+    return (uint32_t)hash | 1u; /* 0 is an empty place */
 }
 
-void lk_index_add(lk_index_t *index, uint64_t hash, uint32_t value)
+static uint32_t home_of(const lk_index_t *index, uint32_t tag)
 {
-    uint32_t place = (uint32_t)hash & index->mask;
-    while (index->hashes[place] != 0)
-        place = (place + 1) & index->mask; /* at most half full: it ends */
-    index->hashes[place] = hash;
-    index->values[place] = value;
+    return tag >> 1 & index->mask;
 }
 
-bool lk_index_next(const lk_index_t *index, uint64_t hash, uint32_t *place, uint32_t *value)
+static void index_clear(lk_index_t *index)
 {
-    for (uint32_t at = *place; index->hashes[at] != 0; at = (at + 1) & index->mask) {
-        if (index->hashes[at] != hash) continue;
-        *place = (at + 1) & index->mask;
-        *value = index->values[at];
-        return true;
-    }
-    return false;
+    memset(index->places, 0, ((size_t)index->mask + 1) * sizeof *index->places);
+}
+
+static void index_add(lk_index_t *index, uint64_t hash, uint32_t value)
+{
+    uint32_t tag = tag_of(hash);
+    uint32_t at = home_of(index, tag);
+    while (index->places[at].tag != 0)
+        at = (at + 1) & index->mask; /* at most half full: it ends */
+    index->places[at] = (lk_place_t){tag, value};
+}
+
+/* The place at or after `at` with this tag, or an empty one. */
+static const lk_place_t *index_next(const lk_index_t *index, uint32_t tag, uint32_t *at)
+{
+    while (index->places[*at].tag != 0 && index->places[*at].tag != tag)
+        *at = (*at + 1) & index->mask;
+    const lk_place_t *place = &index->places[*at];
+    *at = (*at + 1) & index->mask;
+    return place;
 }
 
 /* Take one out and move up what it had pushed aside. */
-void lk_index_remove(lk_index_t *index, uint64_t hash, uint32_t value)
+static void index_remove(lk_index_t *index, uint64_t hash, uint32_t value)
 {
-    uint32_t hole = (uint32_t)hash & index->mask;
-    while (index->hashes[hole] != hash || index->values[hole] != value) {
-        LK_ASSERT(index->hashes[hole] != 0);
+    uint32_t tag = tag_of(hash);
+    uint32_t hole = home_of(index, tag);
+    while (index->places[hole].tag != tag || index->places[hole].value != value) {
+        LK_ASSERT(index->places[hole].tag != 0);
         hole = (hole + 1) & index->mask;
     }
-    for (uint32_t at = (hole + 1) & index->mask; index->hashes[at] != 0; at = (at + 1) & index->mask) {
-        uint32_t home = (uint32_t)index->hashes[at] & index->mask;
+    for (uint32_t at = (hole + 1) & index->mask; index->places[at].tag != 0; at = (at + 1) & index->mask) {
+        uint32_t home = home_of(index, index->places[at].tag);
         if (((at - home) & index->mask) < ((at - hole) & index->mask)) continue;
-        index->hashes[hole] = index->hashes[at];
-        index->values[hole] = index->values[at];
+        index->places[hole] = index->places[at];
         hole = at;
     }
-    index->hashes[hole] = 0;
+    index->places[hole].tag = 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ orders -- */
@@ -90,71 +182,83 @@ static uint32_t order_value(uint32_t slot_index, uint32_t place, bool is_venue_i
     return slot_index * 16 + place * 2 + (is_venue_id ? 1u : 0u);
 }
 
-bool lk_find_order(const lk_kernel_t *kernel, const lk_id_t *id, bool is_venue_id, uint32_t *slot_index,
-                   uint32_t *place)
+bool lk_find_order_by(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash, bool is_venue_id,
+                      uint32_t *slot_index, uint32_t *place)
 {
-    if (lk_id_is_empty(id)) return false;
-    uint64_t hash = lk_hash_id(id);
-    uint32_t value = 0;
-    for (uint32_t at = (uint32_t)hash & kernel->order_index.mask;
-         lk_index_next(&kernel->order_index, hash, &at, &value);) {
-        const lk_order_t *order = order_at(&kernel->slots[value / 16], value % 16 / 2);
-        if ((value & 1u) != (is_venue_id ? 1u : 0u)) continue;
+    const lk_index_t *index = &kernel->order_index;
+    uint32_t tag = tag_of(hash);
+    uint32_t at = home_of(index, tag);
+    const lk_place_t *found = NULL;
+    while ((found = index_next(index, tag, &at))->tag != 0) {
+        const lk_order_t *order = order_at(&kernel->slots[found->value / 16], found->value % 16 / 2);
+        if ((found->value & 1u) != (is_venue_id ? 1u : 0u)) continue;
         if (!lk_id_equal(is_venue_id ? &order->venue_order_id : &order->client_order_id, id)) continue;
-        *slot_index = value / 16;
-        *place = value % 16 / 2;
+        *slot_index = found->value / 16;
+        *place = found->value % 16 / 2;
         return true;
     }
     return false;
 }
 
+bool lk_find_order(const lk_kernel_t *kernel, const lk_id_t *id, bool is_venue_id, uint32_t *slot_index,
+                   uint32_t *place)
+{
+    if (lk_id_is_empty(id)) return false;
+    return lk_find_order_by(kernel, id, lk_hash_id(id), is_venue_id, slot_index, place);
+}
+
 bool lk_find_trade(const lk_kernel_t *kernel, const lk_id_t *trade_id, uint32_t *slot_index)
 {
-    uint64_t hash = lk_hash_id(trade_id);
-    for (uint32_t at = (uint32_t)hash & kernel->trade_index.mask;
-         lk_index_next(&kernel->trade_index, hash, &at, slot_index);) {
-        if (lk_id_equal(&kernel->slots[*slot_index].trade_id, trade_id)) return true;
+    const lk_index_t *index = &kernel->trade_index;
+    uint32_t tag = tag_of(lk_hash_id(trade_id));
+    uint32_t at = home_of(index, tag);
+    const lk_place_t *found = NULL;
+    while ((found = index_next(index, tag, &at))->tag != 0) {
+        if (!lk_id_equal(&kernel->slots[found->value].trade_id, trade_id)) continue;
+        *slot_index = found->value;
+        return true;
     }
     return false;
+}
+
+static void index_order_id(lk_kernel_t *kernel, const lk_id_t *id, uint32_t value)
+{
+    if (!lk_id_is_empty(id)) index_add(&kernel->order_index, lk_hash_id(id), value);
+}
+
+static void unindex_order_id(lk_kernel_t *kernel, const lk_id_t *id, uint32_t value)
+{
+    if (!lk_id_is_empty(id)) index_remove(&kernel->order_index, lk_hash_id(id), value);
 }
 
 void lk_index_order(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place)
 {
     const lk_order_t *order = order_at(&kernel->slots[slot_index], place);
-    if (!lk_id_is_empty(&order->client_order_id)) {
-        lk_index_add(&kernel->order_index, lk_hash_id(&order->client_order_id), order_value(slot_index, place, false));
-    }
-    if (!lk_id_is_empty(&order->venue_order_id)) {
-        lk_index_add(&kernel->order_index, lk_hash_id(&order->venue_order_id), order_value(slot_index, place, true));
-    }
+    index_order_id(kernel, &order->client_order_id, order_value(slot_index, place, false));
+    index_order_id(kernel, &order->venue_order_id, order_value(slot_index, place, true));
 }
 
 void lk_unindex_order(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place)
 {
     const lk_order_t *order = order_at(&kernel->slots[slot_index], place);
-    if (!lk_id_is_empty(&order->client_order_id)) {
-        lk_index_remove(&kernel->order_index, lk_hash_id(&order->client_order_id),
-                        order_value(slot_index, place, false));
-    }
-    if (!lk_id_is_empty(&order->venue_order_id)) {
-        lk_index_remove(&kernel->order_index, lk_hash_id(&order->venue_order_id), order_value(slot_index, place, true));
-    }
+    unindex_order_id(kernel, &order->client_order_id, order_value(slot_index, place, false));
+    unindex_order_id(kernel, &order->venue_order_id, order_value(slot_index, place, true));
 }
 
 void lk_index_trade(lk_kernel_t *kernel, uint32_t slot_index)
 {
     const lk_slot_t *slot = &kernel->slots[slot_index];
-    lk_index_add(&kernel->trade_index, lk_hash_id(&slot->trade_id), slot_index);
-    kernel->symbol_hashes[slot_index] = lk_hash_bytes(slot->symbol.text, sizeof slot->symbol.text);
+    index_add(&kernel->trade_index, lk_hash_id(&slot->trade_id), slot_index);
+    kernel->symbol_hashes[slot_index] = lk_hash_symbol(&slot->symbol);
 }
 
 void lk_unindex_slot(lk_kernel_t *kernel, uint32_t slot_index)
 {
     lk_slot_t *slot = &kernel->slots[slot_index];
     if (slot->trade_sequence == 0) return;
-    for (uint32_t place = 0; place < LK_ORDERS_PER_SLOT; place++)
+    for (uint32_t place = 0; place <= lk_slot_exits_kept(slot); place++)
         lk_unindex_order(kernel, slot_index, place);
-    lk_index_remove(&kernel->trade_index, lk_hash_id(&slot->trade_id), slot_index);
+    index_remove(&kernel->trade_index, lk_hash_id(&slot->trade_id), slot_index);
     kernel->symbol_hashes[slot_index] = 0;
 }
 
@@ -165,68 +269,106 @@ void lk_learn_venue_order_id(lk_kernel_t *kernel, uint32_t slot_index, uint32_t 
     lk_order_t *order = lk_slot_order(&kernel->slots[slot_index], place);
     if (lk_id_is_empty(venue_order_id) || !lk_id_is_empty(&order->venue_order_id)) return;
     if (lk_find_order(kernel, venue_order_id, true, &other_slot, &other_place)) return; /* another order goes by it */
-    lk_unindex_order(kernel, slot_index, place);
     order->venue_order_id = *venue_order_id;
-    lk_index_order(kernel, slot_index, place);
+    index_order_id(kernel, venue_order_id, order_value(slot_index, place, true));
+}
+
+/* ------------------------------------------------------------------------------------------------ window -- */
+/* Numbers of the last window_count ids, chained by hash from the newest to the oldest. What leaves the window is never
+ * taken out: a chain ends where its numbers get too old, and only then are their places taken again. */
+
+static lk_link_t *link_of(const lk_window_t *window, uint64_t number)
+{
+    return &window->links[(number - 1) & window->link_mask];
+}
+
+static uint64_t *newest_of(const lk_window_t *window, uint64_t hash)
+{
+    return &window->newest[hash & window->chain_mask];
+}
+
+static void window_add(lk_window_t *window, uint64_t hash)
+{
+    uint64_t *newest = newest_of(window, hash);
+    window->count++;
+    *link_of(window, window->count) = (lk_link_t){hash, *newest};
+    *newest = window->count;
+}
+
+/* The newest number at or before `number` in its chain, with this hash and in the window; 0: none. */
+static uint64_t window_next(const lk_window_t *window, uint64_t hash, uint64_t number)
+{
+    while (number != 0 && window->count - number <= window->link_mask) {
+        const lk_link_t *link = link_of(window, number);
+        if (link->hash == hash) return number;
+        number = link->previous;
+    }
+    return 0;
+}
+
+/* Empty, as after `count` ids that nobody remembers. */
+static void window_clear(lk_window_t *window, uint64_t count)
+{
+    memset(window->newest, 0, (window->chain_mask + 1) * sizeof *window->newest);
+    window->count = count;
 }
 
 /* ----------------------------------------------------------------------------------------------- windows -- */
 
-static uint32_t ring_place(const lk_kernel_t *kernel, uint64_t number)
+static inline lk_chain_t take_pair(lk_chain_t chain, uint64_t x, uint64_t y)
 {
-    return (uint32_t)(number & (kernel->config.window_count - 1));
+    product_t p = (product_t)(chain.a ^ x) * LK_CHAIN_FACTOR_A;
+    product_t q = (product_t)(chain.b ^ y) * LK_CHAIN_FACTOR_B;
+    return (lk_chain_t){(uint64_t)p ^ (uint64_t)(q >> 64), (uint64_t)q ^ (uint64_t)(p >> 64)};
 }
 
 /* The words of a record, pair by pair: see lk_kernel_digest. */
-static void take_in(lk_chain_t *chain, const void *record, size_t size)
+static inline lk_chain_t take_in(lk_chain_t chain, const void *record, size_t size)
 {
-    const uint8_t *bytes = record;
-    LK_ASSERT(size % sizeof(uint64_t) == 0);
-    for (size_t at = 0; at < size; at += 2 * sizeof(uint64_t)) {
-        uint64_t pair[2] = {0, 0};
-        memcpy(pair, bytes + at, size - at < sizeof pair ? size - at : sizeof pair);
-        product_t p = (product_t)(chain->a ^ pair[0]) * LK_CHAIN_FACTOR_A;
-        product_t q = (product_t)(chain->b ^ pair[1]) * LK_CHAIN_FACTOR_B;
-        chain->a = (uint64_t)p ^ (uint64_t)(q >> 64);
-        chain->b = (uint64_t)q ^ (uint64_t)(p >> 64);
-    }
+    const char *bytes = record;
+    size_t at = 0;
+    for (; at + 16 <= size; at += 16)
+        chain = take_pair(chain, word_at(bytes + at), word_at(bytes + at + 8));
+    return at == size ? chain : take_pair(chain, word_at(bytes + at), 0);
 }
+_Static_assert(sizeof(lk_id_t) % 8 == 0 && sizeof(lk_execution_t) % 8 == 0, "records are whole words");
 
 void lk_execution_changed(lk_kernel_t *kernel, const lk_execution_t *execution)
 {
-    take_in(&kernel->ledger.execution_chain, execution, sizeof *execution);
+    lk_chain_t *chain = &kernel->ledger.execution_chain;
+    *chain = take_in(*chain, execution, sizeof *execution);
 }
 
-bool lk_window_has_event(const lk_kernel_t *kernel, const lk_id_t *id)
+static uint32_t ring_place(const lk_kernel_t *kernel, uint64_t number)
 {
-    uint64_t hash = lk_hash_id(id);
-    uint32_t value = 0;
-    for (uint32_t at = (uint32_t)hash & kernel->event_index.mask;
-         lk_index_next(&kernel->event_index, hash, &at, &value);) {
-        if (lk_id_equal(&kernel->event_ids[value], id)) return true;
+    return (uint32_t)((number - 1) & (kernel->config.window_count - 1));
+}
+
+bool lk_window_has_event(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash)
+{
+    const lk_window_t *window = &kernel->event_window;
+    uint64_t number = window_next(window, hash, *newest_of(window, hash));
+    for (; number != 0; number = window_next(window, hash, link_of(window, number)->previous)) {
+        if (lk_id_equal(&kernel->event_ids[ring_place(kernel, number)], id)) return true;
     }
     return false;
 }
 
-void lk_window_add_event(lk_kernel_t *kernel, const lk_id_t *id)
+void lk_window_add_event(lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash)
 {
-    uint32_t place = ring_place(kernel, kernel->ledger.event_count);
-    if (kernel->ledger.event_count >= kernel->config.window_count) {
-        lk_index_remove(&kernel->event_index, lk_hash_id(&kernel->event_ids[place]), place);
-    }
-    kernel->event_ids[place] = *id;
     kernel->ledger.event_count++;
-    take_in(&kernel->ledger.event_chain, id, sizeof *id);
-    lk_index_add(&kernel->event_index, lk_hash_id(id), place);
+    kernel->event_ids[ring_place(kernel, kernel->ledger.event_count)] = *id;
+    window_add(&kernel->event_window, hash);
+    kernel->ledger.event_chain = take_in(kernel->ledger.event_chain, id, sizeof *id);
 }
 
-lk_execution_t *lk_window_find_execution(const lk_kernel_t *kernel, const lk_id_t *id)
+lk_execution_t *lk_window_find_execution(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash)
 {
-    uint64_t hash = lk_hash_id(id);
-    uint32_t value = 0;
-    for (uint32_t at = (uint32_t)hash & kernel->execution_index.mask;
-         lk_index_next(&kernel->execution_index, hash, &at, &value);) {
-        if (lk_id_equal(&kernel->executions[value].execution_id, id)) return &kernel->executions[value];
+    const lk_window_t *window = &kernel->execution_window;
+    uint64_t number = window_next(window, hash, *newest_of(window, hash));
+    for (; number != 0; number = window_next(window, hash, link_of(window, number)->previous)) {
+        lk_execution_t *execution = &kernel->executions[ring_place(kernel, number)];
+        if (lk_id_equal(&execution->execution_id, id)) return execution;
     }
     return NULL;
 }
@@ -235,48 +377,60 @@ lk_execution_t *lk_window_execution(const lk_kernel_t *kernel, uint64_t number)
 {
     LK_ASSERT(number >= 1 && number <= kernel->ledger.execution_count);
     LK_ASSERT(kernel->ledger.execution_count - number < kernel->config.window_count);
-    return &kernel->executions[ring_place(kernel, number - 1)];
+    return &kernel->executions[ring_place(kernel, number)];
 }
 
-void lk_window_add_execution(lk_kernel_t *kernel, const lk_execution_t *execution)
+void lk_window_add_execution(lk_kernel_t *kernel, const lk_execution_t *execution, uint64_t hash)
 {
-    uint32_t place = ring_place(kernel, kernel->ledger.execution_count);
-    LK_ASSERT(execution->number == kernel->ledger.execution_count + 1);
-    if (kernel->ledger.execution_count >= kernel->config.window_count) {
-        lk_index_remove(&kernel->execution_index, lk_hash_id(&kernel->executions[place].execution_id), place);
-    }
-    kernel->executions[place] = *execution;
     kernel->ledger.execution_count++;
-    take_in(&kernel->ledger.execution_chain, execution, sizeof *execution);
-    lk_index_add(&kernel->execution_index, lk_hash_id(&execution->execution_id), place);
+    LK_ASSERT(execution->number == kernel->ledger.execution_count);
+    lk_copy(&kernel->executions[ring_place(kernel, execution->number)], execution, sizeof *execution);
+    window_add(&kernel->execution_window, hash);
+    lk_chain_t *chain = &kernel->ledger.execution_chain;
+    *chain = take_in(*chain, execution, sizeof *execution);
 }
 
-/* What follows from slots and rings alone. */
+/* ----------------------------------------------------------------------------------------------- rebuild -- */
+
+static uint64_t first_kept(const lk_kernel_t *kernel, uint64_t count)
+{
+    return count < kernel->config.window_count ? 1 : count - kernel->config.window_count + 1;
+}
+
+static void rebuild_windows(lk_kernel_t *kernel)
+{
+    uint64_t event = first_kept(kernel, kernel->ledger.event_count);
+    uint64_t execution = first_kept(kernel, kernel->ledger.execution_count);
+    window_clear(&kernel->event_window, event - 1);
+    window_clear(&kernel->execution_window, execution - 1);
+    for (; event <= kernel->ledger.event_count; event++)
+        window_add(&kernel->event_window, lk_hash_id(&kernel->event_ids[ring_place(kernel, event)]));
+    for (; execution <= kernel->ledger.execution_count; execution++) {
+        const lk_execution_t *kept = &kernel->executions[ring_place(kernel, execution)];
+        window_add(&kernel->execution_window, lk_hash_id(&kept->execution_id));
+    }
+}
+
+static void rebuild_slot(lk_kernel_t *kernel, uint32_t slot_index)
+{
+    const lk_slot_t *slot = &kernel->slots[slot_index];
+    lk_stage_t stage = lk_slot_stage(slot);
+    lk_set_add(kernel->dirty_slots, slot_index);
+    kernel->symbol_hashes[slot_index] = 0;
+    kernel->told[slot_index] = (lk_told_t){(uint8_t)stage, (uint8_t)lk_slot_lifecycle(slot, stage)};
+    if (stage == LK_STAGE_IDLE) return;
+    if (stage != LK_STAGE_TERMINAL_WRITTEN) lk_set_add(kernel->busy_slots, slot_index);
+    lk_index_trade(kernel, slot_index);
+    for (uint32_t place = 0; place <= lk_slot_exits_kept(slot); place++)
+        lk_index_order(kernel, slot_index, place);
+}
+
 void lk_rebuild_indexes(lk_kernel_t *kernel)
 {
-    uint64_t window_count = kernel->config.window_count;
-    uint64_t event_count = kernel->ledger.event_count < window_count ? kernel->ledger.event_count : window_count;
-    uint64_t execution_count =
-        kernel->ledger.execution_count < window_count ? kernel->ledger.execution_count : window_count;
-
-    lk_index_clear(&kernel->event_index);
-    lk_index_clear(&kernel->execution_index);
-    lk_index_clear(&kernel->order_index);
-    lk_index_clear(&kernel->trade_index);
-    for (uint32_t i = 0; i < event_count; i++)
-        lk_index_add(&kernel->event_index, lk_hash_id(&kernel->event_ids[i]), i);
-    for (uint32_t i = 0; i < execution_count; i++) {
-        lk_index_add(&kernel->execution_index, lk_hash_id(&kernel->executions[i].execution_id), i);
-    }
+    rebuild_windows(kernel);
+    index_clear(&kernel->order_index);
+    index_clear(&kernel->trade_index);
     memset(kernel->busy_slots, 0, sizeof kernel->busy_slots);
-    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
-        lk_stage_t stage = lk_slot_stage(&kernel->slots[i]);
-        kernel->symbol_hashes[i] = 0;
-        lk_set_add(kernel->dirty_slots, i);
-        if (stage == LK_STAGE_IDLE) continue;
-        if (stage != LK_STAGE_TERMINAL_WRITTEN) lk_set_add(kernel->busy_slots, i);
-        lk_index_trade(kernel, i);
-        for (uint32_t place = 0; place < LK_ORDERS_PER_SLOT; place++)
-            lk_index_order(kernel, i, place);
-    }
+    for (uint32_t i = 0; i < kernel->config.slot_count; i++)
+        rebuild_slot(kernel, i);
 }

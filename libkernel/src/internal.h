@@ -18,6 +18,26 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "digests and saved sta
 #define LK_ASSERT(condition) ((condition) ? (void)0 : lk_assert_failed(#condition, __func__, __LINE__))
 __attribute__((noreturn, cold)) void lk_assert_failed(const char *condition, const char *function, int line);
 
+/* Clear and copy structs, in pieces that a compiler writes out as plain moves. For a whole struct gcc makes a string
+ * instruction (rep stos, rep movs), whose start alone takes longer than all of these moves. */
+static inline void lk_clear(void *at, size_t size)
+{
+    uint8_t *bytes = at;
+    size_t done = 0;
+    for (; done + 64 <= size; done += 64)
+        memset(bytes + done, 0, 64);
+    memset(bytes + done, 0, size - done);
+}
+static inline void lk_copy(void *restrict to, const void *restrict from, size_t size)
+{
+    uint8_t *written = to;
+    const uint8_t *read = from;
+    size_t done = 0;
+    for (; done + 64 <= size; done += 64)
+        memcpy(written + done, read + done, 64);
+    memcpy(written + done, read + done, size - done);
+}
+
 #define LK_ENTRY_ORDINAL 0u    /* exit orders of a trade are 1, 2, ... */
 #define LK_NO_ORDER UINT32_MAX /* a fill that belongs to no order of ours (a person's, or the venue's own) */
 #define LK_ORDERS_PER_SLOT (1u + LK_SLOT_EXITS_MAX)
@@ -185,12 +205,34 @@ typedef struct {
     uint8_t has_foreign;    /* since the anchor: foreign activity without an amount */
 } lk_ledger_t;
 
-/* Hash of an id -> a number. Open addressing; candidates with the same hash are compared by the caller. */
+/* What an id names: tag -> a number. Open addressing, at most half full; candidates are compared by the caller. */
 typedef struct {
-    uint64_t *hashes; /* 0: empty */
-    uint32_t *values;
+    uint32_t tag; /* of the id's hash; 0: empty */
+    uint32_t value;
+} lk_place_t;
+typedef struct {
+    lk_place_t *places;
     uint32_t mask;
 } lk_index_t;
+
+/* The ids that a ring holds, by hash; see ids.c. Numbers count from 1. */
+typedef struct {
+    uint64_t hash;
+    uint64_t previous; /* the number before it in its chain; 0: none */
+} lk_link_t;
+typedef struct {
+    uint64_t *newest; /* by hash: the last number of the chain; 0: none */
+    lk_link_t *links; /* by number */
+    uint64_t chain_mask;
+    uint64_t link_mask;
+    uint64_t count;
+} lk_window_t;
+
+/* Where a slot was, as transitions last told. */
+typedef struct {
+    uint8_t stage;
+    uint8_t lifecycle;
+} lk_told_t;
 
 struct lk_kernel {
     lk_config_t config;
@@ -201,8 +243,9 @@ struct lk_kernel {
     uint64_t busy_slots[LK_SLOT_WORDS];  /* slots that are not free */
     uint64_t dirty_slots[LK_SLOT_WORDS]; /* slots whose slot_digests are out of date */
     uint64_t symbol_hashes[LK_SLOTS_MAX];
-    lk_index_t event_index;
-    lk_index_t execution_index;
+    lk_told_t told[LK_SLOTS_MAX];
+    lk_window_t event_window;
+    lk_window_t execution_window;
     lk_index_t order_index; /* client and venue order ids -> slot x 16 + place x 2 + is_venue_id */
     lk_index_t trade_index;
     uint8_t config_digest[LK_DIGEST_BYTES];
@@ -218,6 +261,7 @@ typedef struct {
     lk_outcome_t *outcome;
     lk_event_t *events;
     uint32_t event_count;
+    uint64_t event_hash; /* of the input's event id */
 } lk_call_t;
 
 /* A slot's two views, before an input: what transitions are told from. */
@@ -254,8 +298,10 @@ static inline uint32_t lk_set_next(const uint64_t set[LK_SLOT_WORDS], uint32_t f
 #define LK_FOR_EACH_IN(set, i) for (uint32_t i = lk_set_next(set, 0); i != LK_NO_SLOT; i = lk_set_next(set, i + 1))
 
 /* ids.c */
-uint64_t lk_hash_bytes(const char *text, size_t size); /* never 0 */
-bool lk_text_is_sound(const char *text, size_t size);  /* printable without blanks, then only NUL */
+/* Printable without blanks, then only NUL. */
+bool lk_id_is_sound(const lk_id_t *id);
+bool lk_symbol_is_sound(const lk_symbol_t *symbol);
+bool lk_currency_is_sound(const lk_currency_t *currency);
 static inline bool lk_id_is_empty(const lk_id_t *id)
 {
     return id->text[0] == '\0';
@@ -264,24 +310,26 @@ static inline bool lk_id_equal(const lk_id_t *a, const lk_id_t *b)
 {
     return memcmp(a, b, sizeof *a) == 0;
 }
-static inline uint64_t lk_hash_id(const lk_id_t *id)
-{
-    return lk_hash_bytes(id->text, sizeof id->text);
-}
-void lk_index_clear(lk_index_t *index);
-void lk_index_add(lk_index_t *index, uint64_t hash, uint32_t value);
-void lk_index_remove(lk_index_t *index, uint64_t hash, uint32_t value);
-/* The next value with this hash; begin with *place = hash & mask. False: no more. */
-bool lk_index_next(const lk_index_t *index, uint64_t hash, uint32_t *place, uint32_t *value);
-bool lk_window_has_event(const lk_kernel_t *kernel, const lk_id_t *id);
-void lk_window_add_event(lk_kernel_t *kernel, const lk_id_t *id);
-lk_execution_t *lk_window_find_execution(const lk_kernel_t *kernel, const lk_id_t *id);
+/* What is asked of an id that comes in, in one look. */
+typedef struct {
+    uint64_t hash;
+    bool is_sound;
+    bool is_empty;
+} lk_reading_t;
+lk_reading_t lk_read_id(const lk_id_t *id);
+uint64_t lk_hash_id(const lk_id_t *id);
+uint64_t lk_hash_symbol(const lk_symbol_t *symbol);
+bool lk_window_has_event(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash);
+void lk_window_add_event(lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash);
+lk_execution_t *lk_window_find_execution(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash);
 lk_execution_t *lk_window_execution(const lk_kernel_t *kernel, uint64_t number);
-void lk_window_add_execution(lk_kernel_t *kernel, const lk_execution_t *execution);
+void lk_window_add_execution(lk_kernel_t *kernel, const lk_execution_t *execution, uint64_t hash);
 /* After an execution in the window was changed: the chain takes in what it is now. */
 void lk_execution_changed(lk_kernel_t *kernel, const lk_execution_t *execution);
 bool lk_find_order(const lk_kernel_t *kernel, const lk_id_t *id, bool is_venue_id, uint32_t *slot_index,
                    uint32_t *place);
+bool lk_find_order_by(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash, bool is_venue_id,
+                      uint32_t *slot_index, uint32_t *place);
 bool lk_find_trade(const lk_kernel_t *kernel, const lk_id_t *trade_id, uint32_t *slot_index);
 void lk_index_order(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place);
 void lk_index_trade(lk_kernel_t *kernel, uint32_t slot_index);
@@ -295,7 +343,7 @@ void lk_rebuild_indexes(lk_kernel_t *kernel);
 lk_life_t lk_life_after(lk_life_t life, lk_order_fact_t fact);
 bool lk_life_has_ended(lk_life_t life);
 lk_stage_t lk_slot_stage(const lk_slot_t *slot);
-lk_lifecycle_t lk_slot_lifecycle(const lk_slot_t *slot);
+lk_lifecycle_t lk_slot_lifecycle(const lk_slot_t *slot, lk_stage_t stage); /* stage: its own */
 
 /* slot.c */
 static inline bool lk_order_is_live(const lk_order_t *order)
@@ -305,6 +353,11 @@ static inline bool lk_order_is_live(const lk_order_t *order)
 static inline int64_t lk_slot_open_qty(const lk_slot_t *slot)
 {
     return slot->book.entry_qty - slot->book.exit_qty; /* in the trade's direction; negative: closed too much */
+}
+/* Exit orders that are remembered: the first places of exits[]. */
+static inline uint32_t lk_slot_exits_kept(const lk_slot_t *slot)
+{
+    return slot->exit_count < LK_SLOT_EXITS_MAX ? slot->exit_count : LK_SLOT_EXITS_MAX;
 }
 static inline int lk_slot_direction(const lk_slot_t *slot)
 {
@@ -371,7 +424,8 @@ bool lk_fee_is_sound(const lk_ledger_t *ledger);
 void lk_fee_view(const lk_config_t *config, const lk_ledger_t *ledger, uint8_t liquidity, lk_fee_view_t *view);
 
 /* facts.c */
-bool lk_stated_id_is_sound(const lk_id_t *id);
+bool lk_find_order_stated(const lk_kernel_t *kernel, const lk_input_t *input, lk_reading_t client_id,
+                          lk_reading_t venue_id, uint32_t *slot_index, uint32_t *place);
 
 /* ledger.c: `bridges` says whether the venue's wallet, as last stated, does not contain it yet. */
 bool lk_ledger_book(lk_ledger_t *ledger, bool bridges, int64_t realized, int64_t fee);

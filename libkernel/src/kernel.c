@@ -5,11 +5,6 @@
 
 /* ------------------------------------------------------------------------------------------------ create -- */
 
-static bool text_is_set(const char *text, size_t size)
-{
-    return text[0] != '\0' && lk_text_is_sound(text, size);
-}
-
 static bool config_is_sound(const lk_config_t *config)
 {
     uint32_t window_count = config->window_count;
@@ -22,8 +17,9 @@ static bool config_is_sound(const lk_config_t *config)
            config->taker_fee_rate > -rate_max && config->taker_fee_rate < rate_max && config->ack_timeout_ns > 0 &&
            config->funding_interval_ns >= 0 && config->seed_capital.units >= 0 && config->ledger_tolerance.units >= 0 &&
            config->ledger_error_tolerance.units >= config->ledger_tolerance.units &&
-           config->settlement_tolerance.units >= 0 && text_is_set(config->account.text, sizeof config->account.text) &&
-           text_is_set(config->currency.text, sizeof config->currency.text);
+           config->settlement_tolerance.units >= 0 && !lk_id_is_empty(&config->account) &&
+           lk_id_is_sound(&config->account) && config->currency.text[0] != '\0' &&
+           lk_currency_is_sound(&config->currency);
 }
 
 static void *take(lk_kernel_t *kernel, size_t count, size_t size)
@@ -38,9 +34,19 @@ static bool take_index(lk_kernel_t *kernel, lk_index_t *index, uint32_t entry_co
     while (place_count < entry_count * 2)
         place_count *= 2; /* at most half full */
     index->mask = place_count - 1;
-    index->hashes = take(kernel, place_count, sizeof *index->hashes);
-    index->values = take(kernel, place_count, sizeof *index->values);
-    return index->hashes != NULL && index->values != NULL;
+    index->places = take(kernel, place_count, sizeof *index->places);
+    return index->places != NULL;
+}
+
+static bool take_window(lk_kernel_t *kernel, lk_window_t *window)
+{
+    uint32_t link_count = kernel->config.window_count;
+    uint32_t chain_count = 2 * link_count;
+    window->link_mask = link_count - 1;
+    window->chain_mask = chain_count - 1;
+    window->links = take(kernel, link_count, sizeof *window->links);
+    window->newest = take(kernel, chain_count, sizeof *window->newest);
+    return window->links != NULL && window->newest != NULL;
 }
 
 static bool take_memory(lk_kernel_t *kernel)
@@ -54,8 +60,8 @@ static bool take_memory(lk_kernel_t *kernel)
     kernel->slot_bytes = kernel->total_bytes / slot_count;
     kernel->event_ids = take(kernel, window_count, sizeof *kernel->event_ids);
     kernel->executions = take(kernel, window_count, sizeof *kernel->executions);
-    bool has_events = take_index(kernel, &kernel->event_index, window_count);
-    bool has_executions = take_index(kernel, &kernel->execution_index, window_count);
+    bool has_events = take_window(kernel, &kernel->event_window);
+    bool has_executions = take_window(kernel, &kernel->execution_window);
     return kernel->slots != NULL && kernel->slot_digests != NULL && kernel->event_ids != NULL &&
            kernel->executions != NULL && has_orders && has_trades && has_events && has_executions;
 }
@@ -80,19 +86,19 @@ lk_status_t lk_kernel_create(const lk_config_t *config, lk_kernel_t **kernel)
     return LK_STATUS_OK;
 }
 
-static void free_index(lk_index_t *index)
+static void free_window(lk_window_t *window)
 {
-    free(index->hashes);
-    free(index->values);
+    free(window->links);
+    free(window->newest);
 }
 
 void lk_kernel_destroy(lk_kernel_t *kernel)
 {
     if (kernel == NULL) return;
-    free_index(&kernel->event_index);
-    free_index(&kernel->execution_index);
-    free_index(&kernel->order_index);
-    free_index(&kernel->trade_index);
+    free_window(&kernel->event_window);
+    free_window(&kernel->execution_window);
+    free(kernel->order_index.places);
+    free(kernel->trade_index.places);
     free(kernel->slots);
     free(kernel->slot_digests);
     free(kernel->event_ids);
@@ -132,19 +138,24 @@ static bool is_request(const lk_input_t *input)
     }
 }
 
+static lk_code_t malformed(lk_call_t *call, lk_field_t field, int64_t value)
+{
+    return lk_refuse(call, is_request(call->input) ? LK_CODE_INVALID_INTENT : LK_CODE_INVALID_EVENT, field, value);
+}
+
 /* What is asked of every input, before its own rules. */
 static lk_code_t check_common(lk_call_t *call)
 {
     const lk_input_t *input = call->input;
-    const lk_id_t *id = &input->event_id;
-    lk_code_t malformed = is_request(input) ? LK_CODE_INVALID_INTENT : LK_CODE_INVALID_EVENT;
     bool must_have_id = needs_event_id(input);
 
-    if (must_have_id && (lk_id_is_empty(id) || !lk_text_is_sound(id->text, sizeof id->text))) {
-        return lk_refuse(call, malformed, LK_FIELD_EVENT_ID, 0);
+    if (must_have_id) {
+        lk_reading_t id = lk_read_id(&input->event_id);
+        if (id.is_empty || !id.is_sound) return malformed(call, LK_FIELD_EVENT_ID, 0);
+        call->event_hash = id.hash;
     }
-    if ((input->flags & ~LK_FLAGS_ALL) != 0) return lk_refuse(call, malformed, LK_FIELD_FLAGS, input->flags);
-    if (must_have_id && lk_window_has_event(call->kernel, id)) {
+    if ((input->flags & ~LK_FLAGS_ALL) != 0) return malformed(call, LK_FIELD_FLAGS, input->flags);
+    if (must_have_id && lk_window_has_event(call->kernel, &input->event_id, call->event_hash)) {
         return lk_refuse(call, LK_CODE_DUPLICATE_EVENT, LK_FIELD_EVENT_ID, 0);
     }
     if (input->now_ns < call->kernel->ledger.now_ns) {
@@ -201,8 +212,8 @@ static lk_code_t apply_kind(lk_call_t *call)
 /* The kind is known and there is room for the events. */
 static void apply_one(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t *outcome, lk_event_t *events)
 {
-    lk_call_t call = {kernel, input, outcome, events, 0};
-    memset(outcome, 0, sizeof *outcome);
+    lk_call_t call = {kernel, input, outcome, events, 0, 0};
+    lk_clear(outcome, sizeof *outcome);
     outcome->slot_index = LK_NO_SLOT;
     int64_t next_funding_ns = kernel->ledger.next_funding_ns;
     uint8_t is_funding_due = kernel->ledger.is_funding_due;
@@ -225,7 +236,7 @@ static void apply_one(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t
     outcome->account_changed = 1;
     kernel->ledger.now_ns = input->now_ns;
     kernel->ledger.event_sequence = input->sequence;
-    if (needs_event_id(input)) lk_window_add_event(kernel, &input->event_id);
+    if (needs_event_id(input)) lk_window_add_event(kernel, &input->event_id, call.event_hash);
 }
 
 static bool kind_is_known(const lk_input_t *input)

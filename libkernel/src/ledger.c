@@ -52,8 +52,7 @@ bool lk_ledger_is_sound(const lk_ledger_t *ledger)
 
 static bool holds_position(const lk_kernel_t *kernel)
 {
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (lk_slot_open_qty(&kernel->slots[i]) != 0) return true;
     }
     return false;
@@ -79,7 +78,7 @@ lk_code_t lk_apply_funding(lk_call_t *call)
     lk_ledger_t ledger = call->kernel->ledger;
     int64_t amount = call->input->amount.units;
     if (amount == 0) return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_AMOUNT, amount);
-    if (!lk_text_is_sound(call->input->symbol.text, sizeof call->input->symbol.text)) {
+    if (!lk_symbol_is_sound(&call->input->symbol)) {
         return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_SYMBOL, 0);
     }
     if (!lk_add(ledger.funding, amount, &ledger.funding) || !lk_add(ledger.bridge, amount, &ledger.bridge)) {
@@ -99,8 +98,7 @@ static void flag_foreign(lk_call_t *call)
     const lk_symbol_t *symbol = &call->input->symbol;
     lk_emit_anomaly(call, LK_CODE_FOREIGN_ACTIVITY, LK_NO_SLOT, NULL, NULL);
     if (symbol->text[0] == '\0') return;
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (memcmp(&kernel->slots[i].symbol, symbol, sizeof *symbol) != 0) continue;
         lk_before_t before = lk_before(call, i);
         lk_emit_anomaly(call, LK_CODE_FOREIGN_IN_SYMBOL, i, NULL, NULL);
@@ -119,7 +117,7 @@ lk_code_t lk_apply_foreign(lk_call_t *call)
     int64_t fee = has_fee ? input->fee.units : 0;
     int64_t effect = 0;
 
-    if (!lk_text_is_sound(input->symbol.text, sizeof input->symbol.text)) {
+    if (!lk_symbol_is_sound(&input->symbol)) {
         return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_SYMBOL, 0);
     }
     if (!lk_subtract(amount, fee, &effect) || !lk_add(ledger.foreign, effect, &ledger.foreign) ||

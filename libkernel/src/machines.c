@@ -177,9 +177,8 @@ static lk_lifecycle_t ended_lifecycle(const lk_slot_t *slot)
 }
 
 /* T08. */
-lk_lifecycle_t lk_slot_lifecycle(const lk_slot_t *slot)
+lk_lifecycle_t lk_slot_lifecycle(const lk_slot_t *slot, lk_stage_t stage)
 {
-    lk_stage_t stage = lk_slot_stage(slot);
     if (stage == LK_STAGE_IDLE) return LK_LIFECYCLE_NONE;
     if (stage == LK_STAGE_TERMINAL_WRITTEN) return ended_lifecycle(slot);
     if (slot->exit_count > 0 || slot->book.exit_qty > 0) return LK_LIFECYCLE_MANAGED;

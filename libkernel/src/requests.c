@@ -13,15 +13,15 @@ static bool is_stated(const lk_input_t *input, uint32_t flag)
 
 static bool text_is_id(const lk_id_t *id)
 {
-    return !lk_id_is_empty(id) && lk_text_is_sound(id->text, sizeof id->text);
+    return !lk_id_is_empty(id) && lk_id_is_sound(id);
 }
 
 /* The first field of an instrument that is wrong, or NONE. */
 static lk_field_t bad_instrument_field(const lk_input_t *input, uint32_t amount_scale)
 {
-    bool symbol_is_sound = lk_text_is_sound(input->symbol.text, sizeof input->symbol.text);
+    bool symbol_is_sound = lk_symbol_is_sound(&input->symbol);
     if (input->symbol.text[0] == '\0' || !symbol_is_sound) return LK_FIELD_SYMBOL;
-    if (!lk_text_is_sound(input->currency.text, sizeof input->currency.text)) return LK_FIELD_CURRENCY;
+    if (!lk_currency_is_sound(&input->currency)) return LK_FIELD_CURRENCY;
     if (input->price_scale > amount_scale) return LK_FIELD_PRICE_SCALE;
     if ((uint32_t)input->price_scale + input->qty_scale > amount_scale) return LK_FIELD_QTY_SCALE;
     if (input->tick_units <= 0) return LK_FIELD_TICK_UNITS;
@@ -68,7 +68,7 @@ static lk_field_t bad_enter_field(const lk_input_t *input, const lk_config_t *co
 {
     if (!text_is_id(&input->trade_id)) return LK_FIELD_TRADE_ID;
     if (!text_is_id(&input->client_order_id)) return LK_FIELD_CLIENT_ORDER_ID;
-    if (!lk_text_is_sound(input->strategy.text, sizeof input->strategy.text)) return LK_FIELD_STRATEGY;
+    if (!lk_id_is_sound(&input->strategy)) return LK_FIELD_STRATEGY;
     lk_field_t field = bad_instrument_field(input, config->amount_scale);
     if (field != LK_FIELD_NONE) return field;
     if (input->side != LK_SIDE_BUY && input->side != LK_SIDE_SELL) return LK_FIELD_SIDE;
@@ -139,8 +139,7 @@ static uint32_t free_slot(const lk_kernel_t *kernel)
 /* A slot whose trade is not over and in this symbol, or LK_NO_SLOT. */
 static uint32_t slot_in_symbol(const lk_kernel_t *kernel, const lk_symbol_t *symbol)
 {
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (memcmp(&kernel->slots[i].symbol, symbol, sizeof *symbol) == 0) return i;
     }
     return LK_NO_SLOT;
@@ -191,33 +190,32 @@ static void set_instrument(lk_slot_t *slot, const lk_input_t *input)
     slot->instrument_version = input->instrument_version;
 }
 
-static lk_slot_t slot_from_enter(const lk_input_t *input)
+/* As far as the exits, of which there are none yet. */
+static void slot_from_enter(const lk_input_t *input, lk_slot_t *slot)
 {
-    lk_slot_t slot;
-    memset(&slot, 0, sizeof slot);
-    set_instrument(&slot, input);
-    slot.trade_id = input->trade_id;
-    slot.strategy = input->strategy;
-    slot.has_stop_price = is_stated(input, LK_HAS_STOP);
-    slot.has_target_price = is_stated(input, LK_HAS_TARGET);
-    slot.has_reference_price = is_stated(input, LK_HAS_REFERENCE);
-    slot.stop_price = slot.has_stop_price ? input->stop_price.units : 0;
-    slot.target_price = slot.has_target_price ? input->target_price.units : 0;
-    slot.reference_price = slot.has_reference_price ? input->reference_price.units : 0;
-    slot.requested_at_ns = input->now_ns;
-    slot.expires_at_ns = input->expires_at_ns;
-    slot.leverage = input->leverage;
-    slot.pnl_source = LK_PNL_SOURCE_KERNEL_ESTIMATE;
-    memcpy(slot.exit_leg_bps, input->exit_leg_bps, sizeof slot.exit_leg_bps);
-    slot.entry.client_order_id = input->client_order_id;
-    slot.entry.order_qty = input->qty.units;
-    slot.entry.has_price = is_stated(input, LK_HAS_PRICE);
-    slot.entry.price = slot.entry.has_price ? input->price.units : 0;
-    slot.entry.life = LK_LIFE_REQUESTED;
-    slot.entry.side = input->side;
-    slot.entry.order_type = input->order_type;
-    slot.entry.time_in_force = input->time_in_force;
-    return slot;
+    lk_clear(slot, offsetof(lk_slot_t, exits));
+    set_instrument(slot, input);
+    slot->trade_id = input->trade_id;
+    slot->strategy = input->strategy;
+    slot->has_stop_price = is_stated(input, LK_HAS_STOP);
+    slot->has_target_price = is_stated(input, LK_HAS_TARGET);
+    slot->has_reference_price = is_stated(input, LK_HAS_REFERENCE);
+    slot->stop_price = slot->has_stop_price ? input->stop_price.units : 0;
+    slot->target_price = slot->has_target_price ? input->target_price.units : 0;
+    slot->reference_price = slot->has_reference_price ? input->reference_price.units : 0;
+    slot->requested_at_ns = input->now_ns;
+    slot->expires_at_ns = input->expires_at_ns;
+    slot->leverage = input->leverage;
+    slot->pnl_source = LK_PNL_SOURCE_KERNEL_ESTIMATE;
+    memcpy(slot->exit_leg_bps, input->exit_leg_bps, sizeof slot->exit_leg_bps);
+    slot->entry.client_order_id = input->client_order_id;
+    slot->entry.order_qty = input->qty.units;
+    slot->entry.has_price = is_stated(input, LK_HAS_PRICE);
+    slot->entry.price = slot->entry.has_price ? input->price.units : 0;
+    slot->entry.life = LK_LIFE_REQUESTED;
+    slot->entry.side = input->side;
+    slot->entry.order_type = input->order_type;
+    slot->entry.time_in_force = input->time_in_force;
 }
 
 /* Put a trade into a free slot, and tell of the one that was there. */
@@ -230,7 +228,8 @@ static lk_before_t take_slot(lk_call_t *call, uint32_t slot_index, const lk_slot
         lk_emit_transition(call, slot_index, before.stage, LK_STAGE_IDLE, before.lifecycle, LK_LIFECYCLE_NONE);
     }
     lk_unindex_slot(kernel, slot_index);
-    *slot = *content;
+    lk_clear(slot->exits, lk_slot_exits_kept(slot) * sizeof slot->exits[0]); /* others are 0 already */
+    lk_copy(slot, content, offsetof(lk_slot_t, exits));
     slot->trade_sequence = ++kernel->ledger.trade_count;
     lk_index_trade(kernel, slot_index);
     lk_index_order(kernel, slot_index, 0);
@@ -284,7 +283,8 @@ lk_code_t lk_apply_enter(lk_call_t *call)
     }
     lk_code_t code = find_place(kernel, input, &slot_index, &field);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, 0, slot_index);
-    lk_slot_t content = slot_from_enter(input);
+    lk_slot_t content;
+    slot_from_enter(input, &content);
     if (!notional_fits(&content, kernel->config.amount_scale)) {
         return lk_refuse(call, LK_CODE_OVERFLOW, LK_FIELD_QTY, input->qty.units);
     }
@@ -339,7 +339,7 @@ static lk_order_t *add_exit(lk_call_t *call, uint32_t slot_index, const lk_id_t 
     uint32_t place = 1 + slot->exit_count % LK_SLOT_EXITS_MAX;
     lk_order_t *order = lk_slot_order(slot, place);
     if (order->life != LK_LIFE_NONE) lk_unindex_order(call->kernel, slot_index, place);
-    memset(order, 0, sizeof *order);
+    lk_clear(order, sizeof *order);
     order->client_order_id = *client_order_id;
     order->order_qty = qty;
     order->life = LK_LIFE_REQUESTED;
@@ -447,8 +447,8 @@ lk_code_t lk_apply_cancel(lk_call_t *call)
 
 static lk_field_t bad_scope_field(const lk_input_t *input)
 {
-    if (!lk_text_is_sound(input->strategy.text, sizeof input->strategy.text)) return LK_FIELD_STRATEGY;
-    return lk_text_is_sound(input->symbol.text, sizeof input->symbol.text) ? LK_FIELD_NONE : LK_FIELD_SYMBOL;
+    if (!lk_id_is_sound(&input->strategy)) return LK_FIELD_STRATEGY;
+    return lk_symbol_is_sound(&input->symbol) ? LK_FIELD_NONE : LK_FIELD_SYMBOL;
 }
 
 /* Of a busy slot. */
@@ -506,8 +506,7 @@ lk_code_t lk_apply_flatten(lk_call_t *call)
         if (order_id_is_taken(kernel, &id)) return lk_refuse(call, LK_CODE_INVALID_INTENT, LK_FIELD_CLIENT_ORDER_ID, 0);
     }
 
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (is_in_scope(kernel, i, input)) flatten_slot(call, i);
     }
     call->outcome->slot_index = LK_NO_SLOT;
@@ -520,8 +519,7 @@ lk_code_t lk_apply_cancel_working_entries(lk_call_t *call)
     lk_field_t field = bad_scope_field(call->input);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_INTENT, field, 0);
 
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         if (!is_in_scope(kernel, i, call->input) || !lk_order_is_live(&kernel->slots[i].entry)) continue;
         lk_before_t before = lk_before(call, i);
         lk_emit_cancel(call, i, 0);
@@ -548,7 +546,7 @@ lk_code_t lk_apply_unfreeze(lk_call_t *call)
 static lk_field_t bad_adopt_field(const lk_input_t *input, const lk_config_t *config)
 {
     if (!text_is_id(&input->trade_id)) return LK_FIELD_TRADE_ID;
-    if (!lk_text_is_sound(input->strategy.text, sizeof input->strategy.text)) return LK_FIELD_STRATEGY;
+    if (!lk_id_is_sound(&input->strategy)) return LK_FIELD_STRATEGY;
     lk_field_t field = bad_instrument_field(input, config->amount_scale);
     if (field != LK_FIELD_NONE) return field;
     if (input->qty.units == 0 || input->qty.units == INT64_MIN) return LK_FIELD_QTY;
@@ -556,28 +554,26 @@ static lk_field_t bad_adopt_field(const lk_input_t *input, const lk_config_t *co
 }
 
 /* A position that stands at the venue: an entry without an order of ours, wholly filled. It books nothing (K12). */
-static lk_slot_t slot_from_adopt(const lk_input_t *input)
+static void slot_from_adopt(const lk_input_t *input, lk_slot_t *slot)
 {
-    lk_slot_t slot;
-    memset(&slot, 0, sizeof slot);
-    set_instrument(&slot, input);
-    slot.trade_id = input->trade_id;
-    slot.strategy = input->strategy;
-    slot.requested_at_ns = input->now_ns;
-    slot.opened_at_ns = input->now_ns;
-    slot.leverage = input->leverage < 1 ? 1 : input->leverage;
-    slot.pnl_source = LK_PNL_SOURCE_KERNEL_ESTIMATE;
-    slot.is_adopted = 1;
-    slot.entry.side = input->qty.units > 0 ? LK_SIDE_BUY : LK_SIDE_SELL;
-    slot.entry.order_qty = input->qty.units > 0 ? input->qty.units : -input->qty.units;
-    slot.entry.cum_qty = slot.entry.order_qty;
-    slot.entry.priced_qty = slot.entry.order_qty;
-    slot.entry.order_type = LK_ORDER_TYPE_MARKET;
-    slot.entry.time_in_force = LK_TIME_IN_FORCE_DAY;
-    slot.entry.life = LK_LIFE_WORKING;
-    slot.entry.is_done = 1;
-    slot.book.entry_qty = slot.entry.order_qty;
-    return slot;
+    lk_clear(slot, offsetof(lk_slot_t, exits));
+    set_instrument(slot, input);
+    slot->trade_id = input->trade_id;
+    slot->strategy = input->strategy;
+    slot->requested_at_ns = input->now_ns;
+    slot->opened_at_ns = input->now_ns;
+    slot->leverage = input->leverage < 1 ? 1 : input->leverage;
+    slot->pnl_source = LK_PNL_SOURCE_KERNEL_ESTIMATE;
+    slot->is_adopted = 1;
+    slot->entry.side = input->qty.units > 0 ? LK_SIDE_BUY : LK_SIDE_SELL;
+    slot->entry.order_qty = input->qty.units > 0 ? input->qty.units : -input->qty.units;
+    slot->entry.cum_qty = slot->entry.order_qty;
+    slot->entry.priced_qty = slot->entry.order_qty;
+    slot->entry.order_type = LK_ORDER_TYPE_MARKET;
+    slot->entry.time_in_force = LK_TIME_IN_FORCE_DAY;
+    slot->entry.life = LK_LIFE_WORKING;
+    slot->entry.is_done = 1;
+    slot->book.entry_qty = slot->entry.order_qty;
 }
 
 lk_code_t lk_apply_adopt(lk_call_t *call)
@@ -594,7 +590,8 @@ lk_code_t lk_apply_adopt(lk_call_t *call)
     lk_code_t code = find_place(kernel, input, &slot_index, &field);
     if (code == LK_CODE_SLOT_BUSY) return lk_refuse(call, LK_CODE_ORPHAN_POSITION, LK_FIELD_QTY, input->qty.units);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, 0, slot_index);
-    lk_slot_t content = slot_from_adopt(input);
+    lk_slot_t content;
+    slot_from_adopt(input, &content);
     lk_book_t *book = &content.book;
     if (!lk_slot_notional(&content, kernel->config.amount_scale, input->price.units, book->entry_qty,
                           &book->entry_notional)) {

@@ -66,7 +66,7 @@ bool lk_slot_is_sound(const lk_slot_t *slot)
     const lk_book_t *book = &slot->book;
     if (slot->trade_sequence == 0) return slot->entry.life == LK_LIFE_NONE && book->entry_qty == 0;
     if (!order_is_sound(&slot->entry) || slot->entry.life == LK_LIFE_NONE) return false;
-    for (uint32_t i = 0; i < LK_SLOT_EXITS_MAX; i++) {
+    for (uint32_t i = 0; i < lk_slot_exits_kept(slot); i++) {
         if (!order_is_sound(&slot->exits[i])) return false;
     }
     return book->entry_qty >= 0 && book->exit_qty >= 0 && book->entry_unpriced_qty >= 0 &&

@@ -23,8 +23,8 @@ _Static_assert(sizeof(header_t) == 40 + sizeof(lk_config_t), "no padding");
 /* Exit orders come last in a slot, so what is in use is one piece. */
 static size_t used_bytes(const lk_slot_t *slot)
 {
-    uint32_t exit_count = slot->exit_count < LK_SLOT_EXITS_MAX ? slot->exit_count : LK_SLOT_EXITS_MAX;
-    return slot->trade_sequence == 0 ? 0 : offsetof(lk_slot_t, exits) + exit_count * sizeof slot->exits[0];
+    size_t size = offsetof(lk_slot_t, exits) + lk_slot_exits_kept(slot) * sizeof slot->exits[0];
+    return slot->trade_sequence == 0 ? 0 : size;
 }
 
 static void digest_slot(lk_kernel_t *kernel, uint32_t slot_index)
@@ -41,8 +41,7 @@ lk_status_t lk_kernel_digest(lk_kernel_t *kernel, uint8_t digest[LK_DIGEST_BYTES
 {
     lk_blake2b_t hash;
     if (kernel == NULL || digest == NULL) return LK_STATUS_INVALID_ARGUMENT;
-    LK_FOR_EACH_IN(kernel->dirty_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->dirty_slots, i) {
         digest_slot(kernel, i);
     }
     memset(kernel->dirty_slots, 0, sizeof kernel->dirty_slots);

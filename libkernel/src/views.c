@@ -100,7 +100,7 @@ lk_status_t lk_kernel_slot(const lk_kernel_t *kernel, uint32_t slot_index, lk_sl
     memset(view, 0, sizeof *view);
     view->slot_index = slot_index;
     view->stage = (uint8_t)lk_slot_stage(slot);
-    view->lifecycle = (uint8_t)lk_slot_lifecycle(slot);
+    view->lifecycle = (uint8_t)lk_slot_lifecycle(slot, (lk_stage_t)view->stage);
     view->is_free = !lk_set_has(kernel->busy_slots, slot_index);
     if (slot->trade_sequence == 0) return LK_STATUS_OK;
     view->is_adopted = slot->is_adopted;
@@ -164,8 +164,7 @@ static void view_sums(const lk_kernel_t *kernel, lk_account_view_t *view)
     lk_wide_t unrealized_sum = 0;
     lk_wide_t gross_sum = 0;
     lk_wide_t working_sum = 0;
-    LK_FOR_EACH_IN(kernel->busy_slots, i)
-    {
+    LK_FOR_EACH_IN (kernel->busy_slots, i) {
         const lk_slot_t *slot = &kernel->slots[i];
         int64_t unrealized = 0;
         if (lk_slot_unrealized(slot, &slot->book, slot->mark, amount_scale, &unrealized)) unrealized_sum += unrealized;
