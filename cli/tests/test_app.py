@@ -19,6 +19,7 @@ COMMANDS = (
     ["cancel"], ["recon"], ["recon", "runs"], ["recon", "breaks"], ["recon", "now"], ["recon", "resolve"], ["beads"],
     ["audit"], ["audit", "verify"], ["signal"], ["signal", "list"], ["signal", "submit"], ["trace"], ["alerts"],
     ["parked"], ["bench"], ["feed"], ["simulate"],
+    ["journal"], ["journal", "export"], ["journal", "replay"], ["journal", "diff"],
 )  # fmt: skip
 
 NEEDS_A_PLATFORM = (
@@ -28,7 +29,7 @@ NEEDS_A_PLATFORM = (
     ["cancel", "abc", "--reason", "x"], ["recon", "runs"], ["recon", "breaks"], ["recon", "now"],
     ["recon", "resolve", "abc", "--how", "acknowledged", "--notes", "x"], ["beads"], ["audit", "verify"],
     ["signal", "list"], ["signal", "submit", "buy", "AAPL", "--reason", "x"], ["trace", "abc"], ["alerts"], ["parked"],
-    ["feed"],
+    ["feed"], ["journal", "export", "new.kj"], ["journal", "replay"],
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def test_every_command_explains_itself_P08(command: list[str]) -> None:
     result = runner.invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.output
-    if command not in (["mandate"], ["recon"], ["audit"], ["signal"]):
+    if command not in (["mandate"], ["recon"], ["audit"], ["signal"], ["journal"]):
         assert "Example" in result.output
 
 

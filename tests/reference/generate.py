@@ -534,8 +534,11 @@ class World:
         base = state.ledger.wallet if state.ledger.has_anchor else self._config.seed_capital
         return _fitting(max(1, base + state.ledger.bridge + noise))
 
-    def _funding(self, _state: State) -> Input:
+    def _funding(self, state: State) -> Input:
         amount = self._amount(self._random.choice([-(10**6), 10**6, 5, 0]))
+        if self._is_extreme and self._random.random() < 0.3:  # to the very edge
+            edge = self._random.choice([INT64_MAX, INT64_MIN])
+            amount = _fitting(edge - self._random.choice([state.ledger.bridge, state.ledger.funding]))
         return Input(InputKind.FUNDING, event_id=self._event_id(), amount=amount)
 
     def _foreign(self, _state: State) -> Input:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _HASH_SHOWN = 12
+_FACT_SHOWN = 32
 _DIFFERENCES_SHOWN = 5
 _DEFAULT_ROWS = 20
 _DEFAULT_PARTITION = 0
@@ -292,7 +293,7 @@ def _described(step: Step) -> dict[str, Any]:
         "what": kind_of(entry),
         "outcome": result.code.name if result else "",
         "transitions": [
-            f"{each.slot_index}: {each.from_stage.name} → {each.to_stage.name}"
+            {"slot": each.slot_index, "from": each.from_stage.name, "to": each.to_stage.name}
             for each in (result.transitions if result else ())
         ],
         "position": position_after(step),
@@ -312,15 +313,15 @@ def _show_replay(shown: dict[str, Any]) -> None:
             escape(each["account"]),
             escape(each["what"]),
             escape(each["outcome"]),
-            escape(each["transitions"][-1] if each["transitions"] else ""),
+            escape(each["transitions"][-1]["to"] if each["transitions"] else ""),
             escape(each["position"]),
             each["digest"][:_HASH_SHOWN],
             "[green]✓[/]" if each["matches"] else "[bold red]✗ differs[/]",
         )
         for each in shown["entries"]
     ]
-    columns = ("entry", "input", "account", "what", "outcome", "slot", "position", "digest", "")
-    title = f"{summary['source']}: the last {len(rows)} of {summary['entries']} entries"
+    columns = ("entry", "input", "account", "what", "outcome", "now", "position", "digest", "")
+    title = f"{Path(summary['source']).name}: the last {len(rows)} of {summary['entries']} entries"
     screen.print(output.table(title, columns, rows, right=("entry", "input")))
     for each in shown["differing"]:
         for found in each["differences"]:
@@ -417,7 +418,7 @@ def _show_diff(found: dict[str, Any]) -> None:
             for row in found["rows"]
         ]
         title = f"Entry {found['sequence']}, the first that differs"
-        screen.print(output.table(title, ("", escape(found["a"]), escape(found["b"])), rows))
+        screen.print(output.table(title, ("", escape(Path(found["a"]).name), escape(Path(found["b"]).name)), rows))
         return
     screen.print(
         f"[green]✓[/] {found['compared']} entries from {found['first_sequence']} on are the same in "
@@ -428,7 +429,9 @@ def _show_diff(found: dict[str, Any]) -> None:
 
 
 def _side(own: str, other: str) -> str:
-    return escape(own) if own == other else f"[red]{escape(own)}[/]"
+    """One side of a fact; a hash is shown by its beginning, and whole with --json."""
+    shown = escape(own if len(own) <= _FACT_SHOWN else own[: _FACT_SHOWN - 1] + "…")
+    return shown if own == other else f"[red]{shown}[/]"
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------
