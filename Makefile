@@ -10,12 +10,13 @@ PACKAGES := libs/contracts libs/domain libs/chassis libs/testkit simulators serv
 PYPROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES)) libkernel/python/pyproject.toml pyproject.toml
 LIBKERNEL_SOURCES := $(wildcard libkernel/include/lk/*.h libkernel/src/*.c libkernel/src/*.h libkernel/python/*.py \
                        libkernel/python/src/kestrel_libkernel/*)
+C_FILES := $(wildcard libkernel/include/lk/*.h $(foreach folder,src tests fuzz tools replay bench,libkernel/$(folder)/*.[ch]))
 SEED ?= 1
 PYTEST_WORKERS ?= 2
 
 export UV_NO_PROGRESS := 1
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-fast check lint types fmt bench sim gen gen-check lock lock-peers clean libkernel-test
+.PHONY: help setup demo up down test test-fast check lint types fmt bench sim gen gen-check lock lock-peers clean libkernel-test abi-check
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "; print "Kestrel\n"} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,25 +39,25 @@ test: .venv/.ready libkernel-test ## Every test: unit, property, real NATS and P
 test-fast: .venv/.ready ## Only what needs no server and no process
 	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not integration"
 
-libkernel-test:
-	$(MAKE) -C libkernel test CC=$(CC)
+libkernel-test: ## The kernel's own proof: two compilers, sanitizers, fuzzing, coverage, mutants
+	$(MAKE) -C libkernel prove CC=$(CC)
 
-check: .venv/.ready lint types gen-check ## Format, lint, types, contracts, generated code
+check: .venv/.ready lint types gen-check abi-check ## Format, lint, types, contracts, generated code
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline.binpb
-	$(BIN)/clang-format --dry-run -Werror libkernel/include/lk/*.h libkernel/src/*.c libkernel/tests/*.c
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 
 types: .venv/.ready
-	$(BIN)/mypy $(addsuffix /src,$(PACKAGES)) libkernel/python/src tools
+	$(BIN)/mypy $(addsuffix /src,$(PACKAGES)) libkernel/python/src libkernel/fuzz libkernel/tools tools
 	MYPYPATH=. $(BIN)/mypy tests bench
 
 fmt: .venv/.ready ## Put the code into its one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/clang-format -i libkernel/include/lk/*.h libkernel/src/*.c libkernel/tests/*.c
+	$(BIN)/clang-format -i $(C_FILES)
 
 bench: .venv/.ready ## Benchmarks, one JSON file per area in var/bench/ (installs peers into .venv-bench, if it can)
 	$(BIN)/python -m bench
@@ -73,6 +74,9 @@ gen-check: .venv/.ready
 	$(BIN)/python tools/generate.py --check
 	$(BIN)/python libkernel/python/build_ffi.py --check
 	$(BIN)/python tools/kernel_docs.py --check
+
+abi-check: .venv/.ready
+	$(MAKE) -C libkernel abi CC=$(CC) PYTHON=$(CURDIR)/$(BIN)/python
 
 lock: .tools/.ready ## Pin every dependency with its hashes
 	$(UV) pip compile $(PYPROJECTS) --group build --group dev --universal --generate-hashes --no-emit-index-url \

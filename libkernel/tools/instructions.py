@@ -5,8 +5,8 @@ python tools/instructions.py --valgrind valgrind --build build/callgrind
 Prints JSON: instructions per input of the benchmark's life cycle, one by one, in batches of ten, and with a digest
 after each; and the digest at the end, so that nobody lowers the count by changing the answer. Each way is run twice,
 over 400 and over 1,200 trades, past the windows' first round; what is between them, 8,000 inputs, is counted, so
-neither start nor end is in it. Counted is what the functions lk_count_* of tools/instructions.c call; making the inputs is not.
-The count is exact for one compiler and its flags, which are printed with it.
+neither start nor end is in it. Counted is what the functions lk_count_* of tools/instructions.c call; making the inputs
+is not. The count is exact for one compiler and its flags, which are printed with it.
 """
 
 from __future__ import annotations

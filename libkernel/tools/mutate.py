@@ -42,8 +42,8 @@ COMPILE = ["-std=c11", "-fPIC", "-w", "-Iinclude", "-Isrc", "-Itests", "-Ifuzz"]
 NOT_MUTATED = {"blake2b.c": "checked against published vectors, whole", "abi.c": "nothing but assertions on the layout"}
 TRACE_ARGUMENTS = ("7", "60", "400")
 ALLOCATING = "src/kernel.c"
-"""The only file that takes memory (tools/purity.py): its mutants are put under test_allocation too, which is linked anew
-for each, since a linker's --wrap does not reach into a shared library."""
+"""The only file that takes memory (tools/purity.py): its mutants are put under test_allocation too, which is linked
+anew for each, since a linker's --wrap does not reach into a shared library."""
 ALLOCATION_TEST = ROOT / "tests" / "test_allocation.c"
 WRAPPED = ("malloc", "calloc", "realloc", "free")
 SLOW_SECONDS = 0.5
