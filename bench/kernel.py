@@ -85,14 +85,14 @@ def _alternate(contestants: dict[str, Round], count: int) -> dict[str, list[Figu
 
 
 def _merged(values: Sequence[Any]) -> Any:
-    """Medians of what was measured, also deeper down; what is counted or said must be the same in each round."""
+    """Medians of numbers, also deeper down; bytes are the same each round anyway, and what is said must be."""
     first = values[0]
     if isinstance(first, Mapping):
         return {key: _merged([value[key] for value in values]) for key in first}
-    if isinstance(first, float):
-        return rounded(median(values))
-    assert all(value == first for value in values), f"the rounds ended in different states: {values}"
-    return first
+    if all(value == first for value in values):
+        return first
+    assert isinstance(first, int | float), f"the rounds ended in different states: {values}"
+    return rounded(median(values))
 
 
 def _spread(rounds: dict[str, list[Figures]]) -> Figures:
@@ -101,7 +101,7 @@ def _spread(rounds: dict[str, list[Figures]]) -> Figures:
         key: [rounded(min(values)), rounded(max(values))]
         for answers in rounds.values()
         for key in answers[0]
-        if key.endswith("_ns") and isinstance(answers[0][key], float)
+        if key.endswith("_ns") and isinstance(answers[0][key], int | float)
         for values in [[answer[key] for answer in answers]]
     }
 

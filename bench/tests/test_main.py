@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import core, lifecycles, twins
+from bench import core, kernel, lifecycles, twins
 from bench.__main__ import main
 
 KEYS = {
@@ -54,3 +54,10 @@ def test_the_measured_trades_end_flat_and_each_input_is_accepted() -> None:
     assert len(steps) == 1 + 3 * lifecycles.INPUTS_PER_TRADE
     after = steps[-1].entry.account_after
     assert (after.open_slot_count, after.realized_pnl.units) == (0, 300 * 10**8)
+
+
+def test_rounds_are_merged_by_median_and_must_end_in_the_same_state() -> None:
+    rounds = [{"c_ns": ns, "by_kind": {"fill": 2 * ns}, "bytes": 10, "result": "same"} for ns in (3.0, 1.0, 2.0)]
+    assert kernel._merged(rounds) == {"c_ns": 2.0, "by_kind": {"fill": 4.0}, "bytes": 10, "result": "same"}
+    with pytest.raises(AssertionError, match="different states"):
+        kernel._merged([*rounds, {**rounds[0], "result": "another"}])
