@@ -116,7 +116,7 @@ def _table(figures: Mapping[str, Any]) -> Table:
         value = figures[row.key]
         least, greatest = figures["spread"][row.key]
         table.add_row(
-            row.key.removesuffix("_ns"), row.words, *(_short(number) for number in (value, least, greatest)),
+            row.key, row.words, *(_short(number) for number in (value, least, greatest)),
             _over(value, figures.get("floor_ns")),
             _over(figures["python_reference_ns"], value), _over(figures.get("nautilus_ns"), value),
         )  # fmt: skip
