@@ -79,14 +79,14 @@ bool lk_export_begin(lk_export_reader_t *reader, FILE *file)
     reader->file = file;
     if (!read_bytes(reader, start, sizeof start)) return false;
     if (memcmp(start, LK_EXPORT_MAGIC, 8) != 0) {
-        return lk_export_fault(&reader->fault, "magic", "the file begins with " LK_EXPORT_MAGIC, "something else");
+        return lk_export_fault(&reader->fault, "magic", "the file must begin with " LK_EXPORT_MAGIC, "something else");
     }
     memcpy(&version, start + 8, sizeof version);
     memcpy(&reserved, start + 12, sizeof reserved);
     if (version != LK_EXPORT_VERSION) {
         return lk_export_fault_number(&reader->fault, "format version", "this program reads version 1", version);
     }
-    if (reserved != 0) return lk_export_fault_number(&reader->fault, "reserved", "is 0", reserved);
+    if (reserved != 0) return lk_export_fault_number(&reader->fault, "reserved", "must be 0", reserved);
     lk_blake2b(start, sizeof start, reader->check.bytes);
     return true;
 }
@@ -130,10 +130,10 @@ bool lk_export_next(lk_export_reader_t *reader)
     memcpy(&kind, head, sizeof kind);
     memcpy(&size, head + 4, sizeof size);
     if (kind == LK_EXPORT_NONE || kind >= LK_EXPORT_RECORD_COUNT) {
-        return lk_export_fault_number(&reader->fault, "kind", "is one of the records of the format", kind);
+        return lk_export_fault_number(&reader->fault, "kind", "must be one of the records of the format", kind);
     }
     if (size > LK_EXPORT_PAYLOAD_BYTES_MAX) {
-        return lk_export_fault_number(&reader->fault, "size", "a record has at most 64 MiB", size);
+        return lk_export_fault_number(&reader->fault, "size", "a record may have at most 64 MiB", size);
     }
     reader->kind = (lk_export_kind_t)kind;
     reader->payload_bytes = size;
@@ -141,8 +141,8 @@ bool lk_export_next(lk_export_reader_t *reader)
     if (!read_bytes(reader, reader->payload, size) || !read_bytes(reader, &stated, sizeof stated)) return false;
     check_of(reader, head, &check);
     if (!lk_hash_is_same(&check, &stated)) {
-        return lk_export_fault_hash(&reader->fault, "check", "is what the bytes up to it come to: they were changed",
-                                    &stated);
+        return lk_export_fault_hash(&reader->fault, "check",
+                                    "must be what the bytes up to it come to: they were changed", &stated);
     }
     reader->check = check;
     return true;
@@ -151,7 +151,7 @@ bool lk_export_next(lk_export_reader_t *reader)
 bool lk_export_at_end(lk_export_reader_t *reader)
 {
     if (fgetc(reader->file) == EOF) return true;
-    return lk_export_fault_number(&reader->fault, "file", "ends with its trailer", reader->offset);
+    return lk_export_fault_number(&reader->fault, "file", "must end with its trailer", reader->offset);
 }
 
 /* -------------------------------------------------------------------------------------------------- fields -- */
@@ -217,13 +217,15 @@ static bool is_text(const char *text, size_t size)
 static bool right_size(lk_export_reader_t *reader, const cursor_t *cursor)
 {
     if (!cursor->is_short && cursor->left == 0) return true;
-    return lk_export_fault_number(&reader->fault, "size", "is that of a record of this kind", reader->payload_bytes);
+    return lk_export_fault_number(&reader->fault, "size", "must be that of a record of this kind",
+                                  reader->payload_bytes);
 }
 
 static bool whole_head(lk_export_reader_t *reader, const cursor_t *cursor)
 {
     if (!cursor->is_short) return true;
-    return lk_export_fault_number(&reader->fault, "size", "a record of this kind is larger", reader->payload_bytes);
+    return lk_export_fault_number(&reader->fault, "size", "a record of this kind must be larger",
+                                  reader->payload_bytes);
 }
 
 bool lk_export_read_header(lk_export_reader_t *reader, lk_export_header_t *header)
@@ -236,7 +238,7 @@ bool lk_export_read_header(lk_export_reader_t *reader, lk_export_header_t *heade
     header->input_bytes = take_u32(&cursor);
     header->partition = take_u32(&cursor);
     header->flags = take_u32(&cursor);
-    uint32_t reserved = take_u32(&cursor);
+    header->save_version = take_u32(&cursor);
     header->first_sequence = take_u64(&cursor);
     header->exported_at_ns = take_i64(&cursor);
     take(&cursor, &header->previous_hash, sizeof header->previous_hash);
@@ -246,29 +248,34 @@ bool lk_export_read_header(lk_export_reader_t *reader, lk_export_header_t *heade
 
     if (!right_size(reader, &cursor)) return false;
     if (header->abi_version != LK_ABI_VERSION) {
-        return lk_export_fault_number(fault, "ABI version", "is that of this build: take lk-replay of that version",
-                                      header->abi_version);
+        return lk_export_fault_number(
+            fault, "ABI version", "must be that of this build: take lk-replay of that version", header->abi_version);
     }
     if (header->config_bytes != sizeof(lk_config_t)) {
-        return lk_export_fault_number(fault, "config size", "is sizeof(lk_config_t)", header->config_bytes);
+        return lk_export_fault_number(fault, "config size", "must be sizeof(lk_config_t)", header->config_bytes);
     }
     if (header->input_bytes != sizeof(lk_input_t)) {
-        return lk_export_fault_number(fault, "input size", "is sizeof(lk_input_t)", header->input_bytes);
+        return lk_export_fault_number(fault, "input size", "must be sizeof(lk_input_t)", header->input_bytes);
     }
-    if ((header->flags & ~LK_EXPORT_FLAGS_ALL) != 0 || reserved != 0) {
-        return lk_export_fault_number(fault, "flags", "only those of the format are set", header->flags);
+    if (header->save_version != LK_SAVE_VERSION) {
+        return lk_export_fault_number(fault, "save version", "must be that of this build: digests are of its form",
+                                      header->save_version);
+    }
+    if ((header->flags & ~LK_EXPORT_FLAGS_ALL) != 0) {
+        return lk_export_fault_number(fault, "flags", "only those of the format may be set", header->flags);
     }
     if (header->first_sequence == 0 || header->first_sequence == UINT64_MAX) {
-        return lk_export_fault_number(fault, "first sequence", "is 1 or more", header->first_sequence);
+        return lk_export_fault_number(fault, "first sequence", "must be 1 or more", header->first_sequence);
     }
     if ((header->first_sequence == 1) != lk_hash_is_zero(&header->previous_hash)) {
-        return lk_export_fault_hash(fault, "previous hash", "is 0 before entry 1, and only there",
+        return lk_export_fault_hash(fault, "previous hash", "must be 0 before entry 1, and only there",
                                     &header->previous_hash);
     }
     if (!is_text(header->stream.text, sizeof header->stream) ||
         !is_text(header->account.text, sizeof header->account) ||
         !is_text(header->libkernel_version, sizeof header->libkernel_version)) {
-        return lk_export_fault(fault, "stream, account, version", "are printable and without blanks", "other bytes");
+        return lk_export_fault(fault, "stream, account, version", "must be printable and without blanks",
+                               "other bytes");
     }
     return true;
 }
@@ -292,7 +299,7 @@ bool lk_export_read_state(lk_export_reader_t *reader, uint64_t *sequence, lk_has
     *saved_bytes = cursor.left;
     if (!whole_head(reader, &cursor)) return false;
     if (account->text[0] != '\0' && is_text(account->text, sizeof *account)) return true;
-    return lk_export_fault(&reader->fault, "account", "is printable and without blanks", "other bytes");
+    return lk_export_fault(&reader->fault, "account", "must be printable and without blanks", "other bytes");
 }
 
 static void take_own(cursor_t *cursor, lk_export_kind_t kind, lk_export_entry_t *entry)
@@ -325,16 +332,16 @@ bool lk_export_read_entry(lk_export_reader_t *reader, const lk_export_header_t *
     bool has_stored = !is_omitted && (header->flags & LK_EXPORT_HAS_ENTRIES) != 0;
     if (!whole_head(reader, &cursor)) return false;
     if ((entry->stored_bytes != 0) != has_stored) {
-        return lk_export_fault_number(fault, "stored entry", "is there if the header says so, and only then",
+        return lk_export_fault_number(fault, "stored entry", "must be there if the header says so, and only then",
                                       entry->stored_bytes);
     }
     if (!is_text(entry->account.text, sizeof entry->account) || (entry->account.text[0] == '\0') != is_omitted) {
-        return lk_export_fault(fault, "account", "is printable and without blanks, and empty if omitted",
+        return lk_export_fault(fault, "account", "must be printable and without blanks, and empty if omitted",
                                "other bytes");
     }
-    if (entry->accepted > 1) return lk_export_fault_number(fault, "accepted", "is 0 or 1", entry->accepted);
+    if (entry->accepted > 1) return lk_export_fault_number(fault, "accepted", "must be 0 or 1", entry->accepted);
     if (entry->code >= LK_CODE_COUNT) {
-        return lk_export_fault_number(fault, "code", "is one of libkernel's codes", entry->code);
+        return lk_export_fault_number(fault, "code", "must be one of libkernel's codes", entry->code);
     }
     return true;
 }

@@ -10,7 +10,8 @@
  * So each check covers the file up to it: the first one that disagrees says where the file was damaged, and the
  * trailer's is the checksum of the whole.
  *
- *   1 HEADER    u32 ABI version, u32 sizeof(lk_config_t), u32 sizeof(lk_input_t), u32 partition, u32 flags, u32 0,
+ *   1 HEADER    u32 ABI version, u32 sizeof(lk_config_t), u32 sizeof(lk_input_t), u32 partition, u32 flags,
+ *               u32 save version,
  *               u64 first sequence, i64 exported at (ns), hash of the entry before the first (0: there is none),
  *               char[64] stream, char[64] account (empty: all), char[16] version of libkernel
  *   2 ACCOUNT   u64 sequence of the entry that set it up, lk_config_t. Repeated at each epoch, always the same
@@ -66,7 +67,8 @@ typedef struct {
     uint32_t config_bytes;
     uint32_t input_bytes;
     uint32_t partition;
-    uint32_t flags; /* LK_EXPORT_HAS_ENTRIES, LK_EXPORT_WAS_VERIFIED */
+    uint32_t flags;        /* LK_EXPORT_HAS_ENTRIES, LK_EXPORT_WAS_VERIFIED */
+    uint32_t save_version; /* LK_SAVE_VERSION: of the form of the state, and so of its digest */
     uint64_t first_sequence;
     int64_t exported_at_ns;
     lk_hash_t previous_hash;

@@ -89,12 +89,12 @@ static bool create_kernel(replay_t *replay, lk_replay_account_t *account)
     lk_status_t status = lk_kernel_create(&account->config, &account->kernel);
     if (status != LK_STATUS_OK) {
         account->kernel = NULL;
-        return lk_export_fault(fault, "configuration", "is one that libkernel accepts", lk_status_name(status));
+        return lk_export_fault(fault, "configuration", "must be one that libkernel accepts", lk_status_name(status));
     }
     status = lk_kernel_memory(account->kernel, &slot_bytes, &total_bytes);
     replay->memory_bytes += total_bytes;
     if (status == LK_STATUS_OK && replay->memory_bytes <= LK_REPLAY_MEMORY_BYTES_MAX) return true;
-    return lk_export_fault_number(fault, "configuration", "the kernels of one file take at most 2 GiB",
+    return lk_export_fault_number(fault, "configuration", "the kernels of one file may take at most 2 GiB",
                                   replay->memory_bytes);
 }
 
@@ -106,11 +106,11 @@ static bool fold_account(replay_t *replay)
     if (!lk_export_read_account(&replay->reader, &sequence, &config)) return false;
     const lk_replay_account_t *known = find_account(replay, &config.account);
     if (sequence >= replay->next_sequence) {
-        return lk_export_fault_number(fault, "sequence", "an account is set up by an entry before", sequence);
+        return lk_export_fault_number(fault, "sequence", "an account must be set up by an entry before", sequence);
     }
     if (known != NULL) {
         if (memcmp(&known->config, &config, sizeof config) == 0) return true;
-        return lk_export_fault(fault, "configuration", "an account keeps what it began with", "another one");
+        return lk_export_fault(fault, "configuration", "an account must keep what it began with", "another one");
     }
     if (replay->account_count == LK_REPLAY_ACCOUNTS_MAX) {
         return lk_export_fault_number(fault, "accounts", "at most 1024 in one file", replay->account_count);
@@ -132,20 +132,22 @@ static bool fold_state(replay_t *replay)
     if (!lk_export_read_state(reader, &sequence, &stated, &name, &saved, &saved_bytes)) return false;
     lk_replay_account_t *account = find_account(replay, &name);
     if (sequence + 1 != replay->totals.header.first_sequence || replay->totals.seen.entry_count != 0) {
-        return lk_export_fault_number(&reader->fault, "sequence", "a state is that before the first entry", sequence);
+        return lk_export_fault_number(&reader->fault, "sequence", "a state must be that before the first entry",
+                                      sequence);
     }
-    if (account == NULL) return lk_export_fault(&reader->fault, "account", "is one that was set up", "an unknown one");
+    if (account == NULL)
+        return lk_export_fault(&reader->fault, "account", "must be one that was set up", "an unknown one");
     if (account->kernel == NULL) return true;
     lk_status_t status = lk_kernel_restore(account->kernel, saved, saved_bytes);
     if (status != LK_STATUS_OK) {
-        return lk_export_fault(&reader->fault, "state", "is one that this kernel saved", lk_status_name(status));
+        return lk_export_fault(&reader->fault, "state", "must be one that this kernel saved", lk_status_name(status));
     }
     account->sequence = sequence;
     if (lk_kernel_digest(account->kernel, account->digest.bytes) == LK_STATUS_OK &&
         lk_hash_is_same(&account->digest, &stated)) {
         return true;
     }
-    return lk_export_fault_hash(&reader->fault, "digest", "is that of the saved state", &stated);
+    return lk_export_fault_hash(&reader->fault, "digest", "must be that of the saved state", &stated);
 }
 
 /* ------------------------------------------------------------------------------------------------ entries -- */
@@ -169,7 +171,7 @@ static bool is_text_of(lk_bytes_t bytes, const char *text, size_t size_max)
 
 static void compare_kind(lk_replay_step_t *step, const lk_stored_entry_t *stored)
 {
-    static const char RULE[] = "is what the stored entry says";
+    static const char RULE[] = "must be what the stored entry says";
     const lk_export_entry_t *entry = &step->entry;
     const char *code = step->kind == LK_EXPORT_PARKED ? "PARKED" : lk_code_name(entry->code);
     expect_number(step, "record", step->kind == LK_EXPORT_EPOCH, stored->has_epoch_started, RULE);
@@ -187,15 +189,16 @@ static void compare_kind(lk_replay_step_t *step, const lk_stored_entry_t *stored
 /* The record says the same as the stored bytes that the journal's chain is made of. */
 static void compare_stored(replay_t *replay, lk_replay_step_t *step)
 {
-    static const char RULE[] = "is what the stored entry says";
+    static const char RULE[] = "must be what the stored entry says";
     const lk_export_entry_t *entry = &step->entry;
     lk_stored_entry_t stored;
     lk_hash_t hash;
     lk_sha256(entry->stored, entry->stored_bytes, hash.bytes);
-    expect_hash(step, "entry hash", &entry->hash, &hash, "is the SHA-256 of the stored entry");
+    expect_hash(step, "entry hash", &entry->hash, &hash, "must be the SHA-256 of the stored entry");
     replay->totals.hashed_count++;
     if (!lk_stored_entry_read(entry->stored, entry->stored_bytes, &stored)) {
-        (void)lk_export_fault_number(next_fault(step), "stored entry", "is a protobuf message", entry->stored_bytes);
+        (void)lk_export_fault_number(next_fault(step), "stored entry", "must be a protobuf message",
+                                     entry->stored_bytes);
         return;
     }
     lk_hash_t previous = hash_in(stored.previous_hash);
@@ -216,9 +219,9 @@ static void compare_stamp(const lk_replay_account_t *account, lk_replay_step_t *
     const lk_export_entry_t *entry = &step->entry;
     if (lk_kernel_account(account->kernel, &view) != LK_STATUS_OK) return;
     int64_t now_ns = view.now_ns > entry->input_time_ns ? view.now_ns : entry->input_time_ns;
-    expect_number(step, "input.sequence", entry->input.sequence, entry->sequence, "is that of its entry");
+    expect_number(step, "input.sequence", entry->input.sequence, entry->sequence, "must be that of its entry");
     expect_number(step, "input.now_ns", (uint64_t)entry->input.now_ns, (uint64_t)now_ns,
-                  "is when the input was stored, or the account's time if that is later");
+                  "must be when the input was stored, or the account's time if that is later");
 }
 
 static bool apply_input(replay_t *replay, lk_replay_step_t *step)
@@ -226,25 +229,26 @@ static bool apply_input(replay_t *replay, lk_replay_step_t *step)
     const lk_export_entry_t *entry = &step->entry;
     lk_replay_account_t *account = find_account(replay, &entry->account);
     if (account == NULL) {
-        return lk_export_fault(&replay->reader.fault, "account", "is one that was set up", "an unknown one");
+        return lk_export_fault(&replay->reader.fault, "account", "must be one that was set up", "an unknown one");
     }
     replay->totals.seen.input_count++;
     if (account->kernel == NULL || entry->sequence > replay->options->until) return true;
     if (entry->stored_bytes > 0) compare_stamp(account, step);
     lk_status_t status = lk_kernel_apply(account->kernel, &entry->input, &step->outcome, replay->events, LK_EVENTS_MAX);
     if (status != LK_STATUS_OK) {
-        return lk_export_fault(&replay->reader.fault, "input", "is one that libkernel takes", lk_status_name(status));
+        return lk_export_fault(&replay->reader.fault, "input", "must be one that libkernel takes",
+                               lk_status_name(status));
     }
     if (lk_kernel_digest(account->kernel, account->digest.bytes) != LK_STATUS_OK) return false;
     account->sequence = entry->sequence;
     step->account = account;
     step->events = replay->events;
     replay->totals.applied_count++;
-    expect_number(step, "accepted", entry->accepted, step->outcome.accepted, "is what the kernel answers");
+    expect_number(step, "accepted", entry->accepted, step->outcome.accepted, "must be what the kernel answers");
     if (entry->code != step->outcome.code) {
-        (void)lk_export_fault(next_fault(step), "code", "is what the kernel answers", lk_code_name(entry->code));
+        (void)lk_export_fault(next_fault(step), "code", "must be what the kernel answers", lk_code_name(entry->code));
     }
-    expect_hash(step, "digest", &entry->digest, &account->digest, "is what the kernel comes to");
+    expect_hash(step, "digest", &entry->digest, &account->digest, "must be what the kernel comes to");
     return true;
 }
 
@@ -280,11 +284,11 @@ static bool fold_entry(replay_t *replay)
     step->kind = replay->reader.kind;
     if (!lk_export_read_entry(&replay->reader, &replay->totals.header, &step->entry)) return false;
     if (step->entry.sequence != replay->next_sequence || step->entry.sequence == UINT64_MAX) {
-        return lk_export_fault_number(&replay->reader.fault, "sequence", "entries follow each other without a gap",
+        return lk_export_fault_number(&replay->reader.fault, "sequence", "entries must follow each other without a gap",
                                       step->entry.sequence);
     }
     expect_hash(step, "previous hash", &step->entry.previous_hash, &replay->previous_hash,
-                "is the hash of the entry before");
+                "must be the hash of the entry before");
     if (step->entry.stored_bytes > 0 && step->kind != LK_EXPORT_OMITTED) compare_stored(replay, step);
     if (step->kind == LK_EXPORT_INPUT && !apply_input(replay, step)) return false;
     count(replay, step);
@@ -302,7 +306,8 @@ static bool fold_header(replay_t *replay)
     lk_export_fault_t *fault = &replay->reader.fault;
     if (!lk_export_next(&replay->reader)) return false;
     if (replay->reader.kind != LK_EXPORT_HEADER) {
-        return lk_export_fault(fault, "record", "the first is the HEADER", lk_export_kind_name(replay->reader.kind));
+        return lk_export_fault(fault, "record", "the first must be the HEADER",
+                               lk_export_kind_name(replay->reader.kind));
     }
     if (!lk_export_read_header(&replay->reader, header)) return false;
     replay->next_sequence = header->first_sequence;
@@ -326,7 +331,7 @@ static bool fold_record(replay_t *replay)
     case LK_EXPORT_OMITTED:
         return fold_entry(replay);
     default:
-        return lk_export_fault(&replay->reader.fault, "record", "there is one header",
+        return lk_export_fault(&replay->reader.fault, "record", "there must be one header",
                                lk_export_kind_name(replay->reader.kind));
     }
 }
@@ -338,19 +343,19 @@ static bool fold_trailer(replay_t *replay)
     lk_export_fault_t *fault = &replay->reader.fault;
     if (!lk_export_read_trailer(&replay->reader, &trailer)) return false;
     if (trailer.entry_count != seen->entry_count) {
-        return lk_export_fault_number(fault, "entry count", "is that of the file", trailer.entry_count);
+        return lk_export_fault_number(fault, "entry count", "must be that of the file", trailer.entry_count);
     }
     if (trailer.input_count != seen->input_count) {
-        return lk_export_fault_number(fault, "input count", "is that of the file", trailer.input_count);
+        return lk_export_fault_number(fault, "input count", "must be that of the file", trailer.input_count);
     }
     if (trailer.account_count != seen->account_count) {
-        return lk_export_fault_number(fault, "account count", "is that of the file", trailer.account_count);
+        return lk_export_fault_number(fault, "account count", "must be that of the file", trailer.account_count);
     }
     if (trailer.last_sequence != seen->last_sequence) {
-        return lk_export_fault_number(fault, "last sequence", "is that of the last entry", trailer.last_sequence);
+        return lk_export_fault_number(fault, "last sequence", "must be that of the last entry", trailer.last_sequence);
     }
     if (!lk_hash_is_same(&trailer.last_hash, &seen->last_hash)) {
-        return lk_export_fault_hash(fault, "last hash", "is that of the last entry", &trailer.last_hash);
+        return lk_export_fault_hash(fault, "last hash", "must be that of the last entry", &trailer.last_hash);
     }
     return lk_export_at_end(&replay->reader);
 }

@@ -148,7 +148,7 @@ static void write_header(file_t *file)
     put_u32(file, sizeof(lk_input_t));
     put_u32(file, 0);
     put_u32(file, LK_EXPORT_HAS_ENTRIES);
-    put_u32(file, 0);
+    put_u32(file, LK_SAVE_VERSION);
     put_u64(file, 1);
     put_u64(file, 0);
     put(file, zeros, 32);
@@ -393,7 +393,7 @@ static void test_every_cut_is_refused_and_named_K21(void)
     expect(&file, ALL, LK_REPLAY_REFUSED, "", "lk-replay: test.kj: entry 3 (INPUT at byte ");
     file.size = whole;
     file.data[file.size++] = 0;
-    expect(&file, ALL, LK_REPLAY_REFUSED, "", "ends with its trailer");
+    expect(&file, ALL, LK_REPLAY_REFUSED, "", "must end with its trailer");
 }
 
 static void test_every_changed_byte_is_refused_K21(void)

@@ -23,7 +23,7 @@ from kestrel_chassis.journal_file import (
     writing,
 )
 
-HEADER = Header(2, 24, 40, 3, "JOURNAL_3", exported_at_ns=7, libkernel_version="0.1.0", was_verified=True)
+HEADER = Header(2, 5, 24, 40, 3, "JOURNAL_3", exported_at_ns=7, libkernel_version="0.1.0", was_verified=True)
 
 
 def hash_of(sequence: int) -> bytes:
@@ -120,7 +120,7 @@ def test_every_cut_is_refused_K21() -> None:
     for size in range(len(whole)):
         with pytest.raises(JournalFileDamaged):
             read(whole[:size])
-    with pytest.raises(JournalFileDamaged, match="ends with its trailer"):
+    with pytest.raises(JournalFileDamaged, match="must end with its trailer"):
         read(whole + b"\0")
 
 
@@ -169,7 +169,7 @@ def test_a_size_that_nobody_has_is_refused_before_it_is_believed_K21() -> None:
 
 
 def test_another_format_is_refused_by_name() -> None:
-    with pytest.raises(JournalFileDamaged, match="begins with KJOURNAL"):
+    with pytest.raises(JournalFileDamaged, match="must begin with KJOURNAL"):
         read(b"PK\x03\x04" * 100)
     with pytest.raises(JournalFileDamaged, match="format version 2"):
         read(b"KJOURNAL\x02\0\0\0" + written()[12:])

@@ -19,9 +19,11 @@ from kestrel_domain import subjects
 from kestrel_domain.errors import InvalidRequest, InvariantBroken
 from kestrel_kernel.core import scaling, translate
 from kestrel_kernel.core.partition import PARKED
+from kestrel_libkernel._ffi import lib
 from kestrel_libkernel.bindings import INPUT_BYTES
 from kestrel_libkernel.inputs import config_bytes
 
+SAVE_VERSION: int = lib.LK_SAVE_VERSION
 CONFIG_BYTES = len(config_bytes(lk.Config(account="_")))
 
 
@@ -37,6 +39,7 @@ def header(
     """The header of a file that this build of libkernel writes now."""
     return Header(
         abi_version=lk.ABI_VERSION,
+        save_version=SAVE_VERSION,
         config_bytes=CONFIG_BYTES,
         input_bytes=INPUT_BYTES,
         partition=partition,

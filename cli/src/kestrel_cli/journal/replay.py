@@ -38,7 +38,7 @@ from kestrel_libkernel.inputs import config_bytes
 from kestrel_libkernel.layout import Layout, places
 from kestrel_libkernel.model import InputKind
 
-_STORED_RULE = "is what the stored entry says"
+_STORED_RULE = "must be what the stored entry says"
 _CONFIG = Layout.of("lk_config_t", [each.name for each in dataclasses.fields(lk.Config)])
 
 
@@ -139,23 +139,23 @@ class Replayer:
             try:
                 self._accounts[config.account] = known = _Account(record.config, lk.Kernel(config))
             except lk.InvalidInput as error:
-                raise _damaged(record.sequence, "configuration", error, "is one that libkernel accepts") from error
+                raise _damaged(record.sequence, "configuration", error, "must be one that libkernel accepts") from error
         if known.config != record.config:
-            rule = "an account keeps what it began with"
+            rule = "an account must keep what it began with"
             raise _damaged(record.sequence, "configuration", config.account, rule)
         known.configuration = self._configurations.get(config.account)
 
     def _restore(self, record: StateRecord) -> None:
         account = self._accounts.get(record.account)
         if account is None:
-            raise _damaged(record.sequence, "account", record.account, "is one that was set up")
+            raise _damaged(record.sequence, "account", record.account, "must be one that was set up")
         try:
             account.kernel.restore(record.saved)
         except lk.RestoreRefused as error:
-            raise _damaged(record.sequence, "state", error.reason, "is one that this kernel saved") from error
+            raise _damaged(record.sequence, "state", error.reason, "must be one that this kernel saved") from error
         account.digest, account.sequence = account.kernel.digest(), record.sequence
         if account.digest != record.digest:
-            raise _damaged(record.sequence, "digest", record.digest.hex(), "is that of the saved state")
+            raise _damaged(record.sequence, "digest", record.digest.hex(), "must be that of the saved state")
 
     # --- entries -----------------------------------------------------------------------------------------------------
 
@@ -175,11 +175,11 @@ class Replayer:
 
     def _stored(self, entry: EntryRecord) -> tuple[journal_pb2.JournalEntry | None, list[Difference]]:
         computed = hashlib.sha256(entry.stored).digest()
-        found = list(_unequal("entry hash", entry.hash, computed, "is the SHA-256 of the stored entry"))
+        found = list(_unequal("entry hash", entry.hash, computed, "must be the SHA-256 of the stored entry"))
         try:
             stored = journal_pb2.JournalEntry.FromString(entry.stored)
         except DecodeError:
-            return None, [*found, Difference("stored entry", str(len(entry.stored)), "is a protobuf message")]
+            return None, [*found, Difference("stored entry", str(len(entry.stored)), "must be a protobuf message")]
         for each in stored.epoch_started.accounts:
             self._configurations[each.account] = each
         return stored, [*found, *_unlike_stored(entry, stored, self._header.partition)]
@@ -189,7 +189,7 @@ class Replayer:
     ) -> Step:
         account = self._accounts.get(entry.account)
         if account is None:
-            raise _damaged(entry.sequence, "account", entry.account, "is one that was set up")
+            raise _damaged(entry.sequence, "account", entry.account, "must be one that was set up")
         now_ns = max(entry.input_time_ns, account.kernel.account().now_ns)
         if stored is not None:
             differences += _unlike_stamp(entry, now_ns)
@@ -198,11 +198,11 @@ class Replayer:
         try:
             result = account.kernel.apply(PackedInput(entry.input))
         except lk.InvalidInput as error:
-            raise _damaged(entry.sequence, "input", error, "is one that libkernel takes") from error
+            raise _damaged(entry.sequence, "input", error, "must be one that libkernel takes") from error
         account.digest, account.sequence = account.kernel.digest(), entry.sequence
         differences += _unequal("accepted", entry.accepted, result.accepted, _IS_ANSWER)
         differences += _unequal("code", _code(entry.code), result.code.name, _IS_ANSWER)
-        differences += _unequal("digest", entry.digest, account.digest, "is what the kernel comes to")
+        differences += _unequal("digest", entry.digest, account.digest, "must be what the kernel comes to")
         if stored is not None:
             differences += _unlike_answer(stored, result, account)
         return Step(entry, account.kernel, result, account.digest, differences)
@@ -222,8 +222,8 @@ class Replayer:
 
 # --- comparisons -----------------------------------------------------------------------------------------------------
 
-_IS_BEFORE = "is the hash of the entry before"
-_IS_ANSWER = "is what the kernel answers"
+_IS_BEFORE = "must be the hash of the entry before"
+_IS_ANSWER = "must be what the kernel answers"
 
 
 def _unequal(name: str, stated: object, computed: object, rule: str) -> Iterator[Difference]:
@@ -254,8 +254,8 @@ _STAMP = Layout.of("lk_input_t", ["now_ns", "sequence"])
 
 def _unlike_stamp(entry: EntryRecord, now_ns: int) -> Iterator[Difference]:
     stamp = dict(zip(_STAMP.names, _STAMP.format.unpack(entry.input), strict=True))
-    yield from _unequal("input.sequence", stamp["sequence"], entry.sequence, "is that of its entry")
-    rule = "is when the input was stored, or the account's time if that is later"
+    yield from _unequal("input.sequence", stamp["sequence"], entry.sequence, "must be that of its entry")
+    rule = "must be when the input was stored, or the account's time if that is later"
     yield from _unequal("input.now_ns", stamp["now_ns"], now_ns, rule)
 
 
@@ -269,10 +269,10 @@ def _unlike_translation(
     try:
         packed = records.translated(entry.sequence, stored, configuration, now_ns)
     except InvariantBroken as error:
-        yield Difference("input", str(error), "can be translated from the stored message")
+        yield Difference("input", str(error), "must come from the translation of the stored message")
         return
     for name, (stated, expected) in unequal_fields(entry.input, packed).items():
-        yield Difference(f"input.{name}", stated, f"the stored message translates to {expected}")
+        yield Difference(f"input.{name}", stated, f"must be {expected}, to which the stored message translates")
 
 
 def _unlike_answer(stored: journal_pb2.JournalEntry, result: lk.Result, account: _Account) -> Iterator[Difference]:
@@ -307,11 +307,12 @@ def _unlike_answer(stored: journal_pb2.JournalEntry, result: lk.Result, account:
 def _require_same_build(header: Header) -> None:
     for name, stated, ours in (
         ("ABI version", header.abi_version, lk.ABI_VERSION),
+        ("save version", header.save_version, records.SAVE_VERSION),
         ("config size", header.config_bytes, records.CONFIG_BYTES),
         ("input size", header.input_bytes, INPUT_BYTES),
     ):
         if stated != ours:
-            raise JournalFileDamaged.of(name, stated, f"is that of this build, {ours}: take the release it names")
+            raise JournalFileDamaged.of(name, stated, f"must be that of this build, {ours}: take the release it names")
 
 
 def config_of(data: bytes) -> lk.Config:
@@ -325,7 +326,7 @@ def config_of(data: bytes) -> lk.Config:
             return config
     except (UnicodeDecodeError, lk.InvalidInput):
         pass
-    raise JournalFileDamaged.of("configuration", data.hex()[:64], "is an lk_config_t of this build")
+    raise JournalFileDamaged.of("configuration", data.hex()[:64], "must be an lk_config_t of this build")
 
 
 _PLACES = places("lk_input_t")

@@ -74,6 +74,8 @@ class Header:
     """Of which journal the file is, and how it was made."""
 
     abi_version: int
+    save_version: int
+    """Of the form of libkernel's state, and so of its digests."""
     config_bytes: int
     input_bytes: int
     partition: int
@@ -215,7 +217,7 @@ class JournalFileWriter:
 def _header_bytes(header: Header) -> bytes:
     flags = header.has_entries * _HAS_ENTRIES | header.was_verified * _WAS_VERIFIED
     return _HEADER.pack(
-        header.abi_version, header.config_bytes, header.input_bytes, header.partition, flags, 0,
+        header.abi_version, header.config_bytes, header.input_bytes, header.partition, flags, header.save_version,
         header.first_sequence, header.exported_at_ns, header.previous_hash, header.stream.encode(),
         header.account.encode(), header.libkernel_version.encode(),
     )  # fmt: skip
@@ -256,7 +258,7 @@ class JournalFileReader:
         self._begin()
         kind, payload = self._next()
         if kind is not RecordKind.HEADER:
-            self._refuse("record", kind.name, "the first is the HEADER")
+            self._refuse("record", kind.name, "the first must be the HEADER")
         self.header = self._header(payload)
         self._counting = _Counting(self.header)
         self._next_sequence = self.header.first_sequence
@@ -288,11 +290,11 @@ class JournalFileReader:
         start = self._read(_START.size)
         magic, version, reserved = _START.unpack(start)
         if magic != MAGIC:
-            self._refuse("magic", magic, f"the file begins with {MAGIC.decode()}")
+            self._refuse("magic", magic, f"the file must begin with {MAGIC.decode()}")
         if version != FORMAT_VERSION:
             self._refuse("format version", version, f"this program reads version {FORMAT_VERSION}")
         if reserved:
-            self._refuse("reserved", reserved, "is 0")
+            self._refuse("reserved", reserved, "must be 0")
         self._check = _blake2b(start)
 
     def _next(self) -> tuple[RecordKind, bytes]:
@@ -300,15 +302,15 @@ class JournalFileReader:
         head = self._read(_RECORD.size)
         number, size = _RECORD.unpack(head)
         if number not in RecordKind.__members__.values():
-            self._refuse("kind", number, "is one of the records of the format")
+            self._refuse("kind", number, "must be one of the records of the format")
         if size > PAYLOAD_BYTES_MAX:
-            self._refuse("size", size, "a record has at most 64 MiB")
+            self._refuse("size", size, "a record may have at most 64 MiB")
         payload, stated = self._read(size), self._read(HASH_BYTES)
         check = _blake2b(self._check + head + payload)
         if check != stated:
             if number == RecordKind.TRAILER:
                 self._place = f"trailer, after entry {self._next_sequence - 1}"
-            self._refuse("check", stated.hex(), "is what the bytes up to it come to: they were changed")
+            self._refuse("check", stated.hex(), "must be what the bytes up to it come to: they were changed")
         self._check = check
         return RecordKind(number), payload
 
@@ -321,19 +323,21 @@ class JournalFileReader:
 
     def _header(self, payload: bytes) -> Header:
         if len(payload) != _HEADER.size:
-            self._refuse("size", len(payload), "is that of a record of this kind")
+            self._refuse("size", len(payload), "must be that of a record of this kind")
         (
-            abi_version, config_bytes, input_bytes, partition, flags, reserved, first, exported_at_ns, previous,
+            abi_version, config_bytes, input_bytes, partition, flags, save_version, first, exported_at_ns,
+            previous,
             stream, account, version,
         ) = _HEADER.unpack(payload)  # fmt: skip
-        if flags & ~(_HAS_ENTRIES | _WAS_VERIFIED) or reserved:
-            self._refuse("flags", flags, "only those of the format are set")
+        if flags & ~(_HAS_ENTRIES | _WAS_VERIFIED):
+            self._refuse("flags", flags, "only those of the format may be set")
         if not 1 <= first < _SEQUENCE_MAX:
-            self._refuse("first sequence", first, "is 1 or more")
+            self._refuse("first sequence", first, "must be 1 or more")
         if (first == 1) != (previous == NO_HASH):
-            self._refuse("previous hash", previous.hex(), "is 0 before entry 1, and only there")
+            self._refuse("previous hash", previous.hex(), "must be 0 before entry 1, and only there")
         return Header(
             abi_version=abi_version,
+            save_version=save_version,
             config_bytes=config_bytes,
             input_bytes=input_bytes,
             partition=partition,
@@ -352,36 +356,36 @@ class JournalFileReader:
             return self._entry(kind, payload)
         if kind is RecordKind.ACCOUNT:
             if len(payload) != _SEQUENCE.size + self.header.config_bytes:
-                self._refuse("size", len(payload), "is that of a record of this kind")
+                self._refuse("size", len(payload), "must be that of a record of this kind")
             (sequence,) = _SEQUENCE.unpack_from(payload)
             if sequence >= self._next_sequence:
-                self._refuse("sequence", sequence, "an account is set up by an entry before")
+                self._refuse("sequence", sequence, "an account must be set up by an entry before")
             return AccountRecord(sequence, payload[_SEQUENCE.size :])
         if kind is not RecordKind.STATE:
-            self._refuse("record", kind.name, "there is one header")
+            self._refuse("record", kind.name, "there must be one header")
         return self._state(payload)
 
     def _state(self, payload: bytes) -> StateRecord:
         if len(payload) < _STATE.size:
-            self._refuse("size", len(payload), "a record of this kind is larger")
+            self._refuse("size", len(payload), "a record of this kind must be larger")
         sequence, digest, account = _STATE.unpack_from(payload)
         if sequence + 1 != self.header.first_sequence or self.totals.entry_count:
-            self._refuse("sequence", sequence, "a state is that before the first entry")
+            self._refuse("sequence", sequence, "a state must be that before the first entry")
         return StateRecord(sequence, digest, self._text("account", account, required=True), payload[_STATE.size :])
 
     def _entry(self, kind: RecordKind, payload: bytes) -> EntryRecord:
         own_size = {RecordKind.EPOCH: _SEQUENCE.size, RecordKind.INPUT: _INPUT.size + self.header.input_bytes}
         end = _ENTRY.size + own_size.get(kind, 0)
         if len(payload) < end:
-            self._refuse("size", len(payload), "a record of this kind is larger")
+            self._refuse("size", len(payload), "a record of this kind must be larger")
         sequence, input_sequence, input_time_ns, entry_hash, previous_hash, account = _ENTRY.unpack_from(payload)
         if sequence != self._next_sequence or sequence == _SEQUENCE_MAX:
-            self._refuse("sequence", sequence, "entries follow each other without a gap")
+            self._refuse("sequence", sequence, "entries must follow each other without a gap")
         is_omitted = kind is RecordKind.OMITTED
         if (len(payload) > end) != (self.header.has_entries and not is_omitted):
-            self._refuse("stored entry", len(payload) - end, "is there if the header says so, and only then")
+            self._refuse("stored entry", len(payload) - end, "must be there if the header says so, and only then")
         if is_omitted and account.strip(b"\0"):
-            self._refuse("account", account, "is empty if omitted")
+            self._refuse("account", account, "must be empty if omitted")
         epoch, digest, code, accepted, packed = 0, NO_HASH, 0, 0, b""
         if kind is RecordKind.EPOCH:
             (epoch,) = _SEQUENCE.unpack_from(payload, _ENTRY.size)
@@ -389,7 +393,7 @@ class JournalFileReader:
             digest, code, accepted = _INPUT.unpack_from(payload, _ENTRY.size)
             packed = payload[_ENTRY.size + _INPUT.size : end]
         if accepted > 1:
-            self._refuse("accepted", accepted, "is 0 or 1")
+            self._refuse("accepted", accepted, "must be 0 or 1")
         self._next_sequence += 1
         return EntryRecord(
             kind=kind,
@@ -409,18 +413,18 @@ class JournalFileReader:
 
     def _end(self, payload: bytes) -> None:
         if len(payload) != _TRAILER.size:
-            self._refuse("size", len(payload), "is that of a record of this kind")
+            self._refuse("size", len(payload), "must be that of a record of this kind")
         stated = Totals(*_TRAILER.unpack(payload))
         for name in ("entry_count", "input_count", "account_count", "last_sequence", "last_hash"):
             if getattr(stated, name) != getattr(self.totals, name):
-                self._refuse(name.replace("_", " "), getattr(stated, name), "is that of the file")
+                self._refuse(name.replace("_", " "), getattr(stated, name), "must be that of the file")
         if self._file.read(1):
-            self._refuse("file", self._offset, "ends with its trailer")
+            self._refuse("file", self._offset, "must end with its trailer")
 
     def _text(self, field: str, data: bytes, *, required: bool = False) -> str:
         text = data.rstrip(b"\0")
         if any(not 0x21 <= byte <= 0x7E for byte in text) or (required and not text):
-            self._refuse(field, data, "is printable and without blanks")
+            self._refuse(field, data, "must be printable and without blanks")
         return text.decode("ascii")
 
     def _refuse(self, field: str, value: object, rule: str) -> NoReturn:
