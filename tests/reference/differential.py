@@ -11,11 +11,13 @@ from random import Random
 
 from tests.reference import digest as states
 from tests.reference import subject as library
+from tests.reference.book import realized_pnl
 from tests.reference.generate import World, config_of
 from tests.reference.inputs import Answer, Config, Event, Input, Outcome
 from tests.reference.kernel import Kernel
 from tests.reference.layout import Layout
 from tests.reference.reach import corners
+from tests.reference.state import Slot
 from tests.reference.subject import Subject
 from tests.reference.words import (
     Code,
@@ -89,6 +91,7 @@ class Pair:
     def _compare_views(self, answer: Answer) -> None:
         for slot_index in range(self.config.slot_count):
             if answer.outcome.changed_slots[slot_index // 64] >> slot_index % 64 & 1:
+                _require_exact_profit(self.reference.state.slots[slot_index])
                 _require_same("slot", library.SLOT, [self.reference.slot(slot_index)], self.subject.slot(slot_index))
         _require_same("account", library.ACCOUNT, [self.reference.account()], self.subject.account())
         if len(self.given) % self.digest_every == 0:
@@ -147,6 +150,18 @@ class Pair:
             ledger = self.reference.state.ledger
             status, cause = LedgerStatus(ledger.ledger_status).name, LedgerCause(ledger.ledger_cause).name
             reached[f"ledger {status} {cause}"] += 1
+
+
+def _require_exact_profit(slot: Slot) -> None:
+    """A trade that is flat, with a figure for every fill, has realized exactly proceeds less cost (K04, K06)."""
+    book = slot.book
+    if book.open_qty == 0 and book.entry_unpriced_qty == 0 and book.skipped_qty == 0:
+        realized, exact = (
+            realized_pnl(book, slot.direction),
+            slot.direction * (book.exit_notional - book.entry_notional),
+        )
+        if realized != exact:
+            raise Difference(f"trade {slot.trade_id!r} realized {realized}, not {exact}")
 
 
 def _require_may_follow(event: Event) -> None:

@@ -27,6 +27,7 @@ from tests.reference.words import (
     HAS_REFERENCE,
     HAS_STOP,
     HAS_TARGET,
+    ID_BYTES,
     INT64_MAX,
     INT64_MIN,
     NEVER_NS,
@@ -113,6 +114,7 @@ class World:
         self._now_ns = self._random.choice([0, 1, 10**18, 10**18, 10**18])
         self._sequence = self._trade_count = self._order_count = self._event_count = self._execution_count = 0
         self._venue_sequence = 0
+        self._prefix = self._random.choice([b"", b"", b"p" * 15, b"q" * 31, b"r" * 32, b"s" * 55])
         self._past: list[Input] = []
         self._held: list[Input] = []
         self._instruments = [self._instrument(index) for index in range(self._random.choice([1, 2, 4, 14]))]
@@ -212,8 +214,17 @@ class World:
         if name == "exit_leg_bps":
             return tuple(random.choice([0, 1, 5000, BASIS_POINTS, BASIS_POINTS + 1]) for _ in range(EXIT_LEGS_MAX))
         if name in _TEXT_FIELDS:
-            return random.choice(BAD_TEXTS)[: _SIZES.get(name, 64)]
+            return self._bad_text(_SIZES.get(name, ID_BYTES))
         return random.choice(BAD_NUMBERS)
+
+    def _bad_text(self, size: int) -> bytes:
+        """A known kind of bad, or one wrong character at any place of a text of any length."""
+        random = self._random
+        if random.random() < 0.5:
+            return random.choice(BAD_TEXTS)[:size]
+        text = bytearray(random.randint(0x21, 0x7E) for _ in range(random.randint(1, size)))
+        text[random.randrange(len(text))] = random.choice(b"\0\x01\x20\x7f\x80\xff!~")
+        return bytes(text).rstrip(b"\0")
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
@@ -234,11 +245,11 @@ class World:
 
     def _event_id(self) -> bytes:
         self._event_count += 1
-        return b"e%d" % self._event_count
+        return self._prefix + b"e%d" % self._event_count
 
     def _new_order_id(self) -> bytes:
         self._order_count += 1
-        return b"o%d" % self._order_count
+        return self._prefix + b"o%d" % self._order_count
 
     def _used_slot(self, state: State) -> Slot | None:
         used = [slot for slot in state.slots if slot.trade_sequence]
@@ -307,7 +318,7 @@ class World:
         if slot is not None and self._random.random() < 0.1:
             return slot.trade_id
         self._trade_count += 1
-        return b"t%d" % self._trade_count
+        return self._prefix + b"t%d" % self._trade_count
 
     def _price_near(self, price: int, tick_units: int) -> int:
         units = max(1, price + self._random.randint(-9, 9) * max(1, price // 100))
@@ -444,7 +455,7 @@ class World:
         value = Input(
             InputKind.FILL,
             event_id=self._event_id(),
-            execution_id=b"x%d" % self._execution_count,
+            execution_id=self._prefix + b"x%d" % self._execution_count,
             side=side if random.random() < 0.97 else 3 - side,
             liquidity=random.choice([Liquidity.NONE, Liquidity.MAKER, Liquidity.TAKER, Liquidity.TAKER]),
             **self._figures(slot, random.choice([qty_left, qty_left, qty_left // 2 or 1, 1, qty_left + 1])),
