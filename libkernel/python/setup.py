@@ -15,6 +15,8 @@ def beside(pattern: str) -> list[str]:
 
 
 setup(
+    # A header that changed is no reason for setuptools to compile a file again, so it would mix two layouts.
+    options={"build_ext": {"force": True}},
     ext_modules=[
         Extension(
             "kestrel_libkernel._ffi",
@@ -23,5 +25,5 @@ setup(
             include_dirs=["src/kestrel_libkernel", os.path.relpath(LIBRARY / "include", HERE)],
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
         )
-    ]
+    ],
 )

@@ -51,10 +51,10 @@ class Raw:
 
 def _properties(cls: type) -> list[str]:
     """In the order they are stated, those of bases first."""
-    bases = reversed(cls.__mro__)
-    return list(
-        dict.fromkeys(name for base in bases for name, value in vars(base).items() if isinstance(value, property))
-    )
+    found = [
+        name for base in reversed(cls.__mro__) for name, value in vars(base).items() if isinstance(value, property)
+    ]
+    return [name for name in dict.fromkeys(found) if name != "values"]
 
 
 class Record(Raw):

@@ -120,11 +120,30 @@ def test_balance_with_a_wallet_is_reported() -> None:
     assert Number.of(report.balance.wallet) == Number.parse("1000000")
 
 
-def test_fill_of_somebody_else_is_counted_and_alerted_and_kept_from_the_kernel_X11() -> None:
+def test_fill_of_somebody_else_is_counted_and_alerted_and_told_as_foreign_never_as_a_fill_X11_K14() -> None:
     heard = hear(fill(client_order_id="web-123"))
-    assert (heard.report, heard.dropped, heard.attribution) == (None, "foreign", Attribution.FOREIGN)
+    assert (heard.dropped, heard.attribution) == ("", Attribution.FOREIGN)
+    assert heard.report is not None
+    foreign = heard.report.foreign
+    assert heard.report.WhichOneof("body") == "foreign"
+    assert (foreign.symbol, foreign.client_order_id) == ("AAPL", "web-123")
+    assert not foreign.HasField("amount"), "what it did to the wallet, the venue has not said"
     assert heard.alert is not None
     assert (heard.alert.reason, heard.alert.subject_id) == ("FOREIGN_ACTIVITY", "web-123")
+
+
+def test_foreign_symbol_that_cannot_be_one_is_left_out_and_the_activity_told_all_the_same_X11() -> None:
+    stranger = fill(client_order_id="web-123")
+    stranger.symbol = "no symbol"
+    report = hear(stranger).report
+    assert report is not None
+    assert (report.WhichOneof("body"), report.foreign.symbol) == ("foreign", "")
+
+
+def test_order_of_somebody_else_that_has_not_traded_moves_nothing_and_is_kept_from_the_kernel_X11() -> None:
+    order = venue_pb2.OrderReport(fact=venue_pb2.ORDER_FACT_ACKNOWLEDGED, client_order_id="web-123", symbol="AAPL")
+    heard = hear(order)
+    assert (heard.report, heard.dropped, heard.attribution) == (None, "foreign", Attribution.FOREIGN)
 
 
 @pytest.mark.parametrize(

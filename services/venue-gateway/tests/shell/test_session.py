@@ -101,11 +101,12 @@ async def test_only_what_is_ours_and_sound_reaches_the_kernel_and_the_rest_is_ke
     session = open_session(ScriptedVenue(facts))
 
     async def all_heard() -> bool:
-        return len(await stored(bus)) == 3
+        return len(await stored(bus)) == 4
 
-    await run_until(session, wait_until, all_heard, "three reports")
+    await run_until(session, wait_until, all_heard, "four reports")
     reports = await stored(bus)
-    assert [report.fill.execution_id for report in reports] == ["x1", "x5", ""]
+    assert [report.WhichOneof("body") for report in reports] == ["fill", "foreign", "fill", "balance"]
+    assert [report.fill.execution_id for report in reports] == ["x1", "", "x5", ""]
     assert reports[-1].venue_watermark == 6
     parked = [audit_pb2.ParkedMessage.FromString(message.data) async for message in bus.read(subjects.PARKED)]
     assert [message.reason.field for message in parked] == ["fill.last_qty"]

@@ -11,6 +11,7 @@ none: an event that gives zero has said nothing (K08).
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -76,9 +77,9 @@ def hear(event: VenueEvent, *, account: str, venue: str, our_symbols: Collection
     """One venue event, judged. Never raises on what a venue may send."""
     attribution = attribute(event.fact, our_symbols)
     if attribution is Attribution.FOREIGN:
-        return Heard(
-            dropped="foreign", attribution=attribution, alert=_foreign_alert(event, account=account, venue=venue)
-        )
+        report = _foreign_report(event, account=account, venue=venue)
+        alert = _foreign_alert(event, account=account, venue=venue)
+        return Heard(report, dropped="" if report else "foreign", attribution=attribution, alert=alert)
     if isinstance(event.fact, venue_pb2.Balance) and event.fact.wallet.units == 0:
         return Heard(dropped="balance_without_wallet")
     try:
@@ -200,6 +201,29 @@ def _sound_fill(fill: venue_pb2.Fill) -> venue_pb2.Fill:
     sound.CopyFrom(fill)
     sound.ClearField("last_price")
     return sound
+
+
+def _foreign_report(event: VenueEvent, *, account: str, venue: str) -> venue_pb2.VenueReport | None:
+    """What the kernel is told of somebody else's trade: that the wallet moved for a reason that is not ours (K14).
+
+    Nothing of it is booked, and no figure is guessed: what a fill did to the wallet, the venue does not say. An order
+    that has not traded moves nothing.
+    """
+    fact = event.fact
+    if not isinstance(fact, venue_pb2.Fill | venue_pb2.FillBust | venue_pb2.Settlement):
+        return None
+    symbol = fact.corrected.symbol if isinstance(fact, venue_pb2.FillBust) else fact.symbol
+    foreign = venue_pb2.ForeignActivity(client_order_id=fact.client_order_id, execution_id=fact.execution_id)
+    with suppress(InvalidRequest):
+        foreign.symbol = identifiers.checked_symbol("foreign.symbol", symbol)
+    own = fact.execution_id if isinstance(fact, venue_pb2.Fill) else ""
+    return venue_pb2.VenueReport(
+        report_id=_identity(venue, account, "foreign", own, event),
+        account=account,
+        venue=venue,
+        venue_time_ns=event.time_ns,
+        foreign=foreign,
+    )
 
 
 def _foreign_alert(event: VenueEvent, *, account: str, venue: str) -> audit_pb2.Alert:
