@@ -1,0 +1,252 @@
+/* Who is who when identities meet: hashes that collide, ids of two kinds with one text, orders told by the venue's id
+ * alone (K07, K10). Whole ids are compared, so a hash that two of them share must never be seen outside.
+ */
+#include "harness.h"
+
+/* An index keeps 31 bits of a hash: two ids that share them, found by looking for them. */
+static void find_collision(lk_id_t *one, lk_id_t *other)
+{
+    enum { COUNT = 1 << 18 };
+    uint32_t *seen = calloc(COUNT, sizeof *seen);
+    CHECK(seen != NULL);
+    for (uint32_t i = 1;; i++) {
+        CHECK(i < 1u << 24);
+        *other = numbered("id-", i);
+        uint32_t tag = (uint32_t)lk_hash_id(other) | 1u;
+        uint32_t *place = &seen[tag >> 1 & (COUNT - 1)];
+        if (*place != 0) {
+            *one = numbered("id-", *place);
+            if (((uint32_t)lk_hash_id(one) | 1u) == tag) break;
+        }
+        *place = i;
+    }
+    free(seen);
+}
+
+static void test_ids_that_share_a_hash_in_the_index_stay_apart_K07(void)
+{
+    bench_t *bench = bench_new(2);
+    lk_id_t one;
+    lk_id_t other;
+    find_collision(&one, &other);
+    CHECK(!lk_id_equal(&one, &other));
+    for (uint32_t i = 0; i < 2; i++) {
+        lk_input_t input = enter_input(bench, "", "", LK_SIDE_BUY, 10);
+        input.symbol = symbol_of(i == 0 ? "AAA" : "BBB");
+        input.trade_id = i == 0 ? one : other;
+        input.client_order_id = i == 0 ? one : other;
+        CHECK(apply(bench, &input) == LK_CODE_OK);
+    }
+    CHECK(lk_kernel_find_trade(bench->kernel, &one) == 0);
+    CHECK(lk_kernel_find_trade(bench->kernel, &other) == 1);
+    CHECK(lk_kernel_find_order(bench->kernel, &one) == 0);
+    CHECK(lk_kernel_find_order(bench->kernel, &other) == 1);
+    lk_input_t input = input_of(bench, LK_INPUT_ORDER); /* the first is over, and its slot is taken again */
+    input.client_order_id = one;
+    input.order_fact = LK_FACT_REJECTED;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(enter_in(bench, "CCC", "third", "third-entry") == LK_CODE_OK);
+    CHECK(lk_kernel_find_trade(bench->kernel, &one) == LK_NO_SLOT);
+    CHECK(lk_kernel_find_trade(bench->kernel, &other) == 1);
+    CHECK(lk_kernel_find_order(bench->kernel, &other) == 1);
+    bench_free(bench);
+}
+
+/* The second of the two is taken out while the first stays before it. */
+static void test_later_of_two_that_share_a_hash_can_go_first_K07(void)
+{
+    bench_t *bench = bench_new(2);
+    lk_id_t one;
+    lk_id_t other;
+    find_collision(&one, &other);
+    lk_input_t input = enter_input(bench, "", "", LK_SIDE_BUY, 10);
+    input.symbol = symbol_of("AAA");
+    input.trade_id = one;
+    input.client_order_id = one;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    input.event_id = id_of("again");
+    input.symbol = symbol_of("BBB");
+    input.trade_id = other;
+    input.client_order_id = other;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    input = input_of(bench, LK_INPUT_ORDER);
+    input.client_order_id = other;
+    input.order_fact = LK_FACT_REJECTED;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(enter_in(bench, "CCC", "third", "third-entry") == LK_CODE_OK);
+    CHECK(lk_kernel_find_trade(bench->kernel, &one) == 0);
+    CHECK(lk_kernel_find_trade(bench->kernel, &other) == LK_NO_SLOT);
+    bench_free(bench);
+}
+
+/* A window keeps 64 bits: such a collision is not found by looking, so the same hash is stated for another id. */
+static void test_windows_compare_whole_ids_K10(void)
+{
+    bench_t *bench = bench_new(1);
+    lk_id_t other = id_of("other");
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 5, 1000);
+    lk_id_t event = numbered("event-", 1);
+    lk_id_t execution = id_of("e1");
+    CHECK(lk_window_has_event(bench->kernel, &event, lk_hash_id(&event)));
+    CHECK(!lk_window_has_event(bench->kernel, &other, lk_hash_id(&event)));
+    CHECK(lk_window_find_execution(bench->kernel, &execution, lk_hash_id(&execution)) != NULL);
+    CHECK(lk_window_find_execution(bench->kernel, &other, lk_hash_id(&execution)) == NULL);
+    bench_free(bench);
+}
+
+static void test_mark_is_for_the_symbol_and_not_for_its_hash(void)
+{
+    bench_t *bench = bench_new(1);
+    lk_symbol_t other = symbol_of("OTHER");
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    bench->kernel->symbol_hashes[0] = lk_hash_symbol(&other);
+    lk_input_t input = input_of(bench, LK_INPUT_MARK_PRICE);
+    input.symbol = other;
+    input.price.units = 1000;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(!slot_of(bench, 0).has_mark);
+    bench_free(bench);
+}
+
+/* ---------------------------------------------------------------------------------------- the venue's ids -- */
+
+static lk_code_t acknowledge(bench_t *bench, const char *order_id, const char *venue_order_id)
+{
+    lk_input_t input = input_of(bench, LK_INPUT_ORDER);
+    input.client_order_id = id_of(order_id);
+    input.venue_order_id = id_of(venue_order_id);
+    input.order_fact = LK_FACT_ACKNOWLEDGED;
+    return apply(bench, &input);
+}
+
+static void test_facts_and_fills_find_their_order_by_the_venue_s_id_alone_K07(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    CHECK(acknowledge(bench, "entry", "venue-1") == LK_CODE_OK);
+    CHECK(acknowledge(bench, "", "venue-1") == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).entry.life == LK_LIFE_WORKING);
+    lk_input_t input = fill_input(bench, "", "e1", LK_SIDE_BUY, 4, 1000);
+    input.venue_order_id = id_of("venue-1");
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(anomaly_count(bench, LK_CODE_ROUTED_BY_STAGE) == 0);
+    CHECK(slot_of(bench, 0).entry.cum_qty.units == 4);
+    bench_free(bench);
+}
+
+static void test_first_venue_id_of_an_order_stays_and_belongs_to_no_other_K07(void)
+{
+    bench_t *bench = bench_new(2);
+    lk_id_t first = id_of("venue-1");
+    enter_in(bench, "AAA", "one", "one-entry");
+    enter_in(bench, "BBB", "two", "two-entry");
+    CHECK(acknowledge(bench, "one-entry", "venue-1") == LK_CODE_OK);
+    CHECK(acknowledge(bench, "one-entry", "venue-9") == LK_CODE_OK);
+    CHECK(lk_id_equal(&bench->kernel->slots[0].entry.venue_order_id, &first));
+    lk_input_t input = fill_input(bench, "two-entry", "e1", LK_SIDE_BUY, 1, 1000);
+    input.venue_order_id = id_of("venue-2");
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(lk_kernel_find_order(bench->kernel, &input.venue_order_id) == 1);
+    lk_learn_venue_order_id(bench->kernel, 1, 0, &first); /* it has one */
+    CHECK(lk_kernel_find_order(bench->kernel, &first) == 0);
+    leave(bench, "two", "two-exit");
+    lk_learn_venue_order_id(bench->kernel, 1, 1, &first); /* it has none, but this one is taken */
+    CHECK(lk_id_is_empty(&bench->kernel->slots[1].exits[0].venue_order_id));
+    bench_free(bench);
+}
+
+/* The same text as our id of one order and the venue's of another: each is found as what it was stated to be. */
+static void test_our_ids_and_the_venue_s_are_two_name_spaces_K07(void)
+{
+    bench_t *bench = bench_new(2);
+    enter_in(bench, "AAA", "one", "same");
+    enter_in(bench, "BBB", "two", "two-entry");
+    CHECK(acknowledge(bench, "two-entry", "same") == LK_CODE_OK);
+    CHECK(fill(bench, "same", "e1", LK_SIDE_BUY, 1, 1000) == LK_CODE_OK);
+    CHECK(bench->outcome.slot_index == 0);
+    lk_input_t input = fill_input(bench, "", "e2", LK_SIDE_BUY, 1, 1000);
+    input.venue_order_id = id_of("same");
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(bench->outcome.slot_index == 1);
+    bench_free(bench);
+}
+
+/* ------------------------------------------------------------------------------------- an order forgotten -- */
+
+/* A slot remembers four exit orders; a bust of a fill of the fifth last still moves the trade. */
+static void test_bust_of_a_forgotten_order_s_fill_moves_the_trade_all_the_same_K07(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 100);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 100, 1000);
+    for (uint32_t i = 0; i < 6; i++) {
+        lk_input_t input = input_of(bench, LK_INPUT_EXIT);
+        input.trade_id = id_of("trade");
+        input.client_order_id = numbered("exit-", i);
+        input.flags = LK_HAS_QTY;
+        input.qty.units = 10;
+        CHECK(apply(bench, &input) == LK_CODE_OK);
+        input = fill_input(bench, "", "", LK_SIDE_SELL, 10, 1010);
+        input.client_order_id = numbered("exit-", i);
+        input.execution_id = numbered("x-", i);
+        CHECK(apply(bench, &input) == LK_CODE_OK);
+    }
+    CHECK(slot_of(bench, 0).qty.units == 40);
+    for (uint32_t i = 0; i < 6; i++) {
+        lk_input_t input = input_of(bench, LK_INPUT_BUST);
+        input.execution_id = numbered("x-", i);
+        CHECK(apply(bench, &input) == LK_CODE_OK);
+        CHECK(slot_of(bench, 0).qty.units == 50 + 10 * (int64_t)i);
+        CHECK(slot_of(bench, 0).exit.cum_qty.units == (i == 5 ? 0 : 10)); /* only its own order's counts go back */
+    }
+    bench_free(bench);
+}
+
+/* ---------------------------------------------------------------------------- times and prices at the edge -- */
+
+static void test_order_sent_at_the_end_of_time_has_no_deadline_T09(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    lk_input_t input = input_of(bench, LK_INPUT_ORDER);
+    input.client_order_id = id_of("entry");
+    input.order_fact = LK_FACT_SUBMITTING;
+    input.now_ns = INT64_MAX - 1;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(lk_kernel_next_deadline_ns(bench->kernel) == LK_NEVER_NS);
+    bench_free(bench);
+}
+
+static void test_fill_price_finer_than_the_instrument_s_is_rounded_against_us_K20(void)
+{
+    bench_t *bench = bench_new(2);
+    lk_input_t input;
+    enter_in(bench, "AAA", "long", "long-entry");
+    input = fill_input(bench, "long-entry", "e1", LK_SIDE_BUY, 10, 100001);
+    input.price_scale = 6; /* 0.100001, and the instrument has four decimals */
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(anomaly_count(bench, LK_CODE_PRICE_ROUNDED) == 1);
+    CHECK(event_of(bench, LK_EVENT_FILL_BOOKED, 0)->price.units == 1001); /* dearer to buy */
+    leave(bench, "long", "long-exit");
+    input = fill_input(bench, "long-exit", "x1", LK_SIDE_SELL, 10, 100099);
+    input.price_scale = 6;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(event_of(bench, LK_EVENT_FILL_BOOKED, 0)->price.units == 1000); /* cheaper to sell */
+    bench_free(bench);
+}
+
+int main(void)
+{
+    RUN(test_ids_that_share_a_hash_in_the_index_stay_apart_K07);
+    RUN(test_later_of_two_that_share_a_hash_can_go_first_K07);
+    RUN(test_windows_compare_whole_ids_K10);
+    RUN(test_mark_is_for_the_symbol_and_not_for_its_hash);
+    RUN(test_facts_and_fills_find_their_order_by_the_venue_s_id_alone_K07);
+    RUN(test_first_venue_id_of_an_order_stays_and_belongs_to_no_other_K07);
+    RUN(test_our_ids_and_the_venue_s_are_two_name_spaces_K07);
+    RUN(test_bust_of_a_forgotten_order_s_fill_moves_the_trade_all_the_same_K07);
+    RUN(test_order_sent_at_the_end_of_time_has_no_deadline_T09);
+    RUN(test_fill_price_finer_than_the_instrument_s_is_rounded_against_us_K20);
+    return 0;
+}
