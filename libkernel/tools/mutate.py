@@ -1,6 +1,7 @@
 """Break the rules on purpose, one token at a time, and see that a test fails.
 
-python tools/mutate.py --build build/mutate [--file src/fills.c] [--sample 60 --seed 1] [--strict] [--report FILE]
+python tools/mutate.py --build build/mutate [--file src/fills.c] [--sample 60 --seed 1] [--minutes 20] [--strict]
+                       [--resume] [--report FILE]
 
 A mutant is one source file of src/ with one change: a comparison, an operator, a constant by one, a condition made
 false, a statement left out. Each is compiled (only its own file), linked with the others' objects into a shared
@@ -14,8 +15,9 @@ library, and put under the C tests, which were linked once. What fails, or takes
 
 Not mutated: assertions; the start value of a variable that is only a place for a result (its address is passed on).
 tools/survivors.toml explains survivors that are known: equivalent ones, or ones whose difference does no harm, by
-file, function, line as written, and change. --strict (CI) fails on a survivor that is not explained. --report writes
-what came out, for people. --resume takes over what an earlier run killed, where the function has not changed since.
+file, function, line as written, and change. --strict (CI) fails on a survivor that is not explained. --minutes stops
+after that time; the order is then a random one. --resume takes over what an earlier run killed, where the function has
+not changed since. --report writes what came out, for people.
 """
 
 from __future__ import annotations
@@ -455,7 +457,9 @@ def survivor_row(mutant: Mutant, known: dict[tuple[str, str, str, str], str]) ->
     return f"| {where} | `{code}` | `{change}` | {known.get(mutant.key, 'not explained yet')} |\n"
 
 
-def written(outcomes: list[Outcome], known: dict[tuple[str, str, str, str], str], seconds: float) -> str:
+def written(
+    outcomes: list[Outcome], mutant_count: int, known: dict[tuple[str, str, str, str], str], seconds: float
+) -> str:
     """The report for people."""
     counted = [outcome for outcome in outcomes if outcome.verdict != "invalid"]
     survivors = [outcome.mutant for outcome in counted if outcome.verdict == "survived"]
@@ -464,7 +468,7 @@ def written(outcomes: list[Outcome], known: dict[tuple[str, str, str, str], str]
         for name in sorted({outcome.mutant.file for outcome in counted})
     ]
     rows.append(table_row("all", counted, known))
-    took = f"\nOne run of {seconds / 60:.0f} minutes.\n\n## Survivors\n\n"
+    took = f"\n{len(outcomes)} of {mutant_count} mutants were run, in {seconds / 60:.0f} minutes.\n\n## Survivors\n\n"
     head = "| where | as written | change | why it may |\n|---|---|---|---|\n"
     return PREFACE + "".join(rows) + took + head + "".join(survivor_row(mutant, known) for mutant in survivors)
 
@@ -489,12 +493,19 @@ def chosen_mutants(options: argparse.Namespace) -> list[Mutant]:
     files = [ROOT / options.file] if options.file else sorted((ROOT / "src").glob("*.c"))
     mutants = [mutant for path in files if path.name not in NOT_MUTATED for mutant in mutants_of(path)]
     if options.sample:
-        mutants = random.Random(options.seed).sample(mutants, min(options.sample, len(mutants)))  # noqa: S311
+        return random.Random(options.seed).sample(mutants, min(options.sample, len(mutants)))  # noqa: S311
+    if options.minutes:
+        random.Random(options.seed).shuffle(mutants)  # noqa: S311  as many as there is time for are then a fair sample
     return mutants
 
 
-def run_all(bench: Bench, mutants: list[Mutant], memory: Path, is_resumed: bool) -> list[Outcome]:
-    """Judge all of them, and keep what came out as it comes."""
+def told(mutant: Mutant) -> str:
+    where = f"{mutant.file}:{mutant.line}: {mutant.function}"
+    return f"{where}: `{mutant.before}` -> `{mutant.after}` in `{mutant.code}`"
+
+
+def run_all(bench: Bench, mutants: list[Mutant], memory: Path, is_resumed: bool, until: float) -> list[Outcome]:
+    """Judge all of them, or as many as there is time for, and keep what came out as it comes."""
     files = {mutant.file for mutant in mutants}
     sources = {name: (ROOT / name).read_text() for name in files}
     hashes = {name: function_hashes(ROOT / name) for name in files}
@@ -503,15 +514,21 @@ def run_all(bench: Bench, mutants: list[Mutant], memory: Path, is_resumed: bool)
 
     def judge(mutant: Mutant) -> Outcome:
         known = earlier.get(identity_of(mutant, hashes))
+        if known is None and time.monotonic() > until:
+            return Outcome(mutant, "left", "")
         return Outcome(mutant, *known) if known is not None else bench.judge(mutant, sources[mutant.file])
 
     with ThreadPoolExecutor(WORKERS) as pool, memory.open("a") as kept:
         for outcome in pool.map(judge, mutants):
+            if outcome.verdict == "left":
+                continue
             outcomes.append(outcome)
             kept.write(json.dumps([identity_of(outcome.mutant, hashes), outcome.verdict, outcome.by]) + "\n")
+            if outcome.verdict == "survived":
+                sys.stdout.write(f"survived: {told(outcome.mutant)}\n")
             if len(outcomes) % 100 == 0:
                 kept.flush()
-                sys.stdout.write(f"{len(outcomes)} of {len(mutants)}, in {outcome.mutant.file}\n")
+                sys.stdout.write(f"{len(outcomes)} of {len(mutants)}\n")
                 sys.stdout.flush()
     return outcomes
 
@@ -523,6 +540,7 @@ def main() -> int:
     parser.add_argument("--file", default="")
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--strict", action="store_true")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--report", type=Path)
@@ -533,7 +551,8 @@ def main() -> int:
     bench.prepare()
     memory = folder / "outcomes.jsonl"
     mutants = chosen_mutants(options)
-    outcomes = run_all(bench, mutants, memory, options.resume)
+    until = started + 60 * options.minutes if options.minutes else float("inf")
+    outcomes = run_all(bench, mutants, memory, options.resume, until)
     known = explanations()
     counts = {
         verdict: sum(o.verdict == verdict for o in outcomes)
@@ -541,10 +560,9 @@ def main() -> int:
     }
     unexplained = [o.mutant for o in outcomes if o.verdict == "survived" and o.mutant.key not in known]
     if options.report is not None and not options.file:
-        options.report.write_text(written(outcomes, known, time.monotonic() - started))
+        options.report.write_text(written(outcomes, len(mutants), known, time.monotonic() - started))
     for mutant in unexplained:
-        where = f"{mutant.file}:{mutant.line}: {mutant.function}"
-        sys.stderr.write(f"survived: {where}: `{mutant.before}` -> `{mutant.after}` in `{mutant.code}`\n")
+        sys.stderr.write(f"unexplained: {told(mutant)}\n")
     sample = f" (sample of seed {options.seed})" if options.sample else ""
     sys.stdout.write(
         f"{len(outcomes) - counts['invalid']} mutants{sample}: {counts['killed']} killed by C tests, "
