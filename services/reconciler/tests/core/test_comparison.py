@@ -59,6 +59,17 @@ def test_a_position_that_only_the_broker_has_is_outside_the_ledgers_scope() -> N
     ]
 
 
+def test_a_strangers_position_says_whether_a_slot_could_take_it_or_it_is_an_orphan_X13() -> None:
+    entry = samples.entry(capital=1)
+    entry.account_after.max_slots = 3
+    entry.account_after.open_slot_count = 2
+    result = c.compare(books(entry), samples.truth({"IBM": -5, "MSFT": 70}, price=10_000), TOLERANCES)
+    said = {finding.key.symbol: finding.message for finding in result.findings}
+    assert said["MSFT"].endswith("a free slot could take it over, if a person approves")
+    assert said["IBM"].endswith("an orphan: no slot is left for it, and nothing here trades it")
+    assert {finding.reason for finding in result.findings} == {c.POSITION_OUTSIDE_LEDGER_SCOPE}
+
+
 def test_a_position_that_is_long_here_and_short_there_is_a_size_break() -> None:
     assert findings(books(samples.bought(100)), samples.truth({"AAPL": -100}))[0][0] == c.POSITION_QUANTITY_MISMATCH
 

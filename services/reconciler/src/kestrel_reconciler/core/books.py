@@ -111,6 +111,12 @@ class Books:
                 found[symbol] = found.get(symbol, Number.zero()) + Number.of(slot.qty)
         return {symbol: qty for symbol, qty in found.items() if qty}
 
+    def free_slot_count(self) -> int | None:
+        """How many trades the kernel could still take; None: it has not said."""
+        if self.snapshot is None:
+            return None
+        return max(0, self.snapshot.max_slots - self.snapshot.open_slot_count)
+
     def ledger_positions(self) -> dict[str, Number]:
         """Ledger scope: what our own fills add up to, without the flat ones."""
         return {symbol: holding.qty for symbol, holding in self.ledger.items() if holding.qty}

@@ -16,6 +16,7 @@ from kestrel.reconcile.v1 import reconcile_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX
 from kestrel_domain.numbers import Number
+from kestrel_reconciler.core import adoption
 from kestrel_reconciler.core.books import Books, WorkingOrder
 
 NONE = "none"
@@ -120,7 +121,7 @@ def compare(books: Books, truth: venue_pb2.BrokerTruth | None, tolerances: Toler
         held = _held(truth)
         positions |= set(held)
         orders |= {_order_key(order) for order in truth.open_orders}
-        findings += _positions(books, held)
+        findings += _positions(books, held, _advice(books, truth))
         findings += _average_cost(books, truth, tolerances)
         findings += _orders(books, truth)
         findings += _balance(books, truth, tolerances)
@@ -157,7 +158,20 @@ def _ledger(books: Books) -> Iterator[Finding]:
             )
 
 
-def _positions(books: Books, held: Mapping[str, Number]) -> Iterator[Finding]:
+def _advice(books: Books, truth: venue_pb2.BrokerTruth) -> dict[str, str]:
+    """For each position that is nobody's: whether a slot could take it, when a person approves that (X13)."""
+    free_slot_count = books.free_slot_count()
+    if free_slot_count is None:
+        return {}
+    known = books.positions().keys() | books.ledger_positions().keys()
+    division = adoption.divide((each for each in truth.positions if each.symbol not in known), free_slot_count)
+    return {
+        **dict.fromkeys(division.adoptable, "; a free slot could take it over, if a person approves"),
+        **dict.fromkeys(division.orphans, "; an orphan: no slot is left for it, and nothing here trades it"),
+    }
+
+
+def _positions(books: Books, held: Mapping[str, Number], advice: Mapping[str, str]) -> Iterator[Finding]:
     machine, ledger = books.positions(), books.ledger_positions()
     for symbol in sorted(set(machine) | set(held)):
         ours, theirs = machine.get(symbol), held.get(symbol)
@@ -172,7 +186,7 @@ def _positions(books: Books, held: Mapping[str, Number]) -> Iterator[Finding]:
             reason = POSITION_MISSING_IN_MACHINE if symbol in ledger else POSITION_OUTSIDE_LEDGER_SCOPE
         here, there = position_text(ours, symbol), position_text(theirs, symbol)
         delta = (theirs or Number.zero()) - (ours or Number.zero())
-        message = f"the broker holds {there}, the machine {here}"
+        message = f"the broker holds {there}, the machine {here}{advice.get(symbol, '')}"
         yield Finding(Key(kind, symbol), reason, here, there, message, str(delta))
 
 
