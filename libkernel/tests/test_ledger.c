@@ -438,6 +438,92 @@ static void test_causes_are_named_in_the_order_of_the_manual_K14(void)
     bench_free(bench);
 }
 
+/* What a frame does not hold yet stays in the bridge: predicted fees, fills without a figure, and repaired ones. */
+static void test_bridge_keeps_what_a_frame_does_not_hold_yet_K13_K14(void)
+{
+    bench_t *bench = funded_bench();
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 40);
+    lk_input_t rebate = fill_input(bench, "entry", "e1", LK_SIDE_BUY, 40, 1000);
+    rebate.fee.units = -100;
+    rebate.flags |= LK_HAS_FEE;
+    CHECK(apply(bench, &rebate) == LK_CODE_OK);
+    CHECK(balance_at(bench, WALLET + 100, 0) == LK_CODE_OK);
+    leave(bench, "trade", "exit");
+    fill(bench, "exit", "x1", LK_SIDE_SELL, 10, 0);    /* waits for its figure */
+    fill(bench, "exit", "x2", LK_SIDE_SELL, 10, 0);    /* gets it at once */
+    fill(bench, "exit", "x3", LK_SIDE_SELL, 10, 2000); /* +1.00, its fee predicted: 0.001 */
+    CHECK(settle(bench, "x2", 7 * UNIT) == LK_CODE_OK);
+    CHECK(balance_at(bench, WALLET + 100, 1) == LK_CODE_OK); /* the same wallet: none of the three is in it */
+    check_status(bench, LK_LEDGER_OK, LK_LEDGER_CAUSE_NONE);
+    CHECK(account_of(bench).capital.units == WALLET + 100 + 8 * UNIT - 100000);
+    CHECK(account_of(bench).capital_source == LK_CAPITAL_SOURCE_K_BRIDGED);
+    CHECK(balance_at(bench, WALLET + 100 + 13 * UNIT, 0) == LK_CODE_OK);
+    check_status(bench, LK_LEDGER_WARNING, LK_LEDGER_CAUSE_UNSETTLED_FILLS); /* x1 is still dark */
+    bench_free(bench);
+}
+
+static void test_frame_older_than_the_last_or_than_the_window_is_stale_K14(void)
+{
+    lk_config_t config = fee_config();
+    config.window_count = LK_WINDOW_MIN;
+    bench_t *bench = bench_with(&config);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 1000);
+    for (uint64_t i = 1; i <= LK_WINDOW_MIN + 1; i++) {
+        lk_input_t input = fill_input(bench, "entry", "", LK_SIDE_BUY, 10, 1000);
+        input.execution_id = numbered("e", i);
+        CHECK(apply(bench, &input) == LK_CODE_OK);
+    }
+    CHECK(balance_at(bench, WALLET, 0) == LK_CODE_OK);
+    CHECK(balance_at(bench, WALLET, 3) == LK_CODE_BALANCE_STALE); /* the anchor holds all seventeen */
+    CHECK(bench->outcome.field == LK_FIELD_EXECUTION_WATERMARK);
+    bench_free(bench);
+    bench = bench_with(&config);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 1000);
+    balance(bench, WALLET);
+    for (uint64_t i = 1; i <= LK_WINDOW_MIN + 2; i++) {
+        lk_input_t input = fill_input(bench, "entry", "", LK_SIDE_BUY, 10, 1000);
+        input.execution_id = numbered("e", i);
+        CHECK(apply(bench, &input) == LK_CODE_OK);
+    }
+    CHECK(balance_at(bench, WALLET, 1) == LK_CODE_BALANCE_STALE); /* seventeen after it, and a window of sixteen */
+    CHECK(balance_at(bench, WALLET, 2) == LK_CODE_OK);
+    bench_free(bench);
+}
+
+/* A dark exit fill that the wallet holds already waits for its figure without clouding what comes after. */
+static void test_awaited_fill_without_a_figure_is_not_bridged_K14(void)
+{
+    bench_t *bench = funded_bench();
+    open_position(bench);
+    leave(bench, "trade", "exit");
+    CHECK(balance_at(bench, WALLET + 3 * UNIT, 2) == LK_CODE_OK); /* knows of the exit's fill before we do */
+    check_status(bench, LK_LEDGER_WARNING, LK_LEDGER_CAUSE_UNSETTLED_FILLS);
+    fill_with_fee(bench, "exit", "x1", LK_SIDE_SELL, 10, 0, LK_LIQUIDITY_NONE, 0);
+    CHECK(account_of(bench).capital.units == WALLET + 3 * UNIT);
+    CHECK(settle(bench, "x1", 3 * UNIT) == LK_CODE_OK);
+    CHECK(account_of(bench).capital.units == WALLET + 3 * UNIT); /* in the wallet since the frame */
+    CHECK(balance_at(bench, WALLET + 3 * UNIT, 2) == LK_CODE_OK);
+    check_status(bench, LK_LEDGER_OK, LK_LEDGER_CAUSE_NONE);
+    bench_free(bench);
+}
+
+static void test_figures_after_a_frame_that_do_not_fit_are_refused_K20(void)
+{
+    bench_t *bench = funded_bench();
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 40);
+    for (uint64_t i = 1; i <= 3; i++) {
+        lk_input_t input = fill_input(bench, "entry", "", LK_SIDE_BUY, 10, 1000);
+        input.execution_id = numbered("e", i);
+        CHECK(apply(bench, &input) == LK_CODE_OK);
+    }
+    lk_execution_t *last = lk_window_execution(bench->kernel, 3);
+    last->realized = INT64_MIN; /* no inputs lead here; the sums are checked all the same */
+    CHECK(balance_at(bench, WALLET, 2) == LK_CODE_OVERFLOW);
+    last->realized = INT64_MIN + 50000;
+    CHECK(balance_at(bench, WALLET, 1) == LK_CODE_OVERFLOW);
+    bench_free(bench);
+}
+
 static void test_capital_between_anchors_is_bridged_net_of_fees_K13(void)
 {
     bench_t *bench = funded_bench();
@@ -541,6 +627,10 @@ int main(void)
     RUN(test_foreign_activity_in_the_symbol_of_an_open_trade_is_flagged_on_it_X11);
     RUN(test_foreign_figures_that_do_not_fit_are_refused_K20);
     RUN(test_causes_are_named_in_the_order_of_the_manual_K14);
+    RUN(test_bridge_keeps_what_a_frame_does_not_hold_yet_K13_K14);
+    RUN(test_frame_older_than_the_last_or_than_the_window_is_stale_K14);
+    RUN(test_awaited_fill_without_a_figure_is_not_bridged_K14);
+    RUN(test_figures_after_a_frame_that_do_not_fit_are_refused_K20);
     RUN(test_capital_between_anchors_is_bridged_net_of_fees_K13);
     RUN(test_ledger_that_no_kernel_could_have_is_not_sound_K21);
     RUN(test_account_is_one_snapshot_stamped_with_the_sequence_K15);
