@@ -235,7 +235,7 @@ static void test_slot_that_no_input_could_make_is_not_sound(void)
     UNSOUND(entry.priced_qty = 1);
     UNSOUND(entry.cum_notional = -1);
     UNSOUND(entry.order_qty = 0);
-    UNSOUND(exits[1].cum_qty = 1);
+    UNSOUND(exit_count = 1; slot.exits[0].cum_qty = 1);
     UNSOUND(book.entry_qty = -1);
     UNSOUND(book.exit_qty = -1);
     UNSOUND(book.entry_unpriced_qty = -1);
@@ -243,6 +243,8 @@ static void test_slot_that_no_input_could_make_is_not_sound(void)
     UNSOUND(book.skipped_count = -1);
     UNSOUND(book.entry_notional = -1);
     UNSOUND(book.exit_notional = -1);
+    UNSOUND(book.skipped_qty = -1);
+    UNSOUND(book.skipped_qty = 1);
     UNSOUND(qty_scale = 18);
     bench_free(bench);
 }
