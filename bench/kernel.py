@@ -50,10 +50,12 @@ def measure(*, quick: bool, peers: bool = True) -> Figures:
         history = {} if quick or "nautilus" not in present else _nautilus_by_history(present["nautilus"])
         versions = {name: version for peer in present.values() for name, version in peer.versions.items()}
     said = {name: _merged(answers) for name, answers in rounds.items()}
+    spread = _spread(rounds)
     figures: Figures = {key: value for answer in said.values() for key, value in answer.items()}
     figures |= {
         **comparison.summary(figures),
-        "spread": _spread(rounds),
+        **comparison.summary_of_least(spread),
+        "spread": spread,
         "absent": absent,
         "peer_versions": versions,
         "nautilus_ns_after_trades": history,
