@@ -32,6 +32,7 @@ from tests.reference.words import (
     INT64_MIN,
     NEVER_NS,
     READS,
+    SLOTS_MAX,
     Fact,
     InputKind,
     Life,
@@ -88,7 +89,7 @@ def config_of(seed: int) -> Config:
     random = Random(f"config {seed}")
     tolerance = random.choice([0, 10, 10**6])
     return Config(
-        slot_count=random.choice([1, 1, 2, 3, 4, 7, 12]),
+        slot_count=random.choices([1, 2, 3, 4, 7, 12, 70, SLOTS_MAX], [40, 20, 20, 20, 20, 20, 4, 1])[0],
         window_count=random.choice([16, 16, 32, 64]),
         leverage_max=random.choice([1, 10, 125]),
         amount_scale=random.choice([8, 8, 6, 10, 12]),
@@ -110,6 +111,7 @@ class World:
     def __init__(self, seed: int, config: Config) -> None:
         self._random = Random(f"world {seed}")
         self._config = config
+        self._is_large = config.slot_count > 64
         self._is_extreme = self._random.random() < 0.3
         self._now_ns = self._random.choice([0, 1, 10**18, 10**18, 10**18])
         self._sequence = self._trade_count = self._order_count = self._event_count = self._execution_count = 0
@@ -117,7 +119,8 @@ class World:
         self._prefix = self._random.choice([b"", b"", b"p" * 15, b"q" * 31, b"r" * 32, b"s" * 55])
         self._past: list[Input] = []
         self._held: list[Input] = []
-        self._instruments = [self._instrument(index) for index in range(self._random.choice([1, 2, 4, 14]))]
+        symbol_count = config.slot_count if self._is_large else self._random.choice([1, 2, 4, 14])
+        self._instruments = [self._instrument(index) for index in range(symbol_count)]
         acts = self._acts()
         self._weights = [weight * self._random.choice([0.3, 1, 1, 2]) for weight in acts.values()]
         self._makers = list(acts)
@@ -146,7 +149,7 @@ class World:
 
     def _acts(self) -> dict[Callable[[State], Input], float]:
         return {
-            self._enter: 10,
+            self._enter: 150 if self._is_large else 10,
             self._exit: 9,
             self._cancel: 2.5,
             self._mark: 4,
@@ -287,7 +290,7 @@ class World:
     def _identity(self, order: Order | None) -> dict[str, Any]:
         """By which of its ids a report names an order."""
         client = order.client_order_id if order is not None else b"o-unknown"
-        venue = (order.venue_order_id if order is not None else b"") or b"v" + client
+        venue = (order.venue_order_id if order is not None else b"") or (b"v" + client)[:ID_BYTES]
         how = self._random.random()
         if how < 0.45:
             return {"client_order_id": client, "venue_order_id": venue}

@@ -93,6 +93,7 @@ STATES: dict[str, Callable[[State], bool]] = {
     "an entry's basis is missing": lambda state: any(slot.book.entry_unpriced_qty > 0 for slot in state.slots),
     "a short trade is open": lambda state: any(slot.direction < 0 < slot.book.open_qty for slot in state.slots),
     "two open trades share a symbol": lambda state: _share_a_symbol([slot for slot in state.slots if is_busy(slot)]),
+    "a slot of the second word is used": lambda state: any(slot.trade_sequence for slot in state.slots[64:]),
     "a slot was taken again": lambda state: state.ledger.trade_count > state.config.slot_count,
     "an order is in doubt": lambda state: any(order.in_doubt for slot in state.slots for _, order in slot.orders()),
     "the wallet holds executions we await": lambda state: state.ledger.awaited_count > 0,
