@@ -20,21 +20,33 @@ static int64_t cost_share(int64_t cost, int64_t part_qty, int64_t whole_qty, int
     return (int64_t)(direction > 0 ? lk_divide_up(product, whole_qty) : lk_divide_down(product, whole_qty));
 }
 
-/* Move the open position by a fill; *removed_cost is what left the position's cost. */
-static bool move_position(lk_book_t *book, int direction, bool is_exit, int64_t qty, int64_t notional,
-                          int64_t *removed_cost)
+/* Move the open position by a fill; *skipped_cost is what of it realizes nothing: the cost that a fill without a figure
+ * closes, or the notional with which an entry closes a surplus without one. With a figure is closed first. */
+static bool move_position(lk_book_t *book, int direction, const lk_execution_t *execution, int64_t notional,
+                          int64_t *skipped_cost)
 {
+    bool is_exit = execution->is_exit != 0;
+    int64_t qty = execution->qty;
     int64_t open_qty = 0;
     if (!lk_subtract(book->entry_qty, book->exit_qty, &open_qty)) return false;
     bool is_long_part = open_qty >= 0; /* in the trade's own direction */
     int64_t standing_qty = is_long_part ? open_qty : -open_qty;
+    int64_t costed_qty = standing_qty - book->surplus_unpriced_qty;
     bool reduces = standing_qty > 0 && is_exit == is_long_part;
     int64_t closed_qty = !reduces ? 0 : qty < standing_qty ? qty : standing_qty;
+    int64_t costless_qty = closed_qty > costed_qty ? closed_qty - costed_qty : 0; /* of what is closed */
     int64_t opened_qty = qty - closed_qty;
     int64_t opened_cost = (int64_t)((lk_wide_t)notional * opened_qty / qty); /* exact: notional is a multiple of qty */
+    int64_t removed_cost = 0;
 
-    *removed_cost = closed_qty > 0 ? cost_share(book->open_cost, closed_qty, standing_qty, direction) : 0;
-    return lk_subtract(book->open_cost, *removed_cost, &book->open_cost) &&
+    if (closed_qty > costless_qty) {
+        removed_cost = cost_share(book->open_cost, closed_qty - costless_qty, costed_qty, direction);
+    }
+    *skipped_cost = execution->is_skipped ? removed_cost : (int64_t)((lk_wide_t)notional * costless_qty / qty);
+    book->surplus_unpriced_qty -= costless_qty;
+    int64_t costless_opened_qty = is_exit && execution->is_skipped ? opened_qty : 0;
+    return lk_add(book->surplus_unpriced_qty, costless_opened_qty, &book->surplus_unpriced_qty) &&
+           lk_subtract(book->open_cost, removed_cost, &book->open_cost) &&
            lk_add(book->open_cost, is_exit ? -opened_cost : opened_cost, &book->open_cost);
 }
 
@@ -47,14 +59,12 @@ bool lk_book_add(lk_book_t *book, int direction, lk_execution_t *execution)
     int64_t notional = is_skipped ? 0 : execution->notional;
     int64_t before = 0;
     int64_t after = 0;
-    int64_t removed_cost = 0;
 
     LK_ASSERT(execution->qty > 0);
     LK_ASSERT(execution->notional >= 0);
     if (!lk_book_realized(book, direction, &before)) return false;
-    if (!move_position(book, direction, is_exit, execution->qty, notional, &removed_cost)) return false;
     execution->is_skipped = is_skipped ? 1 : 0;
-    execution->skipped_cost = is_skipped ? removed_cost : 0;
+    if (!move_position(book, direction, execution, notional, &execution->skipped_cost)) return false;
     if (!lk_add(book->skipped_cost, execution->skipped_cost, &book->skipped_cost)) return false;
     if (is_exit) {
         if (!lk_add(book->exit_qty, execution->qty, &book->exit_qty)) return false;
@@ -101,6 +111,7 @@ static bool average_again(lk_book_t *book, int direction)
     standing_qty -= book->entry_unpriced_qty - unpriced_closed_qty;
     surplus_qty -= book->skipped_qty - skipped_closed_qty;
     if (closed_qty < 0) closed_qty = 0;
+    book->surplus_unpriced_qty = book->skipped_qty - skipped_closed_qty;
 
     lk_wide_t standing = share_of(book->entry_notional, standing_qty, entry_qty, proceeds_rounding);
     lk_wide_t surplus = share_of(book->exit_notional, surplus_qty, exit_qty, cost_rounding);

@@ -82,6 +82,8 @@ typedef struct {
     int64_t venue_realized; /* the venue's figures for skipped fills */
     int64_t skipped_count;  /* skipped fills that wait for the venue's figure */
     int64_t skipped_qty;    /* of exit_qty: closed without a figure, whether the venue's has come or not */
+    int64_t
+        surplus_unpriced_qty; /* of what is beyond flat: sold (or bought back) without a figure, so it has no cost */
     int64_t fees;
     int64_t predicted_fees; /* of fees */
 } lk_book_t;

@@ -46,7 +46,7 @@ bool lk_slot_unrealized(const lk_slot_t *slot, const lk_book_t *book, int64_t ma
     int64_t open_qty = book->entry_qty - book->exit_qty;
     int64_t value = 0;
     *unrealized = 0;
-    if (open_qty == 0 || mark == 0 || book->entry_unpriced_qty > 0) return true;
+    if (open_qty == 0 || mark == 0 || book->entry_unpriced_qty > 0 || book->surplus_unpriced_qty > 0) return true;
     if (!lk_slot_notional(slot, amount_scale, mark, open_qty, &value)) return false;
     if (!lk_subtract(value, book->open_cost, &value)) return false;
     return lk_multiply(value, lk_slot_direction(slot), unrealized);
@@ -71,6 +71,7 @@ bool lk_slot_is_sound(const lk_slot_t *slot)
     }
     return book->entry_qty >= 0 && book->exit_qty >= 0 && book->entry_unpriced_qty >= 0 &&
            book->entry_unpriced_qty <= book->entry_qty && book->skipped_count >= 0 && book->skipped_qty >= 0 &&
-           book->skipped_qty <= book->exit_qty && book->entry_notional >= 0 && book->exit_notional >= 0 &&
+           book->skipped_qty <= book->exit_qty && book->surplus_unpriced_qty >= 0 &&
+           book->surplus_unpriced_qty <= book->skipped_qty && book->entry_notional >= 0 && book->exit_notional >= 0 &&
            slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
 }

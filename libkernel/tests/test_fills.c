@@ -291,6 +291,46 @@ static void test_bust_beyond_flat_keeps_what_was_realized_with_figures_K08(void)
     bench_free(bench);
 }
 
+/* Three faults at once: what an exit without a price sold beyond flat has no cost, and the entry that closes it used to
+ * book its whole notional as a loss. */
+static void test_entry_that_closes_a_surplus_without_a_price_books_nothing_K08(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 5, 10000);
+    leave(bench, "trade", "exit");
+    fill(bench, "exit", "x1", LK_SIDE_SELL, 10, 0);
+    lk_input_t mark = input_of(bench, LK_INPUT_MARK_PRICE);
+    mark.symbol = slot_of(bench, 0).symbol;
+    mark.price.units = 100;
+    CHECK(apply(bench, &mark) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).mark.units != 0);
+    CHECK(slot_of(bench, 0).unrealized_pnl.units == 0);
+    fill(bench, "entry", "e2", LK_SIDE_BUY, 2, 10000);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 0);
+    fill(bench, "entry", "e3", LK_SIDE_BUY, 3, 10000);
+    CHECK(slot_of(bench, 0).qty.units == 0 && slot_of(bench, 0).realized_pnl.units == 0);
+    bench_free(bench);
+}
+
+/* With a figure is closed first: the cost of a surplus does not go to its part without one. */
+static void test_surplus_with_a_price_is_closed_before_one_without_K08(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 20);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 10, 1000);
+    leave(bench, "trade", "exit");
+    fill(bench, "exit", "x1", LK_SIDE_SELL, 3, 0);
+    fill(bench, "exit", "x2", LK_SIDE_SELL, 12, 1100); /* 7 of it close, 5 go beyond flat at 11 */
+    fill(bench, "exit", "x3", LK_SIDE_SELL, 2, 0);
+    fill(bench, "entry", "e2", LK_SIDE_BUY, 6, 1050); /* 5 at 11 against 10.50, and one against nothing */
+    CHECK(slot_of(bench, 0).realized_pnl.units == (7 * 100 + 5 * 50) * 10000);
+    fill(bench, "entry", "e3", LK_SIDE_BUY, 1, 1050);
+    CHECK(slot_of(bench, 0).qty.units == 0);
+    CHECK(slot_of(bench, 0).realized_pnl.units == (7 * 100 + 5 * 50) * 10000);
+    bench_free(bench);
+}
+
 static void test_exit_legs_are_shares_of_what_remains_K19(void)
 {
     bench_t *bench = bench_new(1);
@@ -421,6 +461,8 @@ int main(void)
     RUN(test_bust_takes_a_fill_back);
     RUN(test_bust_of_an_entry_books_nothing_for_a_skipped_exit_K08_K09);
     RUN(test_bust_beyond_flat_keeps_what_was_realized_with_figures_K08);
+    RUN(test_entry_that_closes_a_surplus_without_a_price_books_nothing_K08);
+    RUN(test_surplus_with_a_price_is_closed_before_one_without_K08);
     RUN(test_exit_legs_are_shares_of_what_remains_K19);
     RUN(test_malformed_exit_size_is_the_whole_remainder_K19_K20);
     RUN(test_flatten_leaves_every_trade_in_scope);

@@ -25,8 +25,8 @@ def notional(slot: Slot, amount_scale: int, price: int, qty: int) -> int:
 
 
 def unrealized_pnl(slot: Slot, book: Book, amount_scale: int, mark: int) -> int:
-    """What is open at its mark, less its cost; nothing without a mark, or while the entry's basis is missing."""
-    if book.open_qty == 0 or mark == 0 or book.entry_unpriced_qty > 0:
+    """What is open at its mark, less its cost; nothing without a mark, or while some of what is open has no cost."""
+    if book.open_qty == 0 or mark == 0 or book.entry_unpriced_qty > 0 or book.surplus_unpriced_qty > 0:
         return 0
     value = notional(slot, amount_scale, mark, book.open_qty)
     return fits(fits(value - book.open_cost) * slot.direction)
@@ -37,8 +37,7 @@ def add(book: Book, direction: int, execution: Execution) -> None:
     before = realized_pnl(book, direction)
     execution.is_skipped = int(not execution.has_price or (execution.is_exit and book.entry_unpriced_qty > 0))
     booked_notional = 0 if execution.is_skipped else execution.notional
-    removed_cost = _move_position(book, direction, execution, booked_notional)
-    execution.skipped_cost = removed_cost if execution.is_skipped else 0
+    execution.skipped_cost = _move_position(book, direction, execution, booked_notional)
     book.skipped_cost = fits(book.skipped_cost + execution.skipped_cost)
     if execution.is_exit:
         book.exit_qty = fits(book.exit_qty + execution.qty)
@@ -53,16 +52,25 @@ def add(book: Book, direction: int, execution: Execution) -> None:
 
 
 def _move_position(book: Book, direction: int, execution: Execution, booked_notional: int) -> int:
-    """Close what stands against the fill, open the rest of it; returns the cost of what was closed."""
+    """Close what stands against the fill, open the rest of it; returns what of it realizes nothing.
+
+    That is the cost a fill without a figure closes; or the notional with which an entry closes a surplus that has no
+    cost because it was left without a figure. What has a cost is closed first.
+    """
     standing_qty = book.open_qty
     change_qty = -execution.qty if execution.is_exit else execution.qty
     reduces = standing_qty * change_qty < 0
     closed_qty = min(execution.qty, abs(standing_qty)) if reduces else 0
     opened_qty = execution.qty - closed_qty
-    removed_cost = _cost_share(book.open_cost, closed_qty, abs(standing_qty), direction)
+    costed_qty = abs(standing_qty) - book.surplus_unpriced_qty
+    costless_qty = max(closed_qty - costed_qty, 0)
+    removed_cost = _cost_share(book.open_cost, closed_qty - costless_qty, costed_qty, direction)
+    book.surplus_unpriced_qty -= costless_qty
+    if execution.is_exit and execution.is_skipped:
+        book.surplus_unpriced_qty = fits(book.surplus_unpriced_qty + opened_qty)
     opened_cost = booked_notional * opened_qty // execution.qty
     book.open_cost = fits(fits(book.open_cost - removed_cost) + (-opened_cost if execution.is_exit else opened_cost))
-    return removed_cost
+    return removed_cost if execution.is_skipped else booked_notional * costless_qty // execution.qty
 
 
 def _cost_share(cost: int, part_qty: int, whole_qty: int, direction: int) -> int:
@@ -106,6 +114,7 @@ def _average_again(book: Book, direction: int) -> None:
     standing_qty, surplus_qty = max(book.open_qty, 0), max(-book.open_qty, 0)
     unpriced_open_qty, skipped_open_qty = min(book.entry_unpriced_qty, standing_qty), min(book.skipped_qty, surplus_qty)
     without_figure = (book.entry_unpriced_qty - unpriced_open_qty) + (book.skipped_qty - skipped_open_qty)
+    book.surplus_unpriced_qty = skipped_open_qty
     closed_qty = max(min(book.entry_qty, book.exit_qty) - without_figure, 0)
     standing_qty, surplus_qty = standing_qty - unpriced_open_qty, surplus_qty - skipped_open_qty
     standing = _share(book.entry_notional, standing_qty, entry_qty, up=not against_us)

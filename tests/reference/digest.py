@@ -39,7 +39,7 @@ TERMS = Layout(
 )
 BOOK = Layout(
     "entry_qty:q exit_qty:q entry_unpriced_qty:q entry_notional:q exit_notional:q open_cost:q skipped_cost:q"
-    " venue_realized:q skipped_count:q skipped_qty:q fees:q predicted_fees:q"
+    " venue_realized:q skipped_count:q skipped_qty:q surplus_unpriced_qty:q fees:q predicted_fees:q"
 )
 PROGRESS = Layout(
     "mark:q opened_at_ns:q closed_at_ns:q close_sequence:Q active_leg_index:I exit_count:I exit_leg_bps:8H"

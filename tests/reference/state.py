@@ -84,6 +84,7 @@ class Book:
     venue_realized: int = 0
     skipped_count: int = 0
     skipped_qty: int = 0
+    surplus_unpriced_qty: int = 0
     fees: int = 0
     predicted_fees: int = 0
 
