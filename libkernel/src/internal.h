@@ -44,25 +44,25 @@ static inline void lk_copy(void *restrict to, const void *restrict from, size_t 
 
 /* One order: life, pending request and certainty are machines of their own; status is computed. */
 typedef struct {
-    lk_id_t client_order_id;
-    lk_id_t venue_order_id;
-    int64_t order_qty;
-    int64_t cum_qty;
-    int64_t priced_qty; /* of cum_qty, the part with a price */
-    int64_t cum_notional;
-    int64_t price;
-    int64_t submitted_at_ns;
-    uint8_t life;
-    uint8_t is_done; /* once everything was filled; a bust does not put the order back to work */
-    uint8_t in_doubt;
-    uint8_t is_stalled;
-    uint8_t cancel_pending;
-    uint8_t side;
-    uint8_t order_type;
-    uint8_t time_in_force;
-    uint8_t has_price;
-    uint8_t is_leg; /* sized by the exit legs: filling it moves on to the next */
-    uint8_t reserved[6];
+    lk_id_t client_order_id; /* ours, chosen and journaled before sending; empty for an adopted position */
+    lk_id_t venue_order_id;  /* theirs, from the first fact that has it */
+    int64_t order_qty;       /* asked for, at qty_scale, like all quantities of a slot */
+    int64_t cum_qty;         /* filled so far */
+    int64_t priced_qty;      /* of cum_qty, the part with a price */
+    int64_t cum_notional;    /* of priced_qty */
+    int64_t price;           /* its limit, if has_price */
+    int64_t submitted_at_ns; /* when it was last SENT; 0 before */
+    uint8_t life;            /* lk_life_t */
+    uint8_t is_done;         /* once everything was filled; a bust does not put the order back to work */
+    uint8_t in_doubt;        /* an answer was lost: it may be at the venue */
+    uint8_t is_stalled;      /* unanswered for too long, or in doubt: a person was called */
+    uint8_t cancel_pending;  /* a CANCEL was commanded and not answered yet */
+    uint8_t side;            /* lk_side_t */
+    uint8_t order_type;      /* lk_order_type_t */
+    uint8_t time_in_force;   /* lk_time_in_force_t */
+    uint8_t has_price;       /* 1: price is its limit */
+    uint8_t is_leg;          /* sized by the exit legs: filling it moves on to the next */
+    uint8_t reserved[6];     /* 0 */
 } lk_order_t;
 
 /* What was traded, as cumulative facts. All amounts at amount_scale.
@@ -72,56 +72,56 @@ typedef struct {
  * so a trade that is flat, with every fill priced, has realized exactly proceeds - cost.
  */
 typedef struct {
-    int64_t entry_qty;
-    int64_t exit_qty;
-    int64_t entry_unpriced_qty; /* of entry_qty: its basis is missing */
-    int64_t entry_notional;
-    int64_t exit_notional;  /* of exit fills that were booked at a price */
-    int64_t open_cost;      /* of what is open, signed like entry_qty - exit_qty */
-    int64_t skipped_cost;   /* of what was closed without a figure */
-    int64_t venue_realized; /* the venue's figures for skipped fills */
-    int64_t skipped_count;  /* skipped fills that wait for the venue's figure */
-    int64_t skipped_qty;    /* of exit_qty: closed without a figure, whether the venue's has come or not */
-    int64_t
-        surplus_unpriced_qty; /* of what is beyond flat: sold (or bought back) without a figure, so it has no cost */
-    int64_t fees;
-    int64_t predicted_fees; /* of fees */
+    int64_t entry_qty;            /* filled by entries */
+    int64_t exit_qty;             /* filled by exits */
+    int64_t entry_unpriced_qty;   /* of entry_qty: its basis is missing */
+    int64_t entry_notional;       /* of entry fills that had a price */
+    int64_t exit_notional;        /* of exit fills that were booked at a price */
+    int64_t open_cost;            /* of what is open, signed like entry_qty - exit_qty */
+    int64_t skipped_cost;         /* of what was closed without a figure */
+    int64_t venue_realized;       /* the venue's figures for skipped fills */
+    int64_t skipped_count;        /* skipped fills that wait for the venue's figure */
+    int64_t skipped_qty;          /* of exit_qty: closed without a figure, whether the venue's has come or not */
+    int64_t surplus_unpriced_qty; /* beyond flat, from exits without a figure: it has no cost */
+    int64_t fees;                 /* paid is positive; predictions included */
+    int64_t predicted_fees;       /* of fees */
 } lk_book_t;
 
+/* One slot: the trade in it, or the last one that was. */
 typedef struct {
     lk_id_t trade_id;
     lk_id_t strategy;
     lk_symbol_t symbol;
-    lk_currency_t currency;
-    int64_t tick_units;
-    int64_t lot_units;
-    int64_t multiplier;
-    int64_t stop_price;
-    int64_t target_price;
-    int64_t reference_price;
+    lk_currency_t currency;  /* what it is paid in */
+    int64_t tick_units;      /* of price, at price_scale */
+    int64_t lot_units;       /* of quantity, at qty_scale */
+    int64_t multiplier;      /* units of the underlying in one contract */
+    int64_t stop_price;      /* 0 unless has_stop_price */
+    int64_t target_price;    /* 0 unless has_target_price */
+    int64_t reference_price; /* what the decision was taken at; 0 unless has_reference_price */
     int64_t requested_at_ns;
-    int64_t expires_at_ns;
+    int64_t expires_at_ns;   /* 0: does not lapse */
     uint64_t trade_sequence; /* 0: never used, and then all of the slot is 0 */
-    uint32_t leverage;
+    uint32_t leverage;       /* the venue's */
     uint32_t instrument_version;
-    lk_book_t book;
-    int64_t mark; /* 0: none */
-    int64_t opened_at_ns;
-    int64_t closed_at_ns;
-    uint64_t close_sequence; /* which of the free slots has been free longest; 0: not free, or never used */
-    uint32_t active_leg_index;
-    uint32_t exit_count; /* exit orders so far */
-    uint16_t exit_leg_bps[LK_EXIT_LEGS_MAX];
-    uint8_t price_scale;
-    uint8_t qty_scale;
+    lk_book_t book;            /* what was traded */
+    int64_t mark;              /* 0: none */
+    int64_t opened_at_ns;      /* first entry fill; 0 before */
+    int64_t closed_at_ns;      /* 0: not over */
+    uint64_t close_sequence;   /* which of the free slots has been free longest; 0: not free, or never used */
+    uint32_t active_leg_index; /* the exit leg that comes next, from 0 */
+    uint32_t exit_count;       /* exit orders so far */
+    uint16_t exit_leg_bps[LK_EXIT_LEGS_MAX]; /* each leg's share of what remains then, in 1/10000 */
+    uint8_t price_scale;                     /* of prices of this slot */
+    uint8_t qty_scale;                       /* of quantities of this slot */
     uint8_t has_stop_price;
     uint8_t has_target_price;
     uint8_t has_reference_price;
-    uint8_t is_adopted;
-    uint8_t is_overfilled;
-    uint8_t has_anomaly;
-    uint8_t pnl_source;
-    uint8_t reserved[7];
+    uint8_t is_adopted;    /* 1: taken over from the venue, not entered */
+    uint8_t is_overfilled; /* 1: more was filled than ordered, or than was open */
+    uint8_t has_anomaly;   /* 1: a WARNING or worse was flagged on this trade */
+    uint8_t pnl_source;    /* lk_pnl_source_t */
+    uint8_t reserved[7];   /* 0 */
     lk_order_t entry;
     lk_order_t exits[LK_SLOT_EXITS_MAX]; /* exit order n is exits[(n - 1) % LK_SLOT_EXITS_MAX]; not in use: 0 */
 } lk_slot_t;
@@ -129,25 +129,25 @@ typedef struct {
 /* One execution, kept for duplicates, settlements, busts and the ledger's watermark. */
 typedef struct {
     lk_id_t execution_id;
-    uint64_t number; /* executions of the account, from 1 */
-    uint64_t trade_sequence;
-    int64_t qty;
-    int64_t price;
-    int64_t notional;
-    int64_t skipped_cost;
-    int64_t realized; /* what it booked */
-    int64_t fee;
-    int64_t venue_realized; /* what a settlement added */
+    uint64_t number;         /* executions of the account, from 1 */
+    uint64_t trade_sequence; /* of the trade it belongs to */
+    int64_t qty;             /* at the slot's qty_scale */
+    int64_t price;           /* at the slot's price_scale; 0 without */
+    int64_t notional;        /* price x qty x multiplier; 0 without a price */
+    int64_t skipped_cost;    /* what it put into the book's skipped_cost */
+    int64_t realized;        /* what it booked */
+    int64_t fee;             /* paid is positive; settled, or predicted */
+    int64_t venue_realized;  /* what a settlement added */
     uint32_t slot_index;
-    uint32_t ordinal;
+    uint32_t ordinal; /* of its order: 0 the entry, n exit order n, UINT32_MAX none of ours */
     uint8_t is_exit;
     uint8_t has_price;
-    uint8_t is_skipped;
+    uint8_t is_skipped; /* 1: it has no figure of its own: no price, or an exit of a trade whose basis is missing */
     uint8_t is_settled; /* the venue's realized pnl has come */
-    uint8_t is_busted;
-    uint8_t fee_is_predicted;
-    uint8_t side;
-    uint8_t liquidity; /* as the venue stated it: which calibration its settled fee is a sample of */
+    uint8_t is_busted;  /* 1: taken back */
+    uint8_t fee_is_predicted; /* 1: the venue has not stated the fee */
+    uint8_t side;             /* lk_side_t, the order's */
+    uint8_t liquidity;        /* as the venue stated it: which calibration its settled fee is a sample of */
 } lk_execution_t;
 
 /* What a window has ever held, in 128 bits: see lk_kernel_digest. */
@@ -158,51 +158,51 @@ typedef struct {
 
 /* How far one published fee rate holds: settled fees against what the rate makes of the same executions. */
 typedef struct {
-    int64_t settled_sum; /* of samples, as absolute amounts; halved together with the next when one would not fit */
-    int64_t published_sum;
-    int64_t ratio; /* settled_sum / published_sum at LK_RATIO_SCALE; 0 before the first sample */
-    uint64_t sample_count;
-    uint64_t refused_count;
+    int64_t settled_sum;    /* of samples, as absolute amounts; halved together with the next when one would not fit */
+    int64_t published_sum;  /* what the rate makes of the same executions */
+    int64_t ratio;          /* settled_sum / published_sum at LK_RATIO_SCALE; 0 before the first sample */
+    uint64_t sample_count;  /* settled fees that were taken */
+    uint64_t refused_count; /* settled fees that were too far off */
     uint64_t is_last_refused; /* 1: the last settled fee was too far off to be a sample */
 } lk_calibration_t;
 _Static_assert(sizeof(lk_calibration_t) == 48, "no padding");
 
 /* The account. */
 typedef struct {
-    lk_chain_t event_chain;     /* of event ids, as they are accepted */
-    lk_chain_t execution_chain; /* of executions, as they are booked and changed */
-    uint64_t event_sequence;
-    int64_t now_ns;
-    uint64_t trade_count;
-    uint64_t close_count;
-    uint64_t event_count;     /* event ids accepted */
-    uint64_t execution_count; /* executions booked */
-    uint64_t anchored_count;  /* executions up to this number are in the wallet */
-    uint64_t unseen_count;    /* executions that the wallet holds and we were not told of: late, or not ours */
-    uint64_t awaited_count;   /* of those, how many of the next executions are taken to be */
-    uint64_t venue_sequence;
-    uint64_t routed_by_stage_count;
-    uint64_t anomaly_count;
-    int64_t wallet;
-    int64_t available;
-    int64_t bridge;           /* what we booked since the anchor: realized - fees + funding */
+    lk_chain_t event_chain;         /* of event ids, as they are accepted */
+    lk_chain_t execution_chain;     /* of executions, as they are booked and changed */
+    uint64_t event_sequence;        /* of the last accepted input */
+    int64_t now_ns;                 /* of the last accepted input */
+    uint64_t trade_count;           /* trades so far */
+    uint64_t close_count;           /* trades that became over so far, each time they did */
+    uint64_t event_count;           /* event ids accepted */
+    uint64_t execution_count;       /* executions booked */
+    uint64_t anchored_count;        /* executions up to this number are in the wallet */
+    uint64_t unseen_count;          /* executions that the wallet holds and we were not told of: late, or not ours */
+    uint64_t awaited_count;         /* of those, how many of the next executions are taken to be */
+    uint64_t venue_sequence;        /* of the last accepted BALANCE that had one */
+    uint64_t routed_by_stage_count; /* fills without identity */
+    uint64_t anomaly_count;         /* ANOMALY events so far */
+    int64_t wallet;                 /* at the anchor */
+    int64_t available;              /* as last stated */
+    int64_t bridge;           /* what we booked and the wallet does not hold: realized - fees + funding + foreign */
     int64_t bridge_predicted; /* of the fees in it, those the venue has not stated, as absolute amounts */
     int64_t bridge_skipped;   /* executions in it whose realized pnl is unknown */
-    int64_t realized;
-    int64_t fees;
-    int64_t predicted_fees;
-    int64_t funding;
-    int64_t foreign; /* what others did to the wallet, as far as it was stated */
-    uint64_t foreign_count;
-    int64_t ledger_delta;
-    int64_t next_funding_ns;          /* when funding is paid next; 0: not computed yet; LK_NEVER_NS: never */
+    int64_t realized;         /* of all trades, gross of fees */
+    int64_t fees;             /* of all trades; predictions included */
+    int64_t predicted_fees;   /* of them, those the venue has not stated */
+    int64_t funding;          /* received is positive */
+    int64_t foreign;          /* what others did to the wallet, as far as it was stated */
+    uint64_t foreign_count;   /* FOREIGN inputs */
+    int64_t ledger_delta;     /* wallet - what was expected, at the last comparison */
+    int64_t next_funding_ns;  /* when funding is paid next; 0: not computed yet; LK_NEVER_NS: never */
     lk_calibration_t calibrations[2]; /* maker, taker */
-    uint8_t has_anchor;
-    uint8_t is_bridged;
-    uint8_t ledger_status;
-    uint8_t ledger_cause;
-    uint8_t freeze_flags;
-    uint8_t has_awaited;    /* since the anchor, an execution was taken to be in the wallet already */
+    uint8_t has_anchor;               /* 1: a BALANCE was accepted */
+    uint8_t is_bridged;               /* 1: something was booked since the anchor, or its frame did not hold all */
+    uint8_t ledger_status;            /* lk_ledger_status_t */
+    uint8_t ledger_cause;             /* lk_ledger_cause_t */
+    uint8_t freeze_flags;             /* LK_FREEZE_... */
+    uint8_t has_awaited;              /* since the anchor, an execution was taken to be in the wallet already */
     uint8_t is_funding_due; /* since the anchor: a funding time passed with a position open, and no FUNDING came */
     uint8_t has_foreign;    /* since the anchor: foreign activity without an amount */
 } lk_ledger_t;

@@ -197,6 +197,27 @@ static void test_names_end_with_their_lists(void)
     CHECK(lk_abi_version() == LK_ABI_VERSION);
 }
 
+static void test_tables_are_empty_beyond_their_lists_K03(void)
+{
+    for (uint32_t i = 0; i < 64; i++) {
+        CHECK(lk_next_life(LK_LIFE_COUNT + i, LK_FACT_ACKNOWLEDGED) == LK_LIFE_NONE);
+        CHECK(lk_next_life(LK_LIFE_SENT, LK_FACT_COUNT + i) == LK_LIFE_NONE);
+        CHECK(lk_stage_may_follow(LK_STAGE_COUNT + i, LK_STAGE_IDLE) == 0);
+        CHECK(lk_stage_may_follow(LK_STAGE_IDLE, LK_STAGE_COUNT + i) == 0);
+        CHECK(lk_lifecycle_may_follow(LK_LIFECYCLE_COUNT + i, LK_LIFECYCLE_FILLED) == 0);
+        CHECK(lk_lifecycle_may_follow(LK_LIFECYCLE_NONE, LK_LIFECYCLE_COUNT + i) == 0);
+    }
+}
+
+static void test_powers_of_ten_are_those_K20(void)
+{
+    int64_t power = 1;
+    for (uint32_t exponent = 0; exponent <= LK_SCALE_MAX; exponent++) {
+        CHECK(lk_power_of_ten(exponent) == power);
+        if (exponent < LK_SCALE_MAX) power *= 10;
+    }
+}
+
 int main(void)
 {
     RUN(test_each_field_of_the_configuration_has_its_range);
@@ -205,5 +226,7 @@ int main(void)
     RUN(test_batch_that_breaks_the_contract_is_told);
     RUN(test_trades_and_orders_are_found_by_any_of_their_ids_K07);
     RUN(test_names_end_with_their_lists);
+    RUN(test_tables_are_empty_beyond_their_lists_K03);
+    RUN(test_powers_of_ten_are_those_K20);
     return 0;
 }

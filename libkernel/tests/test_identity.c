@@ -79,6 +79,33 @@ static void test_later_of_two_that_share_a_hash_can_go_first_K07(void)
     bench_free(bench);
 }
 
+/* An index has room for what is in the slots and not for all that ever was: who leaves is taken out of it. */
+static void test_indexes_hold_only_what_is_in_the_slots_however_many_there_were_K07(void)
+{
+    bench_t *bench = bench_new(1);
+    for (uint32_t i = 0; i < 500; i++) {
+        lk_input_t input = enter_input(bench, "", "", LK_SIDE_BUY, 10);
+        input.trade_id = numbered("trade-", i);
+        input.client_order_id = numbered("order-", i);
+        CHECK(apply(bench, &input) == LK_CODE_OK);
+        input = input_of(bench, LK_INPUT_ORDER);
+        input.client_order_id = numbered("order-", i);
+        input.venue_order_id = numbered("venue-", i);
+        input.order_fact = LK_FACT_REJECTED;
+        CHECK(apply(bench, &input) == LK_CODE_OK);
+        CHECK(lk_kernel_find_order(bench->kernel, &input.venue_order_id) == 0);
+    }
+    lk_index_t *indexes[] = {&bench->kernel->order_index, &bench->kernel->trade_index};
+    const uint32_t expected[] = {2, 1}; /* the last order by both its ids; the last trade */
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t used_count = 0;
+        for (uint32_t place = 0; place <= indexes[i]->mask; place++)
+            used_count += indexes[i]->places[place].tag != 0;
+        CHECK(used_count == expected[i]);
+    }
+    bench_free(bench);
+}
+
 /* A window keeps 64 bits: such a collision is not found by looking, so the same hash is stated for another id. */
 static void test_windows_compare_whole_ids_K10(void)
 {
@@ -240,6 +267,7 @@ int main(void)
 {
     RUN(test_ids_that_share_a_hash_in_the_index_stay_apart_K07);
     RUN(test_later_of_two_that_share_a_hash_can_go_first_K07);
+    RUN(test_indexes_hold_only_what_is_in_the_slots_however_many_there_were_K07);
     RUN(test_windows_compare_whole_ids_K10);
     RUN(test_mark_is_for_the_symbol_and_not_for_its_hash);
     RUN(test_facts_and_fills_find_their_order_by_the_venue_s_id_alone_K07);

@@ -169,6 +169,11 @@ static void test_execution_out_of_the_window_is_refused_K21(void)
     CHECK(saved.execution.number == 65);
     saved.execution.number = 1;
     must_refuse(&saved, "number", at, &saved.execution, sizeof saved.execution, LK_STATUS_INVALID_STATE);
+    at += sizeof saved.execution;
+    memcpy(&saved.execution, saved.data + at, sizeof saved.execution);
+    CHECK(saved.execution.number == 66);
+    saved.execution.number = 2; /* the first that is out */
+    must_refuse(&saved, "number", at, &saved.execution, sizeof saved.execution, LK_STATUS_INVALID_STATE);
     CHECK(restore_now(&saved) == LK_STATUS_OK);
     saved_free(&saved);
 }

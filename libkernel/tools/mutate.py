@@ -196,9 +196,11 @@ def changes_at(tokens: list[Token], at: int) -> Iterator[str]:
     token = tokens[at]
     if token.text in BINARY_ONLY and not is_binary(tokens, at):
         return
+    if token.text in ("0", "1", "true", "false") and is_place_for_result(tokens, at):
+        return
     yield from SWAPS.get(token.text, ())
     number = re.fullmatch(r"(\d+)([uUlL]*)", token.text)
-    if number is not None and tokens[at - 1].text != "case" and not is_place_for_result(tokens, at):
+    if number is not None and tokens[at - 1].text != "case":
         yield f"{0 if number[1] == '1' else int(number[1]) + 1}{number[2]}"
 
 

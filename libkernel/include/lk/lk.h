@@ -912,6 +912,11 @@ typedef struct {
 #define LK_STATIC_OFFSET(type, field, at) _Static_assert(offsetof(type, field) == (at), "the ABI: " #type "." #field)
 
 /* ------------------------------------------------------------------------------------------------ functions -- */
+/* Common to all: a pointer is the caller's memory unless it says otherwise, is never kept, and may be reused at once; a
+ * kernel is used by one thread at a time; a function that takes it const changes nothing. Statuses that are not named
+ * do not occur. Who ignores a status is told by the compiler.
+ */
+/* clang-format off */
 
 /* LK_ABI_VERSION of the library at run time. */
 LK_API uint32_t lk_abi_version(void);
@@ -942,7 +947,8 @@ LK_API uint32_t lk_input_reads(uint32_t kind, uint32_t field);
 LK_API uint32_t lk_conviction_to_leverage(int64_t conviction, uint32_t leverage_max);
 
 /* *conviction = notional / capital at LK_CONVICTION_SCALE, rounded half to even; both in the same units. Pure.
- * INVALID_ARGUMENT NULL, notional < 0, capital <= 0, or the quotient does not fit; *conviction is then as it was. */
+ * OK                written
+ * INVALID_ARGUMENT  NULL, notional < 0, capital <= 0, or the quotient does not fit; *conviction is as it was */
 LK_API lk_status_t lk_conviction_of(int64_t notional, int64_t capital, int64_t *conviction);
 
 /* The tables, for documentation and tests. NEXT_LIFE: 0 (NONE) is an empty cell: ILLEGAL_TRANSITION. Out of range: 0.
@@ -951,48 +957,73 @@ LK_API uint32_t lk_next_life(uint32_t life, uint32_t fact);
 LK_API uint32_t lk_stage_may_follow(uint32_t from_stage, uint32_t to_stage);
 LK_API uint32_t lk_lifecycle_may_follow(uint32_t from_lifecycle, uint32_t to_lifecycle);
 
-/* Make a kernel; takes all the memory it will ever use. *kernel is the caller's to destroy.
- * INVALID_ARGUMENT NULL; INVALID_CONFIG a field out of its range or another ABI; OUT_OF_MEMORY. */
+/* Make a kernel; takes all the memory it will ever use. *config is copied. *kernel is the caller's to destroy; unless the
+ * status is LK_STATUS_OK it is as it was.
+ * OK                made: all slots IDLE, no anchor, capital = seed_capital, time 0
+ * INVALID_ARGUMENT  a NULL
+ * INVALID_CONFIG    a field out of its range, or another ABI
+ * OUT_OF_MEMORY     nothing is held */
 LK_API lk_status_t lk_kernel_create(const lk_config_t *config, lk_kernel_t **kernel);
 
-/* Free it. NULL is allowed. */
+/* Free it, and all that it holds. NULL is allowed. The pointer is dead from then on. */
 LK_API_VOID void lk_kernel_destroy(lk_kernel_t *kernel);
 
 /* How many events' room one input needs: LK_EVENTS_PER_SLOT for each slot of this kernel; 0 for NULL. */
 LK_API uint32_t lk_kernel_event_capacity(const lk_kernel_t *kernel);
 
-/* Apply one input: *outcome is the answer, events[0 .. outcome->event_count) what followed, in order. The memory is the
- * caller's. Unless the status is LK_STATUS_OK and outcome->accepted is 1, nothing has changed.
- * INVALID_ARGUMENT NULL or kind out of range; BUFFER_TOO_SMALL event_capacity <
- * lk_kernel_event_capacity(kernel). */
+/* Apply one input: *outcome is the answer, events[0 .. outcome->event_count) what followed, in order; the places after
+ * them are not touched. Reads no clock: now is input->now_ns. Unless the status is LK_STATUS_OK and outcome->accepted is
+ * 1, the kernel has not changed, nor have its views, its digest or what save would write.
+ * OK                applied, or refused by a rule: see outcome
+ * INVALID_ARGUMENT  a NULL, or kind out of range; *outcome is not written
+ * BUFFER_TOO_SMALL  event_capacity < lk_kernel_event_capacity(kernel); *outcome is not written */
 LK_API lk_status_t lk_kernel_apply(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t *outcome,
                                    lk_event_t *events, size_t event_capacity);
 
 /* Apply inputs in order, until all are applied, or fewer than lk_kernel_event_capacity places are left in events (call
- * again with the rest). *applied_count inputs were taken; outcomes[i].event_first says where the events of input i
- * begin. INVALID_ARGUMENT also stops the batch: at inputs[*applied_count]. */
+ * again with the rest). outcomes has room for input_count. *applied_count inputs were taken and have their outcomes;
+ * outcomes[i].event_first says where the events of input i begin, *event_count how many there are of all. The result is
+ * that of as many single calls.
+ * OK                as many as fit were applied; refused ones count
+ * INVALID_ARGUMENT  a NULL, or the kind of inputs[*applied_count] is out of range: those before it were applied
+ * BUFFER_TOO_SMALL  event_capacity < lk_kernel_event_capacity(kernel): none was applied */
 LK_API lk_status_t lk_kernel_apply_batch(lk_kernel_t *kernel, const lk_input_t *inputs, size_t input_count,
                                          lk_outcome_t *outcomes, lk_event_t *events, size_t event_capacity,
                                          size_t *applied_count, size_t *event_count);
 
-/* Views: copies, computed when asked. INVALID_ARGUMENT: NULL, or slot_index >= slot_count. */
+/* One slot, whole, as a copy computed when asked: the trade in it or the last one that was; all 0 but for slot_index,
+ * stage IDLE and is_free when it was never used. Prices and quantities at the view's scales, amounts at the account's.
+ * OK                written
+ * INVALID_ARGUMENT  a NULL, or slot_index >= slot_count; *view is as it was */
 LK_API lk_status_t lk_kernel_slot(const lk_kernel_t *kernel, uint32_t slot_index, lk_slot_view_t *view);
+
+/* The account, whole, as a copy computed when asked: one snapshot, stamped with the sequence of the last accepted input
+ * (K15). Costs a look at each slot that is not free.
+ * OK                written
+ * INVALID_ARGUMENT  a NULL; *view is as it was */
 LK_API lk_status_t lk_kernel_account(const lk_kernel_t *kernel, lk_account_view_t *view);
-/* When the kernel wants a TICK, or LK_NEVER_NS. */
+
+/* When the kernel wants a TICK: the earliest time at which an order would be STALLED; LK_NEVER_NS: never, or NULL. A TICK
+ * before it does no harm, one after it is as good. */
 LK_API int64_t lk_kernel_next_deadline_ns(const lk_kernel_t *kernel);
-/* The slot whose trade it is, or that has an order with this id (client or venue); LK_NO_SLOT: none. */
+
+/* The slot whose trade it is (over or not), or that has an order with this id (ours first, then the venue's; of the exits
+ * the last LK_SLOT_EXITS_MAX). LK_NO_SLOT: none, an empty id, or a NULL. */
 LK_API uint32_t lk_kernel_find_trade(const lk_kernel_t *kernel, const lk_id_t *trade_id);
 LK_API uint32_t lk_kernel_find_order(const lk_kernel_t *kernel, const lk_id_t *order_id);
 
 /* A fingerprint of the whole state. Two kernels that were given the same inputs have the same digest; refused inputs
- * leave it as it was. Kept up incrementally: slots that did not change are not hashed again.
+ * leave it as it was. Kept up incrementally: slots that did not change are not hashed again (which is why the kernel is
+ * not const here; nothing that can be asked of it changes).
+ * OK                32 bytes written
+ * INVALID_ARGUMENT  a NULL
  *
  *   digest      = BLAKE2b-256(config digest || ledger || digest of slot 0 || ... || digest of the last slot)
  *   config      BLAKE2b-256 of the bytes of lk_config_t
  *   ledger      the bytes of lk_ledger_t (src/internal.h; every struct of the state is tabled in
- * docs/concepts/kernel.md: little endian, fixed layout, no padding that is not 0) slot        BLAKE2b-256 of the bytes
- * of lk_slot_t up to the exit orders in use: its exits come last, and of them the first min(exit_count,
- * LK_SLOT_EXITS_MAX) count. A slot that was never used: 32 bytes 0, not hashed.
+ *               docs/concepts/kernel.md: little endian, fixed layout, no padding that is not 0)
+ *   slot        BLAKE2b-256 of the bytes of lk_slot_t up to the exit orders in use: its exits come last, and of them
+ *               the first min(exit_count, LK_SLOT_EXITS_MAX) count. A slot that was never used: 32 bytes 0, not hashed.
  *
  * BLAKE2b-256 is RFC 7693 with 32 bytes of output, without key, salt or personalization. The idempotency windows are in
  * it through two chains in the ledger, each a pair of 64-bit words (a, b) that starts as (LK_CHAIN_START_A, _B).
@@ -1010,17 +1041,32 @@ LK_API lk_status_t lk_kernel_digest(lk_kernel_t *kernel, uint8_t digest[LK_DIGES
 /* The whole state as bytes, little endian: a header (magic 0x6c656e72656b6c6b, LK_SAVE_VERSION and slot_count as 32
  * bits each, size of it all, event ids and executions in use as 64 bits each, lk_config_t), the ledger, all slots, the
  * event ids and the executions in use as they lie in their rings (event n, from 0, and execution n + 1 at n %
- * window_count), and BLAKE2b-256 of all that. *size is what save will write now. */
+ * window_count), and BLAKE2b-256 of all that. *size is what save would write now.
+ * OK                *size written
+ * INVALID_ARGUMENT  a NULL */
 LK_API lk_status_t lk_kernel_save_size(const lk_kernel_t *kernel, size_t *size);
-/* BUFFER_TOO_SMALL: nothing was written; *size is what is needed. */
+
+/* Write it: data[0 .. *size).
+ * OK                written
+ * INVALID_ARGUMENT  a NULL
+ * BUFFER_TOO_SMALL  capacity < *size, which is what is needed; data was not touched */
 LK_API lk_status_t lk_kernel_save(lk_kernel_t *kernel, uint8_t *data, size_t capacity, size_t *size);
-/* Replace the state by a saved one, of a kernel with the same configuration. Unless LK_STATUS_OK nothing has changed.
- * INVALID_SIZE, INVALID_VERSION, INVALID_CHECKSUM; INVALID_STATE: intact bytes that no kernel with this configuration
- * would have saved. */
+
+/* Replace the state by a saved one, of a kernel with the same configuration. It goes on as the one that was saved would
+ * have: same answers, same digests. data may have any alignment. Unless the status is LK_STATUS_OK nothing has changed.
+ * OK                restored
+ * INVALID_ARGUMENT  a NULL
+ * INVALID_SIZE      cut short, or too long
+ * INVALID_VERSION   not a saved state, or one of another LK_SAVE_VERSION
+ * INVALID_CHECKSUM  damaged
+ * INVALID_STATE     intact bytes that no kernel with this configuration would have saved */
 LK_API lk_status_t lk_kernel_restore(lk_kernel_t *kernel, const uint8_t *data, size_t size);
 
-/* Bytes of memory that a kernel holds for each slot, and in all. For benchmarks and capacity planning. */
+/* Bytes of memory that a kernel holds for each slot, and in all. For benchmarks and capacity planning.
+ * OK                both written
+ * INVALID_ARGUMENT  a NULL */
 LK_API lk_status_t lk_kernel_memory(const lk_kernel_t *kernel, size_t *slot_bytes, size_t *total_bytes);
+/* clang-format on */
 
 #ifdef __cplusplus
 }

@@ -27,6 +27,7 @@ _HASH_SHOWN = 12
 _FACT_SHOWN = 32
 _DIFFERENCES_SHOWN = 5
 _DEFAULT_ROWS = 20
+_PROGRESS_STEPS = 500
 _DEFAULT_PARTITION = 0
 
 Partition = Annotated[int, typer.Option("--partition", min=0, max=1023, help="Whose journal.")]
@@ -248,7 +249,7 @@ async def _replay(
     differing: list[dict[str, Any]] = []
     async with _source(layout, file, partition=partition, until=until, account=account) as source:
         with (
-            contextlib.closing(Replayer(source.header)) as replayer,
+            contextlib.closing(Replayer(source.header, is_translated=source.is_live)) as replayer,
             _progress("replaying", source.total, quiet=quiet) as advance,
         ):
             async for step in _steps(source, replayer, advance):
@@ -361,7 +362,7 @@ async def _diff(layout: Layout, a: Path, b: Path | None, *, quiet: bool) -> dict
                 code=USAGE,
             )
         replayer_a = stack.enter_context(contextlib.closing(Replayer(one)))
-        replayer_b = stack.enter_context(contextlib.closing(Replayer(two)))
+        replayer_b = stack.enter_context(contextlib.closing(Replayer(two, is_translated=source_b.is_live)))
         advance = stack.enter_context(_progress("comparing", source_a.total, quiet=quiet))
         steps_a = _steps(source_a, replayer_a, advance)
         steps_b = _steps(source_b, replayer_b, lambda done: None)
@@ -466,4 +467,13 @@ def _progress(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[int],
     columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=output.console(stderr=True), transient=True, disable=quiet) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
+
+        next_shown = 0
+
+        def advance(done: int) -> None:
+            nonlocal next_shown
+            if done >= next_shown:
+                progress.update(task, completed=done)
+                next_shown = done + total // _PROGRESS_STEPS
+
+        yield advance

@@ -31,7 +31,7 @@ class Exporter:
         self._first_sequence = first_sequence
         self._accounts: dict[str, AccountRecord] = {}
         self._writer = JournalFileWriter(file, header) if first_sequence == 1 else None
-        self.replayer = Replayer(header)
+        self.replayer = Replayer(header, is_translated=True)
 
     def take(self, record: Record) -> None:
         if self._writer is None and isinstance(record, EntryRecord) and record.sequence == self._first_sequence:

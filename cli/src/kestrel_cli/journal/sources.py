@@ -26,6 +26,7 @@ class Source:
     records: AsyncIterator[tuple[Record, int]]
     """Each with the work done so far, in the unit of ``total``."""
     total: int
+    is_live: bool = False
 
 
 @contextlib.contextmanager
@@ -79,7 +80,9 @@ async def live(bus: Bus, partition: int, *, until: int | None = None, account: s
             f"there is no journal of partition {partition}", next_step="choose one with --partition", code=USAGE
         ) from error
     last = last if until is None else min(last, until)
-    return Source(stream, header(partition, account=account), _live_records(bus, partition, last, account), last)
+    return Source(
+        stream, header(partition, account=account), _live_records(bus, partition, last, account), last, is_live=True
+    )
 
 
 async def _live_records(bus: Bus, partition: int, last: int, account: str) -> AsyncIterator[tuple[Record, int]]:
