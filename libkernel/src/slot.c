@@ -1,33 +1,6 @@
 /* What can be asked of one slot. */
 #include "internal.h"
 
-lk_order_t *lk_slot_order(lk_slot_t *slot, uint32_t place)
-{
-    LK_ASSERT(place < LK_ORDERS_PER_SLOT);
-    return place == 0 ? &slot->entry : &slot->exits[place - 1];
-}
-
-const lk_order_t *lk_slot_last_exit(const lk_slot_t *slot)
-{
-    return slot->exit_count == 0 ? NULL : &slot->exits[(slot->exit_count - 1) % LK_SLOT_EXITS_MAX];
-}
-
-uint32_t lk_slot_place_of(const lk_slot_t *slot, uint32_t ordinal)
-{
-    if (ordinal == LK_ENTRY_ORDINAL) return 0;
-    if (ordinal == LK_NO_ORDER || slot->exit_count - ordinal >= LK_SLOT_EXITS_MAX) return LK_NO_ORDER;
-    return 1 + (ordinal - 1) % LK_SLOT_EXITS_MAX;
-}
-
-uint32_t lk_slot_ordinal_of(const lk_slot_t *slot, uint32_t place)
-{
-    LK_ASSERT(place < LK_ORDERS_PER_SLOT);
-    if (place == 0) return LK_ENTRY_ORDINAL;
-    LK_ASSERT(slot->exit_count > 0);
-    uint32_t last_place = 1 + (slot->exit_count - 1) % LK_SLOT_EXITS_MAX;
-    return slot->exit_count - (last_place + LK_SLOT_EXITS_MAX - place) % LK_SLOT_EXITS_MAX;
-}
-
 /* price x qty x multiplier, exactly: ENTER and ADOPT saw to it that the scales fit. */
 bool lk_slot_notional(const lk_slot_t *slot, uint32_t amount_scale, int64_t price, int64_t qty, int64_t *notional)
 {
