@@ -251,6 +251,7 @@ struct lk_kernel {
     lk_index_t trade_index;
     uint8_t config_digest[LK_DIGEST_BYTES];
     uint8_t (*slot_digests)[LK_DIGEST_BYTES];
+    uint32_t event_capacity; /* what one input needs room for */
     size_t slot_bytes;
     size_t total_bytes;
 };

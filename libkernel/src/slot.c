@@ -25,25 +25,33 @@ bool lk_slot_unrealized(const lk_slot_t *slot, const lk_book_t *book, int64_t ma
     return lk_multiply(value, lk_slot_direction(slot), unrealized);
 }
 
+/* Figures that may not be negative are looked at together, by their signs. Where both sides of a difference are not
+ * negative it cannot overflow; else the signs tell already. */
 static bool order_is_sound(const lk_order_t *order)
 {
-    bool is_absent = order->life == LK_LIFE_NONE;
-    return order->life < LK_LIFE_COUNT && order->cum_qty >= 0 && order->priced_qty >= 0 &&
-           order->priced_qty <= order->cum_qty && order->cum_notional >= 0 && (!is_absent || order->cum_qty == 0) &&
-           (is_absent || order->order_qty > 0);
+    uint64_t rest = (uint64_t)order->cum_qty - (uint64_t)order->priced_qty;
+    int64_t signs = order->cum_qty | order->priced_qty | (int64_t)rest | order->cum_notional;
+    if (signs < 0 || order->life >= LK_LIFE_COUNT) return false;
+    return order->life == LK_LIFE_NONE ? order->cum_qty == 0 : order->order_qty > 0;
+}
+
+static bool book_is_sound(const lk_book_t *book)
+{
+    uint64_t entry_rest = (uint64_t)book->entry_qty - (uint64_t)book->entry_unpriced_qty;
+    uint64_t exit_rest = (uint64_t)book->exit_qty - (uint64_t)book->skipped_qty;
+    int64_t signs = book->entry_qty | book->exit_qty | book->entry_unpriced_qty | book->skipped_qty |
+                    book->skipped_count | book->entry_notional | book->exit_notional | (int64_t)entry_rest |
+                    (int64_t)exit_rest;
+    return signs >= 0;
 }
 
 /* Always true of a slot, before and after every input. */
 bool lk_slot_is_sound(const lk_slot_t *slot)
 {
-    const lk_book_t *book = &slot->book;
-    if (slot->trade_sequence == 0) return slot->entry.life == LK_LIFE_NONE && book->entry_qty == 0;
+    if (slot->trade_sequence == 0) return slot->entry.life == LK_LIFE_NONE && slot->book.entry_qty == 0;
     if (!order_is_sound(&slot->entry) || slot->entry.life == LK_LIFE_NONE) return false;
     for (uint32_t i = 0; i < lk_slot_exits_kept(slot); i++) {
         if (!order_is_sound(&slot->exits[i])) return false;
     }
-    return book->entry_qty >= 0 && book->exit_qty >= 0 && book->entry_unpriced_qty >= 0 &&
-           book->entry_unpriced_qty <= book->entry_qty && book->skipped_count >= 0 && book->skipped_qty >= 0 &&
-           book->skipped_qty <= book->exit_qty && book->entry_notional >= 0 && book->exit_notional >= 0 &&
-           slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
+    return book_is_sound(&slot->book) && slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
 }
