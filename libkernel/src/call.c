@@ -3,7 +3,7 @@
 
 lk_event_t *lk_emit(lk_call_t *call, lk_event_kind_t kind, uint32_t slot_index)
 {
-    LK_ASSERT(call->event_count < lk_kernel_event_capacity(call->kernel));
+    LK_ASSERT(call->event_count < call->kernel->event_capacity);
     lk_event_t *event = &call->events[call->event_count++];
     lk_clear(event, sizeof *event);
     event->kind = (uint8_t)kind;

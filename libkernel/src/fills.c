@@ -19,11 +19,21 @@ typedef struct {
     lk_reading_t venue;
 } ids_t;
 
+/* What a fill changes of its order. */
+typedef struct {
+    int64_t cum_qty;
+    int64_t priced_qty;
+    int64_t cum_notional;
+} counts_t;
+
+static const lk_order_t NO_ORDER = {.life = LK_LIFE_NONE};
+
 /* What a fill changes, before it does. */
 typedef struct {
     lk_book_t book;
     lk_ledger_t ledger;
-    lk_order_t order;
+    counts_t counts;
+    const lk_order_t *order; /* as it still is; NO_ORDER: none of ours */
     lk_execution_t execution;
     bool price_was_rounded;
     bool fee_was_refused; /* as a sample; it is booked */
@@ -128,27 +138,24 @@ static bool fold(const lk_kernel_t *kernel, change_t *change, bool bridges)
 }
 
 /* The order's own counts; without an order nothing. */
-static bool count_on_order(lk_order_t *order, const lk_execution_t *execution)
+static bool count_on_order(counts_t *counts, const lk_execution_t *execution)
 {
-    if (order->life == LK_LIFE_NONE) return true;
-    if (!lk_add(order->cum_qty, execution->qty, &order->cum_qty)) return false;
+    if (!lk_add(counts->cum_qty, execution->qty, &counts->cum_qty)) return false;
     if (!execution->has_price) return true;
-    order->priced_qty += execution->qty; /* <= cum_qty: it fits */
-    return lk_add(order->cum_notional, execution->notional, &order->cum_notional);
+    counts->priced_qty += execution->qty; /* <= cum_qty: it fits */
+    return lk_add(counts->cum_notional, execution->notional, &counts->cum_notional);
 }
 
-static void uncount_on_order(lk_order_t *order, const lk_execution_t *execution)
+static void uncount_on_order(counts_t *counts, const lk_execution_t *execution)
 {
-    if (order->life == LK_LIFE_NONE) return;
-    order->cum_qty -= execution->qty;
+    counts->cum_qty -= execution->qty;
     if (!execution->has_price) return;
-    order->priced_qty -= execution->qty;
-    order->cum_notional -= execution->notional;
+    counts->priced_qty -= execution->qty;
+    counts->cum_notional -= execution->notional;
 }
 
 static void learn_traded(lk_slot_t *slot, lk_order_t *order)
 {
-    if (order->life == LK_LIFE_NONE) return;
     order->life = (uint8_t)lk_life_after((lk_life_t)order->life, LK_FACT_TRADED);
     LK_ASSERT(order->life != LK_LIFE_NONE);
     order->in_doubt = 0;
@@ -198,7 +205,7 @@ static bool is_overfilled(const lk_slot_t *slot, const lk_order_t *order)
 static void flag_fee(lk_call_t *call, const change_t *change, uint32_t slot_index, const lk_execution_t *execution)
 {
     if (!change->fee_was_refused) return;
-    lk_emit_anomaly(call, LK_CODE_FEE_SAMPLE_REFUSED, slot_index, &change->order.client_order_id,
+    lk_emit_anomaly(call, LK_CODE_FEE_SAMPLE_REFUSED, slot_index, &change->order->client_order_id,
                     &execution->execution_id);
 }
 
@@ -206,7 +213,7 @@ static void flag_fill(lk_call_t *call, const change_t *change, const route_t *ro
 {
     lk_slot_t *slot = &call->kernel->slots[route->slot_index];
     const lk_execution_t *execution = &change->execution;
-    const lk_id_t *order_id = &change->order.client_order_id;
+    const lk_id_t *order_id = &change->order->client_order_id;
     const lk_id_t *id = &execution->execution_id;
     uint32_t at = route->slot_index;
 
@@ -219,7 +226,7 @@ static void flag_fill(lk_call_t *call, const change_t *change, const route_t *ro
         lk_emit_anomaly(call, code, at, order_id, id);
     }
     flag_fee(call, change, at, execution);
-    if (is_overfilled(slot, &change->order)) {
+    if (is_overfilled(slot, change->order)) {
         slot->is_overfilled = 1;
         lk_emit_anomaly(call, LK_CODE_OVERFILL, at, order_id, id);
     }
@@ -256,10 +263,8 @@ static void prepare(const lk_kernel_t *kernel, const route_t *route, const lk_id
 {
     lk_slot_t *slot = &kernel->slots[route->slot_index];
     lk_clear(&change->execution, sizeof change->execution);
-    if (route->place == LK_NO_ORDER)
-        lk_clear(&change->order, sizeof change->order);
-    else
-        lk_copy(&change->order, lk_slot_order(slot, route->place), sizeof change->order);
+    change->order = route->place == LK_NO_ORDER ? &NO_ORDER : lk_slot_order(slot, route->place);
+    change->counts = (counts_t){change->order->cum_qty, change->order->priced_qty, change->order->cum_notional};
     lk_copy(&change->book, &slot->book, sizeof change->book);
     lk_copy(&change->ledger, &kernel->ledger, sizeof change->ledger);
     change->price_was_rounded = false;
@@ -278,7 +283,11 @@ static void put_back(lk_kernel_t *kernel, const route_t *route, const change_t *
     lk_slot_t *slot = &kernel->slots[route->slot_index];
     lk_copy(&slot->book, &change->book, sizeof slot->book);
     lk_copy(&kernel->ledger, &change->ledger, sizeof kernel->ledger);
-    if (route->place != LK_NO_ORDER) lk_copy(lk_slot_order(slot, route->place), &change->order, sizeof change->order);
+    if (route->place == LK_NO_ORDER) return;
+    lk_order_t *order = lk_slot_order(slot, route->place);
+    order->cum_qty = change->counts.cum_qty;
+    order->priced_qty = change->counts.priced_qty;
+    order->cum_notional = change->counts.cum_notional;
 }
 
 lk_code_t lk_apply_fill(lk_call_t *call)
@@ -304,22 +313,22 @@ lk_code_t lk_apply_fill(lk_call_t *call)
     bool bridges = lk_ledger_takes(&change.ledger, change.execution.number);
     lk_code_t code = read_figures(call, slot, change.execution.side, &change, &field);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, fill_value(input, field), route.slot_index);
-    if (!count_on_order(&change.order, &change.execution) || !fold(kernel, &change, bridges)) {
+    if (!count_on_order(&change.counts, &change.execution) || !fold(kernel, &change, bridges)) {
         return lk_refuse_at(call, LK_CODE_OVERFLOW, LK_FIELD_QTY, input->qty.units, route.slot_index);
     }
     if (!change.execution.fee_is_predicted) learn_fee(kernel, &change, &change.execution);
 
     lk_before_t before = lk_before(call, route.slot_index);
-    bool was_late = before.stage == LK_STAGE_TERMINAL_WRITTEN || lk_life_has_ended((lk_life_t)change.order.life);
-    learn_traded(slot, &change.order);
+    bool was_late = before.stage == LK_STAGE_TERMINAL_WRITTEN || lk_life_has_ended((lk_life_t)change.order->life);
     put_back(kernel, &route, &change);
+    if (route.place != LK_NO_ORDER) learn_traded(slot, lk_slot_order(slot, route.place));
     if (route.is_by_stage) kernel->ledger.routed_by_stage_count++;
     if (!route.is_exit && slot->opened_at_ns == 0) slot->opened_at_ns = input->now_ns;
     if (route.place != LK_NO_ORDER) {
         lk_learn_venue_order_id(kernel, route.slot_index, route.place, &input->venue_order_id);
     }
     lk_window_add_execution(kernel, &change.execution, ids.execution.hash);
-    lk_event_t *booked = emit_booked(call, &change.execution, &change.order);
+    lk_event_t *booked = emit_booked(call, &change.execution, change.order);
     if (lk_id_is_empty(&booked->venue_order_id)) booked->venue_order_id = input->venue_order_id;
     if (route.is_by_stage) booked->flags |= LK_EVENT_ROUTED_BY_STAGE;
     flag_fill(call, &change, &route, was_late);
@@ -368,7 +377,7 @@ static bool unfold(const lk_kernel_t *kernel, change_t *change, const lk_executi
     if (!lk_subtract(after, before, realized)) return false;
     if (!lk_subtract(book->fees, execution->fee, &book->fees)) return false;
     if (!lk_subtract(book->predicted_fees, predicted_fee, &book->predicted_fees)) return false;
-    uncount_on_order(&change->order, execution);
+    uncount_on_order(&change->counts, execution);
     bool was_bridged = execution->number > change->ledger.anchored_count;
     if (was_bridged && execution->is_exit && execution->is_skipped && !execution->is_settled) {
         change->ledger.bridge_skipped--;
@@ -413,13 +422,13 @@ lk_code_t lk_apply_bust(lk_call_t *call)
 
     lk_before_t before = lk_before(call, route.slot_index);
     put_back(kernel, &route, &change);
-    emit_unbooked(call, execution, &change.order, realized);
+    emit_unbooked(call, execution, change.order, realized);
     execution->is_busted = 1;
     execution->realized = realized_sum;
     execution->fee = 0;
     execution->fee_is_predicted = 0;
     lk_execution_changed(kernel, execution);
-    lk_emit_anomaly(call, LK_CODE_FILL_BUSTED, route.slot_index, &change.order.client_order_id,
+    lk_emit_anomaly(call, LK_CODE_FILL_BUSTED, route.slot_index, &change.order->client_order_id,
                     &execution->execution_id);
     hold_exit_to_position(call, route.slot_index);
     lk_after(call, before);
@@ -457,7 +466,7 @@ lk_code_t lk_apply_correction(lk_call_t *call)
     change.execution.liquidity = input->liquidity != LK_LIQUIDITY_NONE ? input->liquidity : execution->liquidity;
     code = read_figures(call, slot, execution->side, &change, &field);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, fill_value(input, field), route.slot_index);
-    if (!unfold(kernel, &change, execution, &realized) || !count_on_order(&change.order, &change.execution) ||
+    if (!unfold(kernel, &change, execution, &realized) || !count_on_order(&change.counts, &change.execution) ||
         !fold(kernel, &change, true) || !lk_add(execution->realized, realized, &realized_sum) ||
         !lk_add(realized_sum, change.execution.realized, &realized_sum)) {
         return lk_refuse_at(call, LK_CODE_OVERFLOW, LK_FIELD_QTY, input->qty.units, route.slot_index);
@@ -467,12 +476,12 @@ lk_code_t lk_apply_correction(lk_call_t *call)
 
     lk_before_t before = lk_before(call, route.slot_index);
     put_back(kernel, &route, &change);
-    emit_unbooked(call, execution, &change.order, realized);
-    emit_booked(call, &change.execution, &change.order);
+    emit_unbooked(call, execution, change.order, realized);
+    emit_booked(call, &change.execution, change.order);
     change.execution.realized = realized_sum;
     *execution = change.execution;
     lk_execution_changed(kernel, execution);
-    lk_emit_anomaly(call, LK_CODE_FILL_CORRECTED, route.slot_index, &change.order.client_order_id,
+    lk_emit_anomaly(call, LK_CODE_FILL_CORRECTED, route.slot_index, &change.order->client_order_id,
                     &execution->execution_id);
     flag_fee(call, &change, route.slot_index, execution);
     hold_exit_to_position(call, route.slot_index);
@@ -575,7 +584,7 @@ lk_code_t lk_apply_settlement(lk_call_t *call)
     if (!is_there) {
         kernel->ledger = change.ledger;
         lk_execution_changed(kernel, found);
-        emit_settled(call, found, &change.order, false, realized, fee);
+        emit_settled(call, found, change.order, false, realized, fee);
         flag_fee(call, &change, LK_NO_SLOT, found);
         return LK_CODE_OK;
     }
@@ -585,9 +594,9 @@ lk_code_t lk_apply_settlement(lk_call_t *call)
     if (has_amount && found->is_exit && found->is_skipped) {
         kernel->slots[route.slot_index].pnl_source = LK_PNL_SOURCE_EXCHANGE;
     }
-    emit_settled(call, found, &change.order, true, realized, fee);
+    emit_settled(call, found, change.order, true, realized, fee);
     if (has_amount && settlement_differs(kernel, found)) {
-        lk_emit_anomaly(call, LK_CODE_SETTLEMENT_DIFFERS, route.slot_index, &change.order.client_order_id,
+        lk_emit_anomaly(call, LK_CODE_SETTLEMENT_DIFFERS, route.slot_index, &change.order->client_order_id,
                         &found->execution_id);
     }
     flag_fee(call, &change, route.slot_index, found);

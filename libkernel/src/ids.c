@@ -74,6 +74,8 @@ static inline bool has_upper(const lk_id_t *id)
     return is_any(load(id->text + HALF) | load(id->text + HALF + 16));
 }
 
+static const lk_id_t NO_ID = {{0}};
+
 uint64_t lk_hash_symbol(const lk_symbol_t *symbol)
 {
     return hash_half(symbol->text, LOWER_SALT);
@@ -85,12 +87,13 @@ uint64_t lk_hash_id(const lk_id_t *id)
     return has_upper(id) ? hash + hash_half(id->text + HALF, UPPER_SALT) : hash;
 }
 
-/* Most ids end in their lower half. */
+/* Most ids end in their lower half, and those that nobody stated at once. */
 lk_reading_t lk_read_id(const lk_id_t *id)
 {
+    if (lk_id_is_empty(id)) return (lk_reading_t){0, lk_id_equal(id, &NO_ID), true};
     const char *upper = id->text + HALF;
     bytes_t bad = bad_half(id->text);
-    lk_reading_t reading = {hash_half(id->text, LOWER_SALT), false, lk_id_is_empty(id)};
+    lk_reading_t reading = {hash_half(id->text, LOWER_SALT), false, false};
     if (has_upper(id)) {
         bad |= bad_half(upper) | resumed(upper - 16);
         reading.hash += hash_half(upper, UPPER_SALT);

@@ -252,6 +252,7 @@ struct lk_kernel {
     lk_index_t trade_index;
     uint8_t config_digest[LK_DIGEST_BYTES];
     uint8_t (*slot_digests)[LK_DIGEST_BYTES];
+    uint32_t event_capacity; /* what one input needs room for */
     size_t slot_bytes;
     size_t total_bytes;
 };
@@ -366,10 +367,34 @@ static inline int lk_slot_direction(const lk_slot_t *slot)
     return slot->entry.side == LK_SIDE_BUY ? 1 : -1;
 }
 /* Place 0 is the entry, place 1 + (n - 1) % LK_SLOT_EXITS_MAX exit order n. */
-lk_order_t *lk_slot_order(lk_slot_t *slot, uint32_t place);
-const lk_order_t *lk_slot_last_exit(const lk_slot_t *slot);         /* NULL: none yet */
-uint32_t lk_slot_place_of(const lk_slot_t *slot, uint32_t ordinal); /* LK_NO_ORDER: forgotten, or none */
-uint32_t lk_slot_ordinal_of(const lk_slot_t *slot, uint32_t place);
+static inline lk_order_t *lk_slot_order(lk_slot_t *slot, uint32_t place)
+{
+    LK_ASSERT(place < LK_ORDERS_PER_SLOT);
+    return place == 0 ? &slot->entry : &slot->exits[place - 1];
+}
+
+/* NULL: none yet. */
+static inline const lk_order_t *lk_slot_last_exit(const lk_slot_t *slot)
+{
+    return slot->exit_count == 0 ? NULL : &slot->exits[(slot->exit_count - 1) % LK_SLOT_EXITS_MAX];
+}
+
+/* LK_NO_ORDER: forgotten, or none. */
+static inline uint32_t lk_slot_place_of(const lk_slot_t *slot, uint32_t ordinal)
+{
+    if (ordinal == LK_ENTRY_ORDINAL) return 0;
+    if (ordinal == LK_NO_ORDER || slot->exit_count - ordinal >= LK_SLOT_EXITS_MAX) return LK_NO_ORDER;
+    return 1 + (ordinal - 1) % LK_SLOT_EXITS_MAX;
+}
+
+static inline uint32_t lk_slot_ordinal_of(const lk_slot_t *slot, uint32_t place)
+{
+    LK_ASSERT(place < LK_ORDERS_PER_SLOT);
+    if (place == 0) return LK_ENTRY_ORDINAL;
+    LK_ASSERT(slot->exit_count > 0);
+    uint32_t last_place = 1 + (slot->exit_count - 1) % LK_SLOT_EXITS_MAX;
+    return slot->exit_count - (last_place + LK_SLOT_EXITS_MAX - place) % LK_SLOT_EXITS_MAX;
+}
 bool lk_slot_notional(const lk_slot_t *slot, uint32_t amount_scale, int64_t price, int64_t qty, int64_t *notional);
 /* Of a book of the slot's, at a mark (0: none). */
 bool lk_slot_unrealized(const lk_slot_t *slot, const lk_book_t *book, int64_t mark, uint32_t amount_scale,

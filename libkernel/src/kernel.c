@@ -74,6 +74,7 @@ lk_status_t lk_kernel_create(const lk_config_t *config, lk_kernel_t **kernel)
     if (made == NULL) return LK_STATUS_OUT_OF_MEMORY;
     made->total_bytes = sizeof *made;
     made->config = *config;
+    made->event_capacity = LK_EVENTS_PER_SLOT * config->slot_count;
     if (!take_memory(made)) {
         lk_kernel_destroy(made);
         return LK_STATUS_OUT_OF_MEMORY;
@@ -246,7 +247,7 @@ static bool kind_is_known(const lk_input_t *input)
 
 uint32_t lk_kernel_event_capacity(const lk_kernel_t *kernel)
 {
-    return kernel == NULL ? 0 : LK_EVENTS_PER_SLOT * kernel->config.slot_count;
+    return kernel == NULL ? 0 : kernel->event_capacity;
 }
 
 lk_status_t lk_kernel_apply(lk_kernel_t *kernel, const lk_input_t *input, lk_outcome_t *outcome, lk_event_t *events,
@@ -254,7 +255,7 @@ lk_status_t lk_kernel_apply(lk_kernel_t *kernel, const lk_input_t *input, lk_out
 {
     if (kernel == NULL || input == NULL || outcome == NULL || events == NULL) return LK_STATUS_INVALID_ARGUMENT;
     if (!kind_is_known(input)) return LK_STATUS_INVALID_ARGUMENT;
-    if (event_capacity < lk_kernel_event_capacity(kernel)) return LK_STATUS_BUFFER_TOO_SMALL;
+    if (event_capacity < kernel->event_capacity) return LK_STATUS_BUFFER_TOO_SMALL;
     apply_one(kernel, input, outcome, events);
     return LK_STATUS_OK;
 }
@@ -265,7 +266,7 @@ lk_status_t lk_kernel_apply_batch(lk_kernel_t *kernel, const lk_input_t *inputs,
 {
     if (kernel == NULL || inputs == NULL || outcomes == NULL || events == NULL) return LK_STATUS_INVALID_ARGUMENT;
     if (applied_count == NULL || event_count == NULL) return LK_STATUS_INVALID_ARGUMENT;
-    size_t needed_count = lk_kernel_event_capacity(kernel);
+    size_t needed_count = kernel->event_capacity;
     if (event_capacity < needed_count) return LK_STATUS_BUFFER_TOO_SMALL;
     *applied_count = 0;
     *event_count = 0;

@@ -1,33 +1,6 @@
 /* What can be asked of one slot. */
 #include "internal.h"
 
-lk_order_t *lk_slot_order(lk_slot_t *slot, uint32_t place)
-{
-    LK_ASSERT(place < LK_ORDERS_PER_SLOT);
-    return place == 0 ? &slot->entry : &slot->exits[place - 1];
-}
-
-const lk_order_t *lk_slot_last_exit(const lk_slot_t *slot)
-{
-    return slot->exit_count == 0 ? NULL : &slot->exits[(slot->exit_count - 1) % LK_SLOT_EXITS_MAX];
-}
-
-uint32_t lk_slot_place_of(const lk_slot_t *slot, uint32_t ordinal)
-{
-    if (ordinal == LK_ENTRY_ORDINAL) return 0;
-    if (ordinal == LK_NO_ORDER || slot->exit_count - ordinal >= LK_SLOT_EXITS_MAX) return LK_NO_ORDER;
-    return 1 + (ordinal - 1) % LK_SLOT_EXITS_MAX;
-}
-
-uint32_t lk_slot_ordinal_of(const lk_slot_t *slot, uint32_t place)
-{
-    LK_ASSERT(place < LK_ORDERS_PER_SLOT);
-    if (place == 0) return LK_ENTRY_ORDINAL;
-    LK_ASSERT(slot->exit_count > 0);
-    uint32_t last_place = 1 + (slot->exit_count - 1) % LK_SLOT_EXITS_MAX;
-    return slot->exit_count - (last_place + LK_SLOT_EXITS_MAX - place) % LK_SLOT_EXITS_MAX;
-}
-
 /* price x qty x multiplier, exactly: ENTER and ADOPT saw to it that the scales fit. */
 bool lk_slot_notional(const lk_slot_t *slot, uint32_t amount_scale, int64_t price, int64_t qty, int64_t *notional)
 {
@@ -52,26 +25,34 @@ bool lk_slot_unrealized(const lk_slot_t *slot, const lk_book_t *book, int64_t ma
     return lk_multiply(value, lk_slot_direction(slot), unrealized);
 }
 
+/* Figures that may not be negative are looked at together, by their signs. Where both sides of a difference are not
+ * negative it cannot overflow; else the signs tell already. */
 static bool order_is_sound(const lk_order_t *order)
 {
-    bool is_absent = order->life == LK_LIFE_NONE;
-    return order->life < LK_LIFE_COUNT && order->cum_qty >= 0 && order->priced_qty >= 0 &&
-           order->priced_qty <= order->cum_qty && order->cum_notional >= 0 && (!is_absent || order->cum_qty == 0) &&
-           (is_absent || order->order_qty > 0);
+    uint64_t rest = (uint64_t)order->cum_qty - (uint64_t)order->priced_qty;
+    int64_t signs = order->cum_qty | order->priced_qty | (int64_t)rest | order->cum_notional;
+    if (signs < 0 || order->life >= LK_LIFE_COUNT) return false;
+    return order->life == LK_LIFE_NONE ? order->cum_qty == 0 : order->order_qty > 0;
+}
+
+static bool book_is_sound(const lk_book_t *book)
+{
+    uint64_t entry_rest = (uint64_t)book->entry_qty - (uint64_t)book->entry_unpriced_qty;
+    uint64_t exit_rest = (uint64_t)book->exit_qty - (uint64_t)book->skipped_qty;
+    uint64_t surplus_rest = (uint64_t)book->skipped_qty - (uint64_t)book->surplus_unpriced_qty;
+    int64_t signs = book->entry_qty | book->exit_qty | book->entry_unpriced_qty | book->skipped_qty |
+                    book->surplus_unpriced_qty | book->skipped_count | book->entry_notional | book->exit_notional |
+                    (int64_t)entry_rest | (int64_t)exit_rest | (int64_t)surplus_rest;
+    return signs >= 0;
 }
 
 /* Always true of a slot, before and after every input. */
 bool lk_slot_is_sound(const lk_slot_t *slot)
 {
-    const lk_book_t *book = &slot->book;
-    if (slot->trade_sequence == 0) return slot->entry.life == LK_LIFE_NONE && book->entry_qty == 0;
+    if (slot->trade_sequence == 0) return slot->entry.life == LK_LIFE_NONE && slot->book.entry_qty == 0;
     if (!order_is_sound(&slot->entry) || slot->entry.life == LK_LIFE_NONE) return false;
     for (uint32_t i = 0; i < lk_slot_exits_kept(slot); i++) {
         if (!order_is_sound(&slot->exits[i])) return false;
     }
-    return book->entry_qty >= 0 && book->exit_qty >= 0 && book->entry_unpriced_qty >= 0 &&
-           book->entry_unpriced_qty <= book->entry_qty && book->skipped_count >= 0 && book->skipped_qty >= 0 &&
-           book->skipped_qty <= book->exit_qty && book->surplus_unpriced_qty >= 0 &&
-           book->surplus_unpriced_qty <= book->skipped_qty && book->entry_notional >= 0 && book->exit_notional >= 0 &&
-           slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
+    return book_is_sound(&slot->book) && slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
 }
