@@ -69,12 +69,13 @@ class View:
 class Handle:
     """A kernel and the memory that calls answer into: one answer's at once, a batch's with the first batch."""
 
-    __slots__ = ("_batch", "account", "answer", "digest", "event_capacity", "pointer", "slot")
+    __slots__ = ("_batch", "account", "answer", "digest", "pointer", "room", "slot")
 
     def __init__(self, pointer: Any) -> None:
         self.pointer = pointer
-        self.event_capacity = int(lib.lk_kernel_event_capacity(pointer))
-        self.answer = Memory(OUTCOME_BYTES + self.event_capacity * EVENT_BYTES)
+        capacity = int(lib.lk_kernel_event_capacity(pointer))
+        self.answer = Memory(OUTCOME_BYTES + capacity * EVENT_BYTES)
+        self.room = ffi.new("lkpy_room_t *", [pointer, self.answer.pointer, capacity])
         self.slot = View("lk_slot_view_t")
         self.account = View("lk_account_view_t")
         self.digest = View(f"uint8_t[{DIGEST_BYTES}]")
@@ -90,7 +91,7 @@ class Handle:
         """Free the kernel; a second time does nothing."""
         if self.pointer != ffi.NULL:
             ffi.release(self.pointer)
-            self.pointer = ffi.NULL
+            self.pointer = self.room.kernel = ffi.NULL
 
 
 class Batch:
@@ -220,8 +221,8 @@ def create(config: bytes) -> Handle:
 
 
 apply = lib.lkpy_apply
-"""``apply(pointer, packed, answer, event_capacity)``: bytes of the answer, or minus a status, for ``refuse``. Called by
-``Kernel.apply`` itself: one more function in between would cost as much as the kernel's own work."""
+"""``apply(room, packed)``: bytes of the answer, or minus a status, for ``refuse``. Called by ``Kernel.apply`` itself:
+one more function in between would cost as much as the kernel's own work."""
 
 
 def refuse(handle: Handle, answer: int) -> NoReturn:
@@ -236,8 +237,8 @@ def apply_batch(handle: Handle, packed: bytes, *, digests: bool) -> tuple[bytes,
     have been applied, but one at least."""
     room = handle.batch
     taken = lib.lkpy_apply_batch(
-        _live(handle), packed, len(packed) // INPUT_BYTES, room.answers.pointer, room.answers.size,
-        handle.event_capacity, room.index, room.digests.pointer if digests else ffi.NULL,
+        handle.room, packed, len(packed) // INPUT_BYTES, room.answers.pointer, room.answers.size, room.index,
+        room.digests.pointer if digests else ffi.NULL,
     )  # fmt: skip
     if taken <= 0:
         refuse(handle, taken)

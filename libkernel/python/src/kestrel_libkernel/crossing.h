@@ -16,37 +16,51 @@ typedef struct {
     uint8_t reserved;
 } lkpy_answer_t;
 
-/* Apply one lk_input_t. The answer is an lk_outcome_t with its events behind it; answer has room for event_capacity of
- * them and is aligned for int64. Returns the answer's bytes, or minus an lk_status_t. */
+/* A kernel with the memory for one answer: an lk_outcome_t and room for event_capacity events behind it, aligned for
+ * int64. One argument instead of three: cffi takes longer to check each than the kernel to find a slot. */
+typedef struct {
+    lk_kernel_t *kernel;
+    char *answer;
+    size_t event_capacity;
+} lkpy_room_t;
+
 static int64_t
-lkpy_apply(lk_kernel_t *kernel, const char *input, char *answer, size_t event_capacity)
+lkpy_answer(const lkpy_room_t *room, const char *input, char *answer)
 {
     lk_outcome_t *outcome = (lk_outcome_t *)(void *)answer;
     lk_event_t *events = (lk_event_t *)(void *)(answer + sizeof *outcome);
-    lk_status_t status = lk_kernel_apply(kernel, (const lk_input_t *)(const void *)input, outcome, events, event_capacity);
+    lk_status_t status =
+        lk_kernel_apply(room->kernel, (const lk_input_t *)(const void *)input, outcome, events, room->event_capacity);
 
     if (status != LK_STATUS_OK) return -(int64_t)status;
     return (int64_t)(sizeof *outcome + outcome->event_count * sizeof *events);
 }
 
+/* Apply one lk_input_t. The answer is in room->answer; returns its bytes, or minus an lk_status_t. */
+static int64_t
+lkpy_apply(const lkpy_room_t *room, const char *input)
+{
+    return lkpy_answer(room, input, room->answer);
+}
+
 /* Apply inputs in order, until all are applied or answers might not hold the next one's answer; digests: 32 bytes for
  * each, or NULL. Returns how many were applied, or minus the lk_status_t of the first. */
 static int64_t
-lkpy_apply_batch(lk_kernel_t *kernel, const char *inputs, size_t input_count, char *answers, size_t answers_bytes,
-                 size_t event_capacity, lkpy_answer_t *index, char *digests)
+lkpy_apply_batch(const lkpy_room_t *room, const char *inputs, size_t input_count, char *answers, size_t answers_bytes,
+                 lkpy_answer_t *index, char *digests)
 {
-    size_t answer_bytes_max = sizeof(lk_outcome_t) + event_capacity * sizeof(lk_event_t);
+    size_t answer_bytes_max = sizeof(lk_outcome_t) + room->event_capacity * sizeof(lk_event_t);
     size_t end = 0;
     size_t i;
 
     for (i = 0; i < input_count && answers_bytes - end >= answer_bytes_max; i++) {
         const lk_outcome_t *outcome = (const lk_outcome_t *)(const void *)(answers + end);
-        int64_t bytes = lkpy_apply(kernel, inputs + i * sizeof(lk_input_t), answers + end, event_capacity);
+        int64_t bytes = lkpy_answer(room, inputs + i * sizeof(lk_input_t), answers + end);
         if (bytes < 0) return i == 0 ? bytes : (int64_t)i;
         end += (size_t)bytes;
         index[i] = (lkpy_answer_t){(uint32_t)end, (uint16_t)outcome->code, outcome->accepted, 0};
         if (digests == NULL) continue;
-        lk_status_t status = lk_kernel_digest(kernel, (uint8_t *)digests + i * LK_DIGEST_BYTES);
+        lk_status_t status = lk_kernel_digest(room->kernel, (uint8_t *)digests + i * LK_DIGEST_BYTES);
         if (status != LK_STATUS_OK) return -(int64_t)status;
     }
     return (int64_t)i;

@@ -29,8 +29,7 @@ class Kernel:
         """Takes all the memory it will ever use. Raises ``InvalidInput`` for a configuration out of range."""
         self.config = config
         self._kernel = handle = bindings.create(config_bytes(config))
-        self._answer, self._answered = handle.answer.pointer, handle.answer.data
-        self._event_capacity = handle.event_capacity
+        self._room, self._answer = handle.room, handle.answer.data
 
     def close(self) -> None:
         """Free it; a second time does nothing."""
@@ -46,14 +45,13 @@ class Kernel:
 
     def apply(self, value: Input) -> Result:
         """Apply one input. A refusal is a result."""
-        handle = self._kernel
         try:
-            size = _apply(handle.pointer, value.packed, self._answer, self._event_capacity)
+            size = _apply(self._room, value.packed)
         except AttributeError:
             raise InvalidInput(f"not a kernel input: {value!r}") from None
         if size < 0:
-            bindings.refuse(handle, size)
-        return Result(self._answered[:size])
+            bindings.refuse(self._kernel, size)
+        return Result(self._answer[:size])
 
     def apply_batch(self, values: Sequence[Input], *, digests: bool = False) -> Batch:
         """Apply inputs in order; the same as one by one, with fewer crossings. ``digests``: of each state after."""
