@@ -1,0 +1,143 @@
+/* The last units of 64 bits that no other test comes to, and what is not asked twice (K14, K17, K20). Where inputs
+ * alone would take 2^63 units to get there, the state is put there by hand.
+ */
+#include "harness.h"
+
+static void must_refuse(bench_t *bench, const lk_input_t *input, lk_code_t code)
+{
+    digest_t before = digest_of(bench);
+    CHECK(apply(bench, input) == code);
+    CHECK(same_digest(before, digest_of(bench)));
+}
+
+static void test_entry_of_more_contracts_than_fit_is_refused_K20(void)
+{
+    bench_t *bench = bench_new(1);
+    lk_input_t input = enter_input(bench, "trade", "entry", LK_SIDE_BUY, INT64_MAX);
+    input.multiplier = 2;
+    must_refuse(bench, &input, LK_CODE_OVERFLOW);
+    bench_free(bench);
+}
+
+static void test_exit_size_that_does_not_fit_the_instrument_s_scale_is_repaired_K20(void)
+{
+    bench_t *bench = bench_new(1);
+    lk_input_t input = enter_input(bench, "trade", "entry", LK_SIDE_BUY, 1000);
+    input.qty_scale = 2;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    input = fill_input(bench, "entry", "e1", LK_SIDE_BUY, 10, 1000);
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    input = input_of(bench, LK_INPUT_EXIT);
+    input.trade_id = id_of("trade");
+    input.client_order_id = id_of("exit");
+    input.flags = LK_HAS_QTY;
+    input.qty.units = INT64_MAX;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(anomaly_count(bench, LK_CODE_EXIT_SIZE_REPAIRED) == 1);
+    CHECK(slot_of(bench, 0).exit.order_qty.units == 1000);
+    bench_free(bench);
+}
+
+static void test_without_an_interval_the_end_of_time_makes_no_funding_due_K14(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 10, 1000);
+    lk_input_t input = input_of(bench, LK_INPUT_TICK);
+    input.now_ns = INT64_MAX;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(!bench->kernel->ledger.is_funding_due);
+    bench_free(bench);
+}
+
+static void test_calibration_s_sums_are_halved_when_only_the_published_one_is_full_K17(void)
+{
+    lk_config_t config = config_of(1);
+    config.taker_fee_rate = 50000;
+    bench_t *bench = bench_with(&config);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    lk_calibration_t *calibrations = bench->kernel->ledger.calibrations;
+    for (uint32_t i = 0; i < 2; i++)
+        calibrations[i] =
+            (lk_calibration_t){.settled_sum = INT64_MAX / 2, .published_sum = INT64_MAX, .sample_count = 1};
+    lk_input_t input = fill_input(bench, "entry", "e1", LK_SIDE_BUY, 10, 1000);
+    input.liquidity = LK_LIQUIDITY_TAKER;
+    input.flags |= LK_HAS_FEE;
+    input.fee.units = 50000; /* as published */
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    bool is_halved = false;
+    for (uint32_t i = 0; i < 2; i++) {
+        if (calibrations[i].sample_count != 2) continue;
+        is_halved = calibrations[i].published_sum == (int64_t)(((lk_wide_t)INT64_MAX + 50000) / 2);
+        CHECK(calibrations[i].settled_sum == (INT64_MAX / 2 + 50000) / 2);
+    }
+    CHECK(is_halved);
+    bench_free(bench);
+}
+
+/* A long of 10 at 0.10; 4 left at 0.11, 3 left without a price. */
+static bench_t *bench_with_exits(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 10, 1000);
+    leave(bench, "trade", "exit");
+    fill(bench, "exit", "x1", LK_SIDE_SELL, 4, 1100);
+    fill(bench, "exit", "x2", LK_SIDE_SELL, 3, 0);
+    return bench;
+}
+
+static void test_settlement_that_the_trade_s_realized_cannot_hold_is_refused_K20(void)
+{
+    bench_t *bench = bench_with_exits();
+    lk_input_t input = input_of(bench, LK_INPUT_SETTLEMENT);
+    input.execution_id = id_of("x2");
+    input.amount.units = INT64_MAX; /* fits alone, and not beside what x1 realized */
+    input.flags = LK_HAS_AMOUNT;
+    must_refuse(bench, &input, LK_CODE_OVERFLOW);
+    CHECK(settle(bench, "x2", 5) == LK_CODE_OK);
+    bench_free(bench);
+}
+
+static void set_realized(bench_t *bench, uint64_t number, int64_t realized)
+{
+    lk_window_execution(bench->kernel, number)->realized = realized;
+}
+
+static void test_bust_whose_remainder_does_not_fit_is_refused_K20(void)
+{
+    bench_t *bench = bench_with_exits();
+    lk_input_t input = input_of(bench, LK_INPUT_BUST);
+    input.execution_id = id_of("x1"); /* takes back what it realized */
+    set_realized(bench, 2, INT64_MIN);
+    must_refuse(bench, &input, LK_CODE_OVERFLOW);
+    set_realized(bench, 2, 4000000);
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    bench_free(bench);
+}
+
+static void test_correction_whose_sum_does_not_fit_is_refused_K20(void)
+{
+    bench_t *bench = bench_with_exits();
+    lk_input_t input = fill_input(bench, "", "x1", LK_SIDE_SELL, 4, 1200);
+    input.kind = LK_INPUT_CORRECTION;
+    set_realized(bench, 2, INT64_MIN); /* less what the old one realized */
+    must_refuse(bench, &input, LK_CODE_OVERFLOW);
+    set_realized(bench, 2, INT64_MAX); /* and with what the new one does */
+    must_refuse(bench, &input, LK_CODE_OVERFLOW);
+    set_realized(bench, 2, 4000000);
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    bench_free(bench);
+}
+
+int main(void)
+{
+    RUN(test_entry_of_more_contracts_than_fit_is_refused_K20);
+    RUN(test_exit_size_that_does_not_fit_the_instrument_s_scale_is_repaired_K20);
+    RUN(test_without_an_interval_the_end_of_time_makes_no_funding_due_K14);
+    RUN(test_calibration_s_sums_are_halved_when_only_the_published_one_is_full_K17);
+    RUN(test_settlement_that_the_trade_s_realized_cannot_hold_is_refused_K20);
+    RUN(test_bust_whose_remainder_does_not_fit_is_refused_K20);
+    RUN(test_correction_whose_sum_does_not_fit_is_refused_K20);
+    return 0;
+}
