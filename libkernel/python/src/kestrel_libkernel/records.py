@@ -29,38 +29,10 @@ _NOTHING = {"I": lib.LK_NO_SLOT, "q": lib.LK_NEVER_NS}
 """Where a number may be missing and no ``has_`` field says so, one value means none: of slots, and of deadlines."""
 
 
-class Raw:
-    """Bytes. Equal when they are; nothing changes them."""
+class Record:
+    """Bytes with names. Equal when the bytes are; nothing changes them."""
 
-    __slots__ = ("raw",)
-
-    raw: bytes
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return self.raw == other.raw
-
-    def __hash__(self) -> int:
-        return hash(self.raw)
-
-    def __repr__(self) -> str:
-        shown = (f"{name}={getattr(self, name)!r}" for name in _properties(type(self)))
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def _properties(cls: type) -> list[str]:
-    """In the order they are stated, those of bases first."""
-    found = [
-        name for base in reversed(cls.__mro__) for name, value in vars(base).items() if isinstance(value, property)
-    ]
-    return [name for name in dict.fromkeys(found) if name != "values"]
-
-
-class Record(Raw):
-    """Bytes with names: see ``record``."""
-
-    __slots__ = ("_unpacked",)
+    __slots__ = ("_unpacked", "raw")
 
     _layout: ClassVar[Layout]
 
@@ -81,6 +53,20 @@ class Record(Raw):
     def _values(self) -> tuple[Any, ...]:
         self._unpacked = values = self._layout.format.unpack_from(self.raw)
         return values
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={getattr(self, name)!r}" for name, value in vars(type(self)).items() if isinstance(value, property)
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def record(
