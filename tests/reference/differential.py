@@ -20,6 +20,7 @@ from tests.reference.reach import corners
 from tests.reference.state import Slot
 from tests.reference.subject import Subject
 from tests.reference.words import (
+    NO_SLOT,
     Code,
     CommandKind,
     EventKind,
@@ -56,10 +57,11 @@ class Pair:
     told_realized: int = 0
     told_fees: int = 0
     subject: Subject = field(init=False)
+    spare: Subject = field(init=False)
     reference: Kernel = field(init=False)
 
     def __post_init__(self) -> None:
-        self.subject = Subject(self.config)
+        self.subject, self.spare = Subject(self.config), Subject(self.config)
         self.reference = Kernel(self.config)
 
     def apply(self, value: Input) -> Outcome:
@@ -102,12 +104,14 @@ class Pair:
             raise Difference(self._state_difference())
 
     def restart(self) -> None:
-        """Save both, compare, and go on in fresh ones."""
+        """Save both, compare, and go on in fresh kernels, or in one that was used before."""
         saved = self.subject.save()
         if saved != states.save(self.reference.state):
             raise Difference("saved states differ\n" + self._state_difference())
         self.reached.update(["restart", *corners(self.reference.state)])
-        self.subject = self.subject.restarted()
+        fresh = Subject(self.config) if len(self.given) % 2 else self.spare
+        fresh.restore(saved)
+        self.subject, self.spare = fresh, self.subject
         self.reference.state = states.restore(saved, self.config)
         self.compare_digests()
 
@@ -122,6 +126,21 @@ class Pair:
         for slot_index in range(self.config.slot_count):
             _require_same("slot", library.SLOT, [self.reference.slot(slot_index)], self.subject.slot(slot_index))
         self.compare_digests()
+        self._compare_finds()
+
+    def _compare_finds(self) -> None:
+        """Each trade and order is found where it is, and nothing that is not there."""
+        state = self.reference.state
+        orders = [order for slot in state.slots for _, order in slot.orders()]
+        order_ids = {order_id for order in orders for order_id in (order.client_order_id, order.venue_order_id)}
+        for order_id in [*order_ids, b"nosuchone", b""]:
+            found = state.find_order(client_order_id=order_id) or state.find_order(venue_order_id=order_id)
+            if self.subject.find_order(order_id) != (found[0] if found else NO_SLOT):
+                raise Difference(f"order {order_id!r} is at {found}, the library finds it elsewhere")
+        for trade_id in [*{slot.trade_id for slot in state.slots}, b"nosuchone"]:
+            place = state.find_trade(trade_id)
+            if self.subject.find_trade(trade_id) != (NO_SLOT if place is None else place):
+                raise Difference(f"trade {trade_id!r} is at {place}, the library finds it elsewhere")
 
     def _state_difference(self) -> str:
         theirs = states.restore(self.subject.save(), self.config)

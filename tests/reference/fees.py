@@ -11,6 +11,7 @@ from tests.reference.words import (
     BASIS_POINTS,
     CONVICTION_MAX,
     CONVICTION_MIN,
+    CONVICTION_SCALE,
     FEE_DEVIATION_BPS,
     FEE_GUARD_BPS,
     INT64_MAX,
@@ -78,6 +79,14 @@ def status(calibration: Calibration, rate: int, ratio: int) -> FeeStatus:
     if calibration.is_last_refused or abs(ratio - one) * BASIS_POINTS > one * FEE_DEVIATION_BPS:
         return FeeStatus.DEVIATING
     return FeeStatus.OK if calibration.sample_count else FeeStatus.UNCALIBRATED
+
+
+def conviction_of(notional: int, capital: int) -> int | None:
+    """Notional over capital; None without capital, or if it would not fit."""
+    if capital <= 0:
+        return None
+    conviction = divide_half_even(notional * 10**CONVICTION_SCALE, capital)
+    return conviction if conviction <= INT64_MAX else None
 
 
 def conviction_to_leverage(conviction: int, leverage_max: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from kestrel_libkernel._ffi import ffi, lib
 from tests.reference.inputs import Config, Input
 from tests.reference.layout import Layout
+from tests.reference.words import ID_BYTES
 
 ABI_VERSION: int = lib.lk_abi_version()
 
@@ -61,7 +62,6 @@ class Subject:
     """One kernel of the library."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
         out = ffi.new("lk_kernel_t **")
         _require_ok(lib.lk_kernel_create(ffi.from_buffer("lk_config_t *", CONFIG.pack(config)), out))
         self._kernel = ffi.gc(out[0], lib.lk_kernel_destroy)
@@ -114,11 +114,16 @@ class Subject:
     def restore(self, data: bytes) -> None:
         _require_ok(lib.lk_kernel_restore(self._kernel, ffi.from_buffer("uint8_t[]", data), len(data)))
 
-    def restarted(self) -> Subject:
-        """A fresh kernel with the saved state of this one."""
-        fresh = Subject(self._config)
-        fresh.restore(self.save())
-        return fresh
+    def find_trade(self, trade_id: bytes) -> int:
+        return int(lib.lk_kernel_find_trade(self._kernel, _id(trade_id)))
+
+    def find_order(self, order_id: bytes) -> int:
+        """By our id, else by the venue's."""
+        return int(lib.lk_kernel_find_order(self._kernel, _id(order_id)))
+
+
+def _id(text: bytes) -> Any:
+    return ffi.new("lk_id_t *", {"text": text.ljust(ID_BYTES, b"\0")})
 
 
 def stage_may_follow(from_stage: int, to_stage: int) -> bool:
@@ -144,3 +149,8 @@ def conviction_to_leverage(conviction: int, leverage_max: int) -> int:
 
 def code_severity(code: int) -> int:
     return int(lib.lk_code_severity(code))
+
+
+def conviction_of(notional: int, capital: int) -> int | None:
+    out = ffi.new("int64_t *")
+    return int(out[0]) if lib.lk_conviction_of(notional, capital, out) == 0 else None

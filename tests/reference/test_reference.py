@@ -11,9 +11,10 @@ import pytest
 from tests.reference import machines, reach
 from tests.reference import subject as library
 from tests.reference.differential import SEQUENCE_LENGTH, run_seed, trace
-from tests.reference.fees import conviction_to_leverage
+from tests.reference.fees import conviction_of, conviction_to_leverage
 from tests.reference.generate import World, config_of
 from tests.reference.kernel import Kernel
+from tests.reference.subject import StatusError, Subject
 from tests.reference.words import ABI_VERSION, READS, SEVERITY, WITHOUT_EVENT_ID, Code, Fact, Field, InputKind, Life
 
 INPUT_COUNT = int(os.environ.get("KESTREL_REFERENCE_INPUTS", "1000000"))
@@ -94,6 +95,28 @@ def test_both_read_the_same_fields_of_a_kind() -> None:
         common = ["now_ns", "sequence", "flags", *([] if kind in WITHOUT_EVENT_ID else ["event_id"])]
         read = {field.name.lower() for field in Field if library.reads(kind, field)}
         assert read == {*READS[kind].split(), *common}, kind
+
+
+def test_both_derive_the_same_conviction_K05() -> None:
+    figures = [0, 1, 2, 3, 10**8, 10**12 + 1, 2**53, 2**62, 2**63 - 1]
+    for notional in figures:
+        for capital in [-(2**63), -1, *figures]:
+            expected = conviction_of(notional, capital)
+            assert library.conviction_of(notional, capital) == expected, (notional, capital)
+    assert library.conviction_of(-1, 1) is None
+
+
+def test_a_saved_state_of_another_account_is_refused_and_changes_nothing_K21() -> None:
+    ours, other = Subject(config_of(1)), Subject(config_of(2))
+    before = ours.digest()
+
+    with pytest.raises(StatusError, match="INVALID_STATE"):
+        ours.restore(other.save())
+    for damaged in (ours.save()[:-1], ours.save()[:-1] + b"\0", b"\0" + ours.save()[1:]):
+        with pytest.raises(StatusError, match=r"INVALID_(SIZE|CHECKSUM|VERSION)"):
+            ours.restore(damaged)
+
+    assert ours.digest() == before
 
 
 def test_both_map_conviction_to_the_same_leverage_K05() -> None:

@@ -13,7 +13,6 @@ from tests.reference.orders import next_deadline_ns
 from tests.reference.state import Order, Slot, State
 from tests.reference.words import (
     AVERAGE_PRICE_EXTRA_SCALE,
-    CONVICTION_SCALE,
     EXIT_LEGS_MAX,
     INT64_MAX,
     RATIO_SCALE,
@@ -220,11 +219,12 @@ def _show_figures(view: SlotView, slot: Slot, amount_scale: int) -> None:
 def _show_conviction(view: SlotView, slot: Slot, capital: int) -> None:
     """What is open at the entry price, over capital."""
     book = slot.book
-    if not view.has_entry_price or book.open_qty <= 0 or capital <= 0:
+    if not view.has_entry_price or book.open_qty <= 0:
         return
     notional = divide_half_even(book.entry_notional * book.open_qty, book.entry_qty)
-    with suppress(DoesNotFit):
-        view.conviction, view.has_conviction = fits(divide_half_even(notional * 10**CONVICTION_SCALE, capital)), 1
+    conviction = fees.conviction_of(notional, capital)
+    if conviction is not None:
+        view.conviction, view.has_conviction = conviction, 1
 
 
 def _order_view(slot: Slot, order: Order, amount_scale: int) -> OrderView:
