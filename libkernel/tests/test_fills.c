@@ -313,6 +313,23 @@ static void test_entry_that_closes_a_surplus_without_a_price_books_nothing_K08(v
     bench_free(bench);
 }
 
+/* Each exit order for itself has room; together what is beyond flat would not fit. */
+static void test_surplus_that_would_not_fit_is_refused_and_changes_nothing_K20(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 10, 10000);
+    leave(bench, "trade", "exit");
+    report(bench, "exit", LK_FACT_CANCELED);
+    leave(bench, "trade", "exit-2");
+    fill(bench, "exit", "x1", LK_SIDE_SELL, INT64_MAX, 0);
+    CHECK(slot_of(bench, 0).qty.units == -(INT64_MAX - 10));
+    digest_t before = digest_of(bench);
+    CHECK(fill(bench, "exit-2", "x2", LK_SIDE_SELL, 11, 0) == LK_CODE_OVERFLOW);
+    CHECK(same_digest(before, digest_of(bench)));
+    bench_free(bench);
+}
+
 /* With a figure is closed first: the cost of a surplus does not go to its part without one. */
 static void test_surplus_with_a_price_is_closed_before_one_without_K08(void)
 {
@@ -462,6 +479,7 @@ int main(void)
     RUN(test_bust_of_an_entry_books_nothing_for_a_skipped_exit_K08_K09);
     RUN(test_bust_beyond_flat_keeps_what_was_realized_with_figures_K08);
     RUN(test_entry_that_closes_a_surplus_without_a_price_books_nothing_K08);
+    RUN(test_surplus_that_would_not_fit_is_refused_and_changes_nothing_K20);
     RUN(test_surplus_with_a_price_is_closed_before_one_without_K08);
     RUN(test_exit_legs_are_shares_of_what_remains_K19);
     RUN(test_malformed_exit_size_is_the_whole_remainder_K19_K20);
