@@ -11,7 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from tests.reference import reach
-from tests.reference.differential import SEQUENCE_LENGTH, Act, Sequence, run_seed, tell_act, trace
+from tests.reference.acts import Act, tell_act
+from tests.reference.differential import SEQUENCE_LENGTH, Sequence, run_seed, trace
 
 
 def main() -> int:

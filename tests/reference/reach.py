@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from tests.reference.inputs import Answer, Input
 from tests.reference.machines import is_busy
 from tests.reference.state import Slot, State
 from tests.reference.words import (
@@ -14,6 +15,10 @@ from tests.reference.words import (
     SLOT_EXITS_MAX,
     Code,
     CommandKind,
+    EventKind,
+    InputKind,
+    LedgerCause,
+    LedgerStatus,
     Lifecycle,
     Stage,
 )
@@ -129,6 +134,24 @@ REQUIRED = (
     + ["event FILL_BOOKED", "event SETTLED", "restart"]
     + [f"state {name}" for name in STATES]
 )
+
+
+def count(reached: Counter[str], value: Input, answer: Answer, state: State) -> None:
+    """Count what one input came by."""
+    reached[f"{InputKind(value.kind).name} {Code(answer.outcome.code).name}"] += 1
+    for event in answer.events:
+        if event.kind == EventKind.ANOMALY:
+            reached[f"anomaly {Code(event.code).name}"] += 1
+        elif event.kind == EventKind.TRANSITION:
+            reached[f"stage {Stage(event.to_stage).name}"] += 1
+            reached[f"lifecycle {Lifecycle(event.to_lifecycle).name}"] += 1
+        elif event.kind == EventKind.COMMAND:
+            reached[f"command {CommandKind(event.command).name}"] += 1
+        else:
+            reached[f"event {EventKind(event.kind).name}"] += 1
+    if value.kind == InputKind.BALANCE and answer.outcome.accepted:
+        status, cause = LedgerStatus(state.ledger.ledger_status).name, LedgerCause(state.ledger.ledger_cause).name
+        reached[f"ledger {status} {cause}"] += 1
 
 
 def missing(reached: Counter[str]) -> list[str]:

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from tests.reference.differential import Pair
 from tests.reference.inputs import Config, Input
+from tests.reference.pair import Pair
 from tests.reference.state import Execution, Order, Slot
 from tests.reference.words import (
     HAS_AMOUNT,

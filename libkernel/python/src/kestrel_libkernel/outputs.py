@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from struct import Struct
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 from kestrel_libkernel import bindings
 from kestrel_libkernel._ffi import lib
@@ -206,6 +206,12 @@ class Result(NamedTuple):
         return (len(self.raw) - OUTCOME_BYTES) // EVENT_BYTES
 
     @property
+    def events(self) -> list[Event]:
+        """All that followed, in the library's order."""
+        raw = self.raw
+        return [_EVENTS[raw[at]](raw[at : at + EVENT_BYTES]) for at in range(OUTCOME_BYTES, len(raw), EVENT_BYTES)]
+
+    @property
     def commands(self) -> tuple[Command, ...]:
         return tuple(map(Command, self._events(EventKind.COMMAND)))
 
@@ -246,6 +252,10 @@ class Result(NamedTuple):
         shown = ("outcome", "commands", "transitions", "fills", "anomalies", "settlements", "changed_slots")
         return f"Result({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
+
+Event = Command | Transition | BookedFill | Anomaly | Settled
+_EVENTS: tuple[Any, ...] = (None, Command, Transition, BookedFill, Anomaly, Settled)
+"""By ``EventKind``."""
 
 _new = tuple.__new__
 

@@ -291,14 +291,17 @@ class Partition:
         entry: journal_pb2.JournalEntry,
         slots: _Slots,
     ) -> None:
-        for command in result.commands:
-            entry.commands.append(self._command(account, translated, command, slots))
-        for transition in result.transitions:
-            views.write_transition(entry.transitions.add(), transition)
-        for fill in result.fills:
-            views.write_fill(entry.fills.add(), fill, slots[fill.slot_index].symbol)
-        entry.settlements.extend(map(views.settled_fill, result.settlements))
-        entry.anomalies.extend(map(views.anomaly, result.anomalies))
+        for event in result.events:
+            if isinstance(event, lk.Transition):
+                views.write_transition(entry.transitions.add(), event)
+            elif isinstance(event, lk.BookedFill):
+                views.write_fill(entry.fills.add(), event, slots[event.slot_index].symbol)
+            elif isinstance(event, lk.Command):
+                entry.commands.append(self._command(account, translated, event, slots))
+            elif isinstance(event, lk.Anomaly):
+                entry.anomalies.append(views.anomaly(event))
+            else:
+                entry.settlements.append(views.settled_fill(event))
 
     def _command(
         self, account: _Account, translated: translate.Translated, command: lk.Command, slots: _Slots
