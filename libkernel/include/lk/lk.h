@@ -13,8 +13,8 @@
  *             below 10^-8 is refused with its field named, whatever its scale.
  * Rounding    happens in three places, each against us: a predicted fee (up), the cost of a part of a position (so that
  *             the realized part is smaller; the last part takes the rest, so a whole trade is exact), and a fill price
- *             finer than the instrument's price_scale (flagged PRICE_ROUNDED). Ratios and averages that are only shown
- *             are rounded half to even.
+ *             finer than the instrument's price_scale (of a FILL flagged PRICE_ROUNDED). Ratios and averages that are
+ *             only shown are rounded half to even.
  * Identifiers are 1 to 64 printable characters without blanks, padded with NUL to 64 bytes; empty means: none. Symbols
  *             likewise, to 32.
  * Time        UTC nanoseconds since the epoch, in now_ns; it never goes back.
@@ -44,7 +44,8 @@
  *             the volume-weighted mean of all entry fills; what is open is carried at average cost, so that a whole
  *             trade realizes exactly proceeds - cost, in whatever order its fills arrived. A fill without a price
  *             reduces the position, books nothing and sets realized_skipped_no_price, until a SETTLEMENT brings the
- *             venue's figure. A SETTLEMENT of a fill that was booked is compared, never booked again.
+ *             venue's figure. A SETTLEMENT of a fill that was booked is compared, never booked again. After a BUST or a
+ *             CORRECTION all costs are averaged anew; what was closed without a figure still realizes nothing.
  * Leverage    of a slot is the venue's, an integer. Conviction ("our leverage") is shown, never kept: what is open at
  *             the entry price, divided by capital. lk_conviction_to_leverage is the map the venue's leverage is set by.
  *
@@ -80,7 +81,8 @@
  *                6. delta <= ledger_error_tolerance                WARNING  UNEXPLAINED
  *                7. else                                           ERROR    UNEXPLAINED
  *             WARNING and ERROR are flagged; ERROR sets LK_FREEZE_LEDGER: no entries, exits as ever. It lifts by itself
- *             with the next comparison that is OK.
+ *             with the next comparison that is OK, and says LEDGER_RESTORED when the one before it was the ERROR. What
+ *             is told after the frame that holds it (a FUNDING, say) is in capital twice until the next frame.
  * Funding     times are the multiples of funding_interval_ns. Funding is due when one has passed (now_ns reached it)
  *             while a slot held a position, as of before the input that brought the time, until a FUNDING comes or the
  *             next accepted BALANCE, which is compared with it and clears it. Multiples before the first accepted
@@ -722,12 +724,12 @@ typedef struct {
     uint32_t slot_index;     /* or LK_NO_SLOT */
     uint32_t event_first;    /* index of this input's first event in the events buffer */
     uint32_t event_count;
-    int64_t value;                         /* the refused field's number; 0 for a text */
+    int64_t value; /* the refused number, where docs/concepts/kernel.md names one for the refusal; else 0 */
     uint64_t changed_slots[LK_SLOT_WORDS]; /* the slots whose view may differ from before */
-    lk_id_t trade_id;                      /* of the slot concerned; empty when none */
+    lk_id_t trade_id; /* of the slot concerned; of inputs that concern several, of the one touched last; else empty */
 } lk_outcome_t;
 
-#define LK_EVENT_IS_EXIT 0x01u         /* FILL_BOOKED, SETTLED: of an exit order */
+#define LK_EVENT_IS_EXIT 0x01u         /* FILL_BOOKED, SETTLED, COMMAND: of an exit order */
 #define LK_EVENT_ROUTED_BY_STAGE 0x02u /* FILL_BOOKED */
 #define LK_EVENT_HAS_PRICE 0x04u       /* price is stated */
 #define LK_EVENT_FEE_PREDICTED 0x08u   /* FILL_BOOKED: fee is our prediction */
@@ -738,7 +740,8 @@ typedef struct {
  *
  * COMMAND      command, client_order_id, venue_order_id (where known), trade_id, side, order_type, time_in_force,
  *              leverage, qty = order qty, price [HAS_PRICE], open_qty (SUBMIT_EXIT: what is open of the trade,
- *              unsigned), expires_at_ns (SUBMIT_ENTRY)
+ *              unsigned), expires_at_ns (SUBMIT_ENTRY). CANCEL: no leverage and no price, but filled_qty = cum qty.
+ *              IS_EXIT: of an exit order
  * TRANSITION   trade_id, from_stage, to_stage, from_lifecycle, to_lifecycle, qty = requested qty, filled_qty (of the
  *              entry order). When only the lifecycle moved, from_stage == to_stage.
  * FILL_BOOKED  execution_id, client_order_id, venue_order_id, trade_id, side, qty = last qty, price [HAS_PRICE], fee as
