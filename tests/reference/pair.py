@@ -130,13 +130,16 @@ class Pair:
 
 
 def _require_exact_profit(slot: Slot) -> None:
-    """A trade that is flat, with a figure for every fill, has realized exactly proceeds less cost (K04, K06)."""
-    book = slot.book
-    if book.open_qty == 0 and book.entry_unpriced_qty == 0 and book.skipped_qty == 0:
-        realized = realized_pnl(book, slot.direction)
+    """Flat, with a figure for every fill: exactly proceeds less cost. Entered or left without any figure: what the
+    venue said, and nothing of our own (K04, K06, K08)."""
+    book, realized = slot.book, realized_pnl(slot.book, slot.direction)
+    exact = realized
+    if book.entry_unpriced_qty == book.entry_qty or book.skipped_qty == book.exit_qty:
+        exact = book.venue_realized
+    elif book.open_qty == 0 and book.entry_unpriced_qty == 0 and book.skipped_qty == 0:
         exact = slot.direction * (book.exit_notional - book.entry_notional)
-        if realized != exact:
-            raise Difference(f"trade {slot.trade_id!r} realized {realized}, not {exact}")
+    if realized != exact:
+        raise Difference(f"trade {slot.trade_id!r} realized {realized}, not {exact}: {book}")
 
 
 def _require_transitions_are_tabled(events: list[Event]) -> None:
