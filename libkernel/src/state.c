@@ -182,6 +182,68 @@ static bool executions_can_be(const lk_kernel_t *kernel, const lk_ledger_t *ledg
     return true;
 }
 
+/* What the executions of the window gave to a sum: those with a figure, and those without. */
+typedef struct {
+    lk_wide_t figured_qty;
+    lk_wide_t other_qty;
+    lk_wide_t notional;
+} given_t;
+
+static void give(given_t *given, const lk_execution_t *execution, bool has_figure)
+{
+    if (has_figure) {
+        given->figured_qty += execution->qty;
+        given->notional += execution->notional;
+    } else {
+        given->other_qty += execution->qty;
+    }
+}
+
+static bool holds(const given_t *given, int64_t qty, int64_t other_qty, int64_t notional)
+{
+    return given->figured_qty <= qty - other_qty && given->other_qty <= other_qty && given->notional <= notional;
+}
+
+/* A BUST takes out of a trade what an execution gave to it: so it must be in there, and in its order. Executions that
+ * have left the window may have given more. */
+static bool slot_holds_executions(const lk_slot_t *slot, uint32_t slot_index, const uint8_t *at, uint64_t count)
+{
+    given_t entry = {0};
+    given_t exit = {0};
+    given_t orders[LK_ORDERS_PER_SLOT] = {{0}};
+    int64_t waiting_count = 0;
+    lk_execution_t execution;
+    for (uint64_t i = 0; i < count; i++) {
+        memcpy(&execution, at + i * sizeof execution, sizeof execution);
+        bool is_here = execution.slot_index == slot_index && execution.trade_sequence == slot->trade_sequence;
+        if (!is_here || execution.is_busted) continue;
+        uint32_t place = lk_slot_place_of(slot, execution.ordinal);
+        give(execution.is_exit ? &exit : &entry, &execution, !execution.is_skipped);
+        if (place != LK_NO_ORDER) give(&orders[place], &execution, execution.has_price);
+        if (execution.is_exit && execution.is_skipped && !execution.is_settled) waiting_count++;
+    }
+    const lk_book_t *book = &slot->book;
+    for (uint32_t place = 0; place <= lk_slot_exits_kept(slot); place++) {
+        const lk_order_t *order = place == 0 ? &slot->entry : &slot->exits[place - 1];
+        if (!holds(&orders[place], order->cum_qty, order->cum_qty - order->priced_qty, order->cum_notional))
+            return false;
+    }
+    return holds(&entry, book->entry_qty, book->entry_unpriced_qty, book->entry_notional) &&
+           holds(&exit, book->exit_qty, book->skipped_qty, book->exit_notional) && waiting_count <= book->skipped_count;
+}
+
+static bool slots_hold_executions(const lk_kernel_t *kernel, const uint8_t *slots, const uint8_t *executions,
+                                  uint64_t execution_count)
+{
+    lk_slot_t slot;
+    for (uint32_t i = 0; i < kernel->config.slot_count; i++) {
+        memcpy(&slot, slots + i * sizeof slot, sizeof slot);
+        if (slot.trade_sequence == 0) continue;
+        if (!slot_holds_executions(&slot, i, executions, execution_count)) return false;
+    }
+    return true;
+}
+
 /* The checksum says that the bytes are as saved; this, that what was saved is a state of this kernel. */
 static bool state_can_be(const lk_kernel_t *kernel, const header_t *header, const uint8_t *body)
 {
@@ -194,7 +256,9 @@ static bool state_can_be(const lk_kernel_t *kernel, const header_t *header, cons
     if (header->execution_count != in_use(kernel, ledger.execution_count)) return false;
     if (!lk_ledger_is_sound(&ledger)) return false;
     body += sizeof ledger;
-    return slots_can_be(kernel, &ledger, body) && executions_can_be(kernel, &ledger, body + slots_size + ids_size);
+    const uint8_t *executions = body + slots_size + ids_size;
+    return slots_can_be(kernel, &ledger, body) && executions_can_be(kernel, &ledger, executions) &&
+           slots_hold_executions(kernel, body, executions, header->execution_count);
 }
 
 static const uint8_t *read(const uint8_t *at, void *data, size_t size)

@@ -130,6 +130,59 @@ static void test_correction_whose_sum_does_not_fit_is_refused_K20(void)
     bench_free(bench);
 }
 
+/* ---------------------------------------------------------------------------------------- the least there is -- */
+
+static void test_trade_of_one_unit_is_a_trade_K03(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 1);
+    CHECK(fill(bench, "entry", "e1", LK_SIDE_BUY, 1, 1000) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).stage == LK_STAGE_POSITION_OPEN);
+    leave(bench, "trade", "exit");
+    CHECK(fill(bench, "exit", "x1", LK_SIDE_SELL, 1, 1001) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).lifecycle == LK_LIFECYCLE_CLOSED);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 10000);
+    bench_free(bench);
+}
+
+static void test_one_unit_without_a_price_is_a_missing_basis_K08(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 2);
+    CHECK(fill(bench, "entry", "e1", LK_SIDE_BUY, 1, 1000) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).has_entry_price && !slot_of(bench, 0).entry_basis_missing);
+    CHECK(fill(bench, "entry", "e2", LK_SIDE_BUY, 1, 0) == LK_CODE_OK);
+    CHECK(!slot_of(bench, 0).has_entry_price && slot_of(bench, 0).entry_basis_missing);
+    leave(bench, "trade", "exit");
+    CHECK(fill(bench, "exit", "x1", LK_SIDE_SELL, 1, 1100) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).realized_skipped_no_price);
+    bench_free(bench);
+}
+
+static void test_one_unit_of_capital_is_capital_X10(void)
+{
+    lk_config_t config = config_of(1);
+    config.seed_capital.units = 1;
+    bench_t *bench = bench_with(&config);
+    CHECK(enter(bench, "trade", "entry", LK_SIDE_BUY, 1) == LK_CODE_OK);
+    bench_free(bench);
+}
+
+static void test_exit_legs_have_no_gap_however_small_what_follows_K19(void)
+{
+    bench_t *bench = bench_new(1);
+    lk_input_t input = enter_input(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    input.exit_leg_bps[0] = 5000;
+    input.exit_leg_bps[2] = 1;
+    must_refuse(bench, &input, LK_CODE_INVALID_INTENT);
+    CHECK(bench->outcome.field == LK_FIELD_EXIT_LEG_BPS);
+    input.exit_leg_bps[1] = 10001;
+    must_refuse(bench, &input, LK_CODE_INVALID_INTENT);
+    input.exit_leg_bps[1] = 10000;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    bench_free(bench);
+}
+
 int main(void)
 {
     RUN(test_entry_of_more_contracts_than_fit_is_refused_K20);
@@ -139,5 +192,9 @@ int main(void)
     RUN(test_settlement_that_the_trade_s_realized_cannot_hold_is_refused_K20);
     RUN(test_bust_whose_remainder_does_not_fit_is_refused_K20);
     RUN(test_correction_whose_sum_does_not_fit_is_refused_K20);
+    RUN(test_trade_of_one_unit_is_a_trade_K03);
+    RUN(test_one_unit_without_a_price_is_a_missing_basis_K08);
+    RUN(test_one_unit_of_capital_is_capital_X10);
+    RUN(test_exit_legs_have_no_gap_however_small_what_follows_K19);
     return 0;
 }

@@ -147,6 +147,52 @@ static void test_execution_that_no_kernel_could_have_is_refused_K21(void)
     saved_free(&saved);
 }
 
+/* What a BUST would take out of a trade must be in it: found by fuzzing, where it stopped the process later. */
+static void test_execution_that_its_trade_or_order_does_not_hold_is_refused_K21(void)
+{
+    saved_t saved = saved_new(); /* e1: 10 of the entry's 10 at 0.10; x1: 4 of the exit's 10 */
+    REFUSED_EXECUTION(qty, 11);
+    REFUSED_EXECUTION(notional, saved.execution.notional + 1);
+    REFUSED_EXECUTION(is_skipped, 1);
+    REFUSED_EXECUTION(has_price, 0);
+    REFUSED_EXECUTION(is_exit, 1);
+    REFUSED_EXECUTION(ordinal, 1);
+    REFUSED_SLOT(entry.cum_qty, 9);
+    REFUSED_SLOT(entry.priced_qty, 9);
+    REFUSED_SLOT(entry.cum_notional, saved.slot.entry.cum_notional - 1);
+    REFUSED_SLOT(exits[0].cum_qty, 3);
+    REFUSED_SLOT(book.entry_qty, 9);
+    REFUSED_SLOT(book.exit_qty, 3);
+    REFUSED_SLOT(book.entry_unpriced_qty, 1);
+    REFUSED_SLOT(book.skipped_qty, 1);
+    REFUSED_SLOT(book.entry_notional, saved.slot.book.entry_notional - 1);
+    REFUSED_SLOT(book.exit_notional, saved.slot.book.exit_notional - 1);
+    saved.execution.qty = 11; /* one that was taken back already is in no sum */
+    saved.execution.is_busted = 1;
+    memcpy(saved.data + execution_at(&saved), &saved.execution, sizeof saved.execution);
+    CHECK(restore_now(&saved) == LK_STATUS_OK);
+    saved_free(&saved);
+}
+
+/* The same of fills without a price, which wait for the venue's figure until it has come. */
+static void test_fill_that_waits_for_a_figure_is_counted_in_its_trade_K21(void)
+{
+    saved_t saved = saved_new();
+    fill(saved.bench, "exit", "x2", LK_SIDE_SELL, 1, 0);
+    free(saved.data);
+    CHECK(lk_kernel_save_size(saved.bench->kernel, &saved.size) == LK_STATUS_OK);
+    saved.data = malloc(saved.size);
+    CHECK(saved.data != NULL);
+    CHECK(lk_kernel_save(saved.bench->kernel, saved.data, saved.size, &saved.size) == LK_STATUS_OK);
+    memcpy(&saved.slot, saved.data + slot_at(0), sizeof saved.slot);
+    CHECK(saved.slot.book.skipped_count == 1 && saved.slot.book.skipped_qty == 1);
+    REFUSED_SLOT(book.skipped_count, 0);
+    REFUSED_SLOT(book.skipped_qty, 0);
+    REFUSED_SLOT(exits[0].priced_qty, 5);
+    CHECK(restore_now(&saved) == LK_STATUS_OK);
+    saved_free(&saved);
+}
+
 /* Execution 1 where 65 belongs: out of the window of 64. */
 static void test_execution_out_of_the_window_is_refused_K21(void)
 {
@@ -216,6 +262,8 @@ int main(void)
 {
     RUN(test_slot_that_no_kernel_could_have_is_refused_K21);
     RUN(test_execution_that_no_kernel_could_have_is_refused_K21);
+    RUN(test_execution_that_its_trade_or_order_does_not_hold_is_refused_K21);
+    RUN(test_fill_that_waits_for_a_figure_is_counted_in_its_trade_K21);
     RUN(test_execution_out_of_the_window_is_refused_K21);
     RUN(test_header_that_does_not_fit_its_body_is_refused_K21);
     RUN(test_unused_slot_is_sound_when_it_is_empty);
