@@ -115,12 +115,8 @@ static bool average_again(lk_book_t *book, int direction)
 
     lk_wide_t standing = share_of(book->entry_notional, standing_qty, entry_qty, proceeds_rounding);
     lk_wide_t surplus = share_of(book->exit_notional, surplus_qty, exit_qty, cost_rounding);
-    lk_wide_t cost = closed_qty + standing_qty == entry_qty
-                         ? book->entry_notional - standing
-                         : share_of(book->entry_notional, closed_qty, entry_qty, cost_rounding);
-    lk_wide_t proceeds = closed_qty + surplus_qty == exit_qty
-                             ? book->exit_notional - surplus
-                             : share_of(book->exit_notional, closed_qty, exit_qty, proceeds_rounding);
+    lk_wide_t cost = share_of(book->entry_notional, closed_qty, entry_qty, cost_rounding);
+    lk_wide_t proceeds = share_of(book->exit_notional, closed_qty, exit_qty, proceeds_rounding);
     lk_wide_t skipped = proceeds - cost - book->exit_notional + book->entry_notional - standing + surplus;
     return lk_narrow(standing - surplus, &book->open_cost) && lk_narrow(skipped, &book->skipped_cost);
 }

@@ -313,6 +313,48 @@ static void test_entry_that_closes_a_surplus_without_a_price_books_nothing_K08(v
     bench_free(bench);
 }
 
+/* More without a figure than there is to close: nothing is matched, and nothing booked. */
+static void test_bust_with_fewer_figures_than_closed_books_nothing_K08(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 5, 1000);
+    fill(bench, "entry", "e2", LK_SIDE_BUY, 5, 0);
+    leave(bench, "trade", "exit");
+    fill(bench, "exit", "x1", LK_SIDE_SELL, 6, 1100); /* skipped: the basis is missing */
+    fill(bench, "exit", "x2", LK_SIDE_SELL, 4, 1100);
+    CHECK(bust_of(bench, "x2") == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).qty.units == 4);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 0);
+    bench_free(bench);
+}
+
+/* What does not divide: one left open, one too many, and the whole trade is exact all the same. */
+static void test_bust_averages_what_does_not_divide_and_the_whole_trade_is_exact_K04(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 5);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 1, 1000);
+    fill(bench, "entry", "e2", LK_SIDE_BUY, 2, 1001);
+    fill(bench, "entry", "e3", LK_SIDE_BUY, 1, 1004);
+    leave(bench, "trade", "exit");
+    fill(bench, "exit", "x1", LK_SIDE_SELL, 2, 1100);
+    CHECK(bust_of(bench, "e3") ==
+          LK_CODE_OK); /* one is open: cost 3002 / 3, rounded down; 2 of 3 are closed, rounded up */
+    CHECK(slot_of(bench, 0).qty.units == 1);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 22000000 - 20013334);
+    fill(bench, "exit", "x2", LK_SIDE_SELL, 1, 1101);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 33010000 - 30020000);
+    CHECK(bust_of(bench, "e1") ==
+          LK_CODE_OK); /* one too many: proceeds 3301 / 3 of it, rounded up; the rest are 2 of 3 */
+    CHECK(slot_of(bench, 0).qty.units == -1);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 22006666 - 20020000);
+    fill(bench, "entry", "e4", LK_SIDE_BUY, 1, 1002);
+    CHECK(slot_of(bench, 0).qty.units == 0);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 33010000 - 30040000);
+    bench_free(bench);
+}
+
 /* Each exit order for itself has room; together what is beyond flat would not fit. */
 static void test_surplus_that_would_not_fit_is_refused_and_changes_nothing_K20(void)
 {
@@ -479,6 +521,8 @@ int main(void)
     RUN(test_bust_of_an_entry_books_nothing_for_a_skipped_exit_K08_K09);
     RUN(test_bust_beyond_flat_keeps_what_was_realized_with_figures_K08);
     RUN(test_entry_that_closes_a_surplus_without_a_price_books_nothing_K08);
+    RUN(test_bust_with_fewer_figures_than_closed_books_nothing_K08);
+    RUN(test_bust_averages_what_does_not_divide_and_the_whole_trade_is_exact_K04);
     RUN(test_surplus_that_would_not_fit_is_refused_and_changes_nothing_K20);
     RUN(test_surplus_with_a_price_is_closed_before_one_without_K08);
     RUN(test_exit_legs_are_shares_of_what_remains_K19);

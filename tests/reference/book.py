@@ -119,10 +119,7 @@ def _average_again(book: Book, direction: int) -> None:
     standing_qty, surplus_qty = standing_qty - unpriced_open_qty, surplus_qty - skipped_open_qty
     standing = _share(book.entry_notional, standing_qty, entry_qty, up=not against_us)
     surplus = _share(book.exit_notional, surplus_qty, exit_qty, up=against_us)
-    cost, proceeds = book.entry_notional - standing, book.exit_notional - surplus
-    if closed_qty + standing_qty != entry_qty:
-        cost = _share(book.entry_notional, closed_qty, entry_qty, up=against_us)
-    if closed_qty + surplus_qty != exit_qty:
-        proceeds = _share(book.exit_notional, closed_qty, exit_qty, up=not against_us)
+    cost = _share(book.entry_notional, closed_qty, entry_qty, up=against_us)
+    proceeds = _share(book.exit_notional, closed_qty, exit_qty, up=not against_us)
     book.open_cost = fits(standing - surplus)
     book.skipped_cost = fits(proceeds - cost - book.exit_notional + book.entry_notional - book.open_cost)
