@@ -277,6 +277,10 @@ static void test_sums_are_halved_together_when_one_would_not_fit_K17(void)
     CHECK(lk_fee_learn(&config, &ledger, &execution));
     CHECK(ledger.calibrations[1].settled_sum == (int64_t)(((lk_wide_t)INT64_MAX + INT64_MAX / 2000) / 2));
     CHECK(ledger.calibrations[1].ratio == 100000000);
+    ledger.calibrations[1].settled_sum = 0;
+    ledger.calibrations[1].published_sum = INT64_MAX; /* the other may be the one that does not fit */
+    CHECK(lk_fee_learn(&config, &ledger, &execution));
+    CHECK(ledger.calibrations[1].settled_sum == INT64_MAX / 4000);
     execution.fee = INT64_MAX;
     CHECK(!lk_fee_learn(&config, &ledger, &execution));
     CHECK(ledger.calibrations[1].refused_count == 1);

@@ -279,6 +279,9 @@ static void test_without_an_interval_funding_is_never_due_K14(void)
     move_time(bench, INT64_MAX / 2);
     balance(bench, WALLET - 50 * (int64_t)UNIT);
     check_status(bench, LK_LEDGER_ERROR, LK_LEDGER_CAUSE_UNEXPLAINED);
+    move_time(bench, INT64_MAX - 1); /* not even at the end of time */
+    balance(bench, WALLET - 99 * (int64_t)UNIT);
+    check_status(bench, LK_LEDGER_ERROR, LK_LEDGER_CAUSE_UNEXPLAINED);
     bench_free(bench);
 }
 
@@ -520,6 +523,11 @@ static void test_figures_after_a_frame_that_do_not_fit_are_refused_K20(void)
     last->realized = INT64_MIN; /* no inputs lead here; the sums are checked all the same */
     CHECK(balance_at(bench, WALLET, 2) == LK_CODE_OVERFLOW);
     last->realized = INT64_MIN + 50000;
+    CHECK(balance_at(bench, WALLET, 1) == LK_CODE_OVERFLOW);
+    for (uint64_t number = 2; number <= 3; number++) { /* nothing in all, and fees beyond measure */
+        lk_window_execution(bench->kernel, number)->realized = INT64_MAX;
+        lk_window_execution(bench->kernel, number)->fee = INT64_MAX;
+    }
     CHECK(balance_at(bench, WALLET, 1) == LK_CODE_OVERFLOW);
     bench_free(bench);
 }
