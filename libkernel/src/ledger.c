@@ -69,7 +69,7 @@ static int64_t funding_after(int64_t now_ns, int64_t interval_ns)
 void lk_ledger_pass_time(lk_kernel_t *kernel, int64_t now_ns)
 {
     lk_ledger_t *ledger = &kernel->ledger;
-    if (holds_position(kernel) && kernel->config.funding_interval_ns != 0) ledger->is_funding_due = 1;
+    if (holds_position(kernel)) ledger->is_funding_due = 1; /* not at the first input of all: nothing is held yet */
     ledger->next_funding_ns = funding_after(now_ns, kernel->config.funding_interval_ns);
 }
 
