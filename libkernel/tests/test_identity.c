@@ -221,6 +221,15 @@ static void test_bust_of_a_forgotten_order_s_fill_moves_the_trade_all_the_same_K
     }
     CHECK(slot_of(bench, 0).qty.units == 40);
     for (uint32_t i = 0; i < 6; i++) {
+        lk_id_t id = numbered("exit-", i);
+        CHECK(lk_kernel_find_order(bench->kernel, &id) == (i < 2 ? LK_NO_SLOT : 0));
+        CHECK(lk_window_execution(bench->kernel, 2 + i)->ordinal == i + 1);
+    }
+    uint32_t used_count = 0;
+    for (uint32_t place = 0; place <= bench->kernel->order_index.mask; place++)
+        used_count += bench->kernel->order_index.places[place].tag != 0;
+    CHECK(used_count == 1 + LK_SLOT_EXITS_MAX);
+    for (uint32_t i = 0; i < 6; i++) {
         lk_input_t input = input_of(bench, LK_INPUT_BUST);
         input.execution_id = numbered("x-", i);
         CHECK(apply(bench, &input) == LK_CODE_OK);

@@ -121,6 +121,8 @@ static void test_slot_that_no_kernel_could_have_is_refused_K21(void)
     REFUSED_SLOT(book.skipped_qty, 5);
     REFUSED_SLOT(book.venue_realized, INT64_MAX); /* realized would not fit */
     REFUSED_SLOT(mark, INT64_MAX);                /* nor unrealized */
+    const uint8_t something = 1;
+    must_refuse(&saved, "an unused slot", slot_at(1), &something, 1, LK_STATUS_INVALID_STATE);
     CHECK(restore_now(&saved) == LK_STATUS_OK);
     CHECK(same_digest(digest_of(saved.bench), digest_of(saved.target)));
     saved_free(&saved);

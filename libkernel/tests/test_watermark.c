@@ -170,6 +170,18 @@ static void test_unsound_ids_of_facts_are_refused_with_the_field_named(void)
     input = sound;
     input.price_scale = LK_SCALE_MAX + 1;
     must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_PRICE_SCALE);
+    input = sound;
+    input.price.units = -5;
+    must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_PRICE);
+    CHECK(bench->outcome.value == -5);
+    input = sound;
+    input.qty.units = -7;
+    must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_QTY);
+    CHECK(bench->outcome.value == -7);
+    input = sound;
+    input.side = LK_SIDE_COUNT;
+    must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_SIDE);
+    CHECK(bench->outcome.value == LK_SIDE_COUNT);
     input = input_of(bench, LK_INPUT_BUST);
     input.execution_id = id_of("with blank");
     must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_EXECUTION_ID);
