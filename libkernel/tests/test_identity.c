@@ -136,6 +136,31 @@ static void test_mark_is_for_the_symbol_and_not_for_its_hash(void)
     bench_free(bench);
 }
 
+/* Printable without blanks, then only NUL: at every place of every text, each kind of damage. */
+static void test_text_is_unsound_wherever_the_damage_is_K20(void)
+{
+    static const char DAMAGE[] = {'\0', '\x01', ' ', '\x7f', (char)0x80, (char)0xff};
+    for (size_t length = 1; length <= LK_ID_BYTES; length++) {
+        lk_id_t sound;
+        memset(&sound, 0, sizeof sound);
+        memset(sound.text, '~', length);
+        CHECK(lk_id_is_sound(&sound));
+        for (size_t at = 0; at < length; at++) {
+            for (size_t i = 0; i < sizeof DAMAGE; i++) {
+                lk_id_t id = sound;
+                id.text[at] = DAMAGE[i];
+                bool only_shorter = DAMAGE[i] == '\0' && at == length - 1;
+                CHECK(lk_id_is_sound(&id) == only_shorter);
+            }
+        }
+        for (size_t at = length + 1; at < LK_ID_BYTES; at++) { /* behind the end */
+            lk_id_t id = sound;
+            id.text[at] = '!';
+            CHECK(!lk_id_is_sound(&id));
+        }
+    }
+}
+
 /* ---------------------------------------------------------------------------------------- the venue's ids -- */
 
 static lk_code_t acknowledge(bench_t *bench, const char *order_id, const char *venue_order_id)
@@ -279,6 +304,7 @@ int main(void)
     RUN(test_indexes_hold_only_what_is_in_the_slots_however_many_there_were_K07);
     RUN(test_windows_compare_whole_ids_K10);
     RUN(test_mark_is_for_the_symbol_and_not_for_its_hash);
+    RUN(test_text_is_unsound_wherever_the_damage_is_K20);
     RUN(test_facts_and_fills_find_their_order_by_the_venue_s_id_alone_K07);
     RUN(test_first_venue_id_of_an_order_stays_and_belongs_to_no_other_K07);
     RUN(test_our_ids_and_the_venue_s_are_two_name_spaces_K07);

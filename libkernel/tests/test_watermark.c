@@ -174,6 +174,8 @@ static void test_unsound_ids_of_facts_are_refused_with_the_field_named(void)
     input.price.units = -5;
     must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_PRICE);
     CHECK(bench->outcome.value == -5);
+    input.price.units = 0; /* stated, and none */
+    must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_PRICE);
     input = sound;
     input.qty.units = -7;
     must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_QTY);
