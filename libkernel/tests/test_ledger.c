@@ -566,6 +566,8 @@ DAMAGE(unknown_freeze, ledger->freeze_flags = 4)
 DAMAGE(anchor_without_wallet, ledger->has_anchor = 1; ledger->wallet = 0)
 DAMAGE(negative_settled_sum, ledger->calibrations[0].settled_sum = -1)
 DAMAGE(negative_published_sum, ledger->calibrations[1].published_sum = -1)
+DAMAGE(samples_of_less_than_nothing, ledger->calibrations[1].sample_count = 1;
+       ledger->calibrations[1].published_sum = -1)
 DAMAGE(negative_ratio, ledger->calibrations[0].ratio = -1)
 DAMAGE(samples_of_nothing, ledger->calibrations[1].sample_count = 1)
 DAMAGE(sum_without_samples, ledger->calibrations[0].published_sum = 1)
@@ -575,6 +577,7 @@ DAMAGE(refused_twice_as_last, ledger->calibrations[0].is_last_refused = 2)
 static void test_ledger_that_no_kernel_could_have_is_not_sound_K21(void)
 {
     static const damage_t DAMAGES[] = {
+        samples_of_less_than_nothing,
         anchored_beyond_what_is_booked,
         time_before_time,
         funding_before_time,
