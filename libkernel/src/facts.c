@@ -136,7 +136,7 @@ lk_code_t lk_apply_mark_price(lk_call_t *call)
 static int64_t order_deadline_ns(const lk_order_t *order, int64_t timeout_ns)
 {
     int64_t deadline_ns = 0;
-    bool is_waiting = order->life == LK_LIFE_SENT && !order->is_stalled && !order->is_done;
+    bool is_waiting = order->life == LK_LIFE_SENT && !order->is_stalled; /* so nothing has traded */
     if (!is_waiting || !lk_add(order->submitted_at_ns, timeout_ns, &deadline_ns)) return LK_NEVER_NS;
     return deadline_ns;
 }

@@ -31,16 +31,19 @@ static uint32_t calibration_index(uint8_t liquidity)
     return liquidity == LK_LIQUIDITY_MAKER ? 0 : 1;
 }
 
-bool lk_fee_publish(const lk_config_t *config, uint8_t liquidity, int64_t notional, int64_t *fee)
+int64_t lk_fee_publish(const lk_config_t *config, uint8_t liquidity, int64_t notional)
 {
-    return scale_up(notional, published_rate(config, liquidity), fee);
+    int64_t fee = 0;
+    bool fits = scale_up(notional, published_rate(config, liquidity), &fee);
+    LK_ASSERT(fits); /* a rate is less than one */
+    return fee;
 }
 
 bool lk_fee_predict(const lk_config_t *config, const lk_ledger_t *ledger, uint8_t liquidity, int64_t notional,
                     int64_t *fee)
 {
     const lk_calibration_t *calibration = &ledger->calibrations[calibration_index(liquidity)];
-    if (!lk_fee_publish(config, liquidity, notional, fee)) return false;
+    *fee = lk_fee_publish(config, liquidity, notional);
     return calibration->sample_count == 0 || scale_up(*fee, calibration->ratio, fee);
 }
 
@@ -76,9 +79,9 @@ static void add_sample(lk_calibration_t *calibration, int64_t settled, int64_t p
 bool lk_fee_learn(const lk_config_t *config, lk_ledger_t *ledger, const lk_execution_t *execution)
 {
     lk_calibration_t *calibration = &ledger->calibrations[calibration_index(execution->liquidity)];
-    int64_t published = 0;
     if (execution->liquidity == LK_LIQUIDITY_NONE) return true; /* nobody knows which rate it was charged by */
-    if (!lk_fee_publish(config, execution->liquidity, execution->notional, &published) || published == 0) return true;
+    int64_t published = lk_fee_publish(config, execution->liquidity, execution->notional);
+    if (published == 0) return true;
     bool is_refused = is_too_far_off(execution->fee, published);
     calibration->is_last_refused = is_refused;
     if (is_refused) {

@@ -441,7 +441,7 @@ lk_code_t lk_apply_foreign(lk_call_t *call);
 
 /* fees.c */
 /* notional x the published rate. */
-bool lk_fee_publish(const lk_config_t *config, uint8_t liquidity, int64_t notional, int64_t *fee);
+int64_t lk_fee_publish(const lk_config_t *config, uint8_t liquidity, int64_t notional);
 /* The same, as calibrated: what a fill is charged until the venue says. */
 bool lk_fee_predict(const lk_config_t *config, const lk_ledger_t *ledger, uint8_t liquidity, int64_t notional,
                     int64_t *fee);

@@ -69,7 +69,7 @@ static int64_t funding_after(int64_t now_ns, int64_t interval_ns)
 void lk_ledger_pass_time(lk_kernel_t *kernel, int64_t now_ns)
 {
     lk_ledger_t *ledger = &kernel->ledger;
-    if (holds_position(kernel) && kernel->config.funding_interval_ns != 0) ledger->is_funding_due = 1;
+    if (holds_position(kernel)) ledger->is_funding_due = 1; /* not at the first input of all: nothing is held yet */
     ledger->next_funding_ns = funding_after(now_ns, kernel->config.funding_interval_ns);
 }
 
@@ -168,20 +168,19 @@ static uint64_t included_count(lk_ledger_t *ledger, uint64_t watermark, bool *ha
 {
     uint64_t count = ledger->execution_count;
     uint64_t unseen_count = watermark > count ? watermark - count : 0;
+    uint64_t included = watermark == 0 || watermark > count ? count : watermark;
     *has_unseen = ledger->has_awaited != 0;
     ledger->has_awaited = 0;
-    if (watermark == 0 || unseen_count == ledger->unseen_count) {
-        return watermark == 0 || watermark > count ? count : watermark;
-    }
+    if (watermark == 0 || unseen_count == ledger->unseen_count) return included;
     if (!ledger->has_anchor) { /* what was before us is no riddle */
         ledger->unseen_count = unseen_count;
-        return watermark > count ? count : watermark;
+        return included;
     }
     *has_unseen = true;
     ledger->awaited_count =
         unseen_count > ledger->unseen_count ? ledger->awaited_count + (unseen_count - ledger->unseen_count) : 0;
     ledger->unseen_count = unseen_count;
-    return watermark > count ? count : watermark;
+    return included;
 }
 
 /* What is known to have moved the wallet by an amount that is not known, in the manual's order. */

@@ -171,7 +171,7 @@ lk_stage_t lk_slot_stage(const lk_slot_t *slot)
 
 static lk_lifecycle_t ended_lifecycle(const lk_slot_t *slot)
 {
-    if (slot->book.entry_qty > 0 || slot->book.exit_qty > 0) return LK_LIFECYCLE_CLOSED;
+    if (slot->book.entry_qty > 0) return LK_LIFECYCLE_CLOSED; /* and as much was left: nothing is open */
     bool was_refused = slot->entry.life == LK_LIFE_REJECTED || slot->entry.life == LK_LIFE_DENIED;
     return was_refused ? LK_LIFECYCLE_REJECTED : LK_LIFECYCLE_CANCELED;
 }

@@ -330,7 +330,7 @@ static bool exit_price(const lk_input_t *input, const lk_slot_t *slot, int64_t *
     *price = 0;
     return is_stated(input, LK_HAS_PRICE) && input->price_scale <= LK_SCALE_MAX && input->price.units > 0 &&
            lk_rescale(input->price.units, input->price_scale, slot->price_scale, LK_ROUND_DOWN, price, &is_exact) &&
-           is_exact && *price > 0 && *price % slot->tick_units == 0;
+           is_exact && *price % slot->tick_units == 0;
 }
 
 static lk_order_t *add_exit(lk_call_t *call, uint32_t slot_index, const lk_id_t *client_order_id, int64_t qty)

@@ -14,7 +14,7 @@ static void view_order(const lk_slot_t *slot, uint32_t amount_scale, const lk_or
 {
     memset(view, 0, sizeof *view);
     view->life = order->life;
-    view->is_filled = order->life != LK_LIFE_NONE && order->cum_qty >= order->order_qty;
+    view->is_filled = order->cum_qty >= order->order_qty;
     view->in_doubt = order->in_doubt;
     view->cancel_pending = order->cancel_pending;
     view->side = order->side;
@@ -37,9 +37,10 @@ static void view_figures(const lk_slot_t *slot, uint32_t amount_scale, lk_slot_v
 {
     const lk_book_t *book = &slot->book;
     int64_t priced_qty = book->entry_qty - book->entry_unpriced_qty;
-    bool fits = lk_book_realized(book, lk_slot_direction(slot), &view->realized_pnl.units) &&
-                lk_slot_unrealized(slot, book, slot->mark, amount_scale, &view->unrealized_pnl.units);
-    LK_ASSERT(fits); /* every change was checked before it was made */
+    bool has_realized = lk_book_realized(book, lk_slot_direction(slot), &view->realized_pnl.units);
+    bool has_unrealized = lk_slot_unrealized(slot, book, slot->mark, amount_scale, &view->unrealized_pnl.units);
+    LK_ASSERT(has_realized); /* every change was checked before it was made */
+    LK_ASSERT(has_unrealized);
     view->qty.units = lk_slot_open_qty(slot) * lk_slot_direction(slot);
     view->entry_qty.units = book->entry_qty;
     view->exit_qty.units = book->exit_qty;

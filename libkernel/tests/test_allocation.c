@@ -223,7 +223,8 @@ static void test_create_without_memory_says_so_and_leaks_nothing(void)
         failed_count += status != LK_STATUS_OK;
     }
     calloc_fails_at = 0;
-    CHECK(failed_count == 11); /* the kernel; slots, their digests, two rings; two indexes; two windows of two arrays each */
+    CHECK(failed_count ==
+          11); /* the kernel; slots, their digests, two rings; two indexes; two windows of two arrays each */
 }
 
 int main(void)

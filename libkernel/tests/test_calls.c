@@ -115,6 +115,7 @@ static void test_memory_is_told_for_a_slot_and_in_all(void)
     CHECK(lk_kernel_memory(one->kernel, &slot_bytes, &one_bytes) == LK_STATUS_OK);
     CHECK(slot_bytes >= sizeof(lk_slot_t) + LK_DIGEST_BYTES && slot_bytes < one_bytes);
     CHECK(lk_kernel_memory(two->kernel, &slot_bytes, &two_bytes) == LK_STATUS_OK);
+    CHECK(slot_bytes >= sizeof(lk_slot_t) + LK_DIGEST_BYTES && 2 * slot_bytes < two_bytes);
     CHECK(two_bytes >= one_bytes + sizeof(lk_slot_t) + LK_DIGEST_BYTES);
     bench_free(one);
     bench_free(two);

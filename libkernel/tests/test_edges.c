@@ -75,6 +75,24 @@ static void test_calibration_s_sums_are_halved_when_only_the_published_one_is_fu
     bench_free(bench);
 }
 
+static void test_calibration_s_sum_may_be_as_large_as_it_can_K17(void)
+{
+    lk_config_t config = config_of(1);
+    config.taker_fee_rate = 50000;
+    bench_t *bench = bench_with(&config);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    lk_calibration_t *taker = &bench->kernel->ledger.calibrations[1];
+    taker->settled_sum = taker->published_sum = INT64_MAX - 50000;
+    taker->sample_count = 1;
+    lk_input_t input = fill_input(bench, "entry", "e1", LK_SIDE_BUY, 10, 1000);
+    input.liquidity = LK_LIQUIDITY_TAKER;
+    input.flags |= LK_HAS_FEE;
+    input.fee.units = 50000; /* as published */
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(taker->settled_sum == INT64_MAX && taker->published_sum == INT64_MAX);
+    bench_free(bench);
+}
+
 /* A long of 10 at 0.10; 4 left at 0.11, 3 left without a price. */
 static bench_t *bench_with_exits(void)
 {
@@ -189,6 +207,7 @@ int main(void)
     RUN(test_exit_size_that_does_not_fit_the_instrument_s_scale_is_repaired_K20);
     RUN(test_without_an_interval_the_end_of_time_makes_no_funding_due_K14);
     RUN(test_calibration_s_sums_are_halved_when_only_the_published_one_is_full_K17);
+    RUN(test_calibration_s_sum_may_be_as_large_as_it_can_K17);
     RUN(test_settlement_that_the_trade_s_realized_cannot_hold_is_refused_K20);
     RUN(test_bust_whose_remainder_does_not_fit_is_refused_K20);
     RUN(test_correction_whose_sum_does_not_fit_is_refused_K20);

@@ -262,6 +262,25 @@ static void test_rebates_are_calibrated_by_their_size_K17(void)
     bench_free(bench);
 }
 
+static void test_edges_of_rounding_deviation_and_sums_are_where_the_manual_puts_them_K17(void)
+{
+    lk_config_t config = fee_config();
+    config.maker_fee_rate = 1;
+    CHECK(lk_fee_publish(&config, LK_LIQUIDITY_MAKER, 1) == 1); /* the least remainder is rounded up too */
+    CHECK(lk_fee_publish(&config, LK_LIQUIDITY_MAKER, 100000000) == 1);
+    bench_t *bench = open_fee_trade();
+    charged(bench, "s1", LK_LIQUIDITY_TAKER, PUBLISHED * 105 / 100);
+    CHECK(taker_of(bench).deviation == 5000000);
+    CHECK(taker_of(bench).status == LK_FEE_STATUS_OK); /* exactly 5 % */
+    lk_calibration_t *calibration = &bench->kernel->ledger.calibrations[1];
+    calibration->settled_sum = INT64_MAX - PUBLISHED;
+    calibration->published_sum = INT64_MAX - PUBLISHED;
+    charged(bench, "s2", LK_LIQUIDITY_TAKER, PUBLISHED);
+    CHECK(calibration->settled_sum == INT64_MAX); /* it fits: nothing is halved */
+    CHECK(calibration->published_sum == INT64_MAX);
+    bench_free(bench);
+}
+
 static void test_sums_are_halved_together_when_one_would_not_fit_K17(void)
 {
     lk_config_t config = fee_config();
@@ -277,6 +296,10 @@ static void test_sums_are_halved_together_when_one_would_not_fit_K17(void)
     CHECK(lk_fee_learn(&config, &ledger, &execution));
     CHECK(ledger.calibrations[1].settled_sum == (int64_t)(((lk_wide_t)INT64_MAX + INT64_MAX / 2000) / 2));
     CHECK(ledger.calibrations[1].ratio == 100000000);
+    ledger.calibrations[1].settled_sum = 0;
+    ledger.calibrations[1].published_sum = INT64_MAX; /* the other may be the one that does not fit */
+    CHECK(lk_fee_learn(&config, &ledger, &execution));
+    CHECK(ledger.calibrations[1].settled_sum == INT64_MAX / 4000);
     execution.fee = INT64_MAX;
     CHECK(!lk_fee_learn(&config, &ledger, &execution));
     CHECK(ledger.calibrations[1].refused_count == 1);
@@ -382,6 +405,7 @@ int main(void)
     RUN(test_what_has_no_published_fee_is_no_sample_K17);
     RUN(test_fee_settled_after_its_trade_left_the_slot_is_a_sample_still_K17);
     RUN(test_rebates_are_calibrated_by_their_size_K17);
+    RUN(test_edges_of_rounding_deviation_and_sums_are_where_the_manual_puts_them_K17);
     RUN(test_sums_are_halved_together_when_one_would_not_fit_K17);
     RUN(test_calibration_survives_a_restart_K17_K21);
     RUN(test_conviction_maps_linearly_to_leverage_half_to_even_and_clamped_K05);

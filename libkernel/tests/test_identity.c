@@ -136,6 +136,31 @@ static void test_mark_is_for_the_symbol_and_not_for_its_hash(void)
     bench_free(bench);
 }
 
+/* Printable without blanks, then only NUL: at every place of every text, each kind of damage. */
+static void test_text_is_unsound_wherever_the_damage_is_K20(void)
+{
+    static const char DAMAGE[] = {'\0', '\x01', ' ', '\x7f', (char)0x80, (char)0xff};
+    for (size_t length = 1; length <= LK_ID_BYTES; length++) {
+        lk_id_t sound;
+        memset(&sound, 0, sizeof sound);
+        memset(sound.text, '~', length);
+        CHECK(lk_id_is_sound(&sound));
+        for (size_t at = 0; at < length; at++) {
+            for (size_t i = 0; i < sizeof DAMAGE; i++) {
+                lk_id_t id = sound;
+                id.text[at] = DAMAGE[i];
+                bool only_shorter = DAMAGE[i] == '\0' && at == length - 1;
+                CHECK(lk_id_is_sound(&id) == only_shorter);
+            }
+        }
+        for (size_t at = length + 1; at < LK_ID_BYTES; at++) { /* behind the end */
+            lk_id_t id = sound;
+            id.text[at] = '!';
+            CHECK(!lk_id_is_sound(&id));
+        }
+    }
+}
+
 /* ---------------------------------------------------------------------------------------- the venue's ids -- */
 
 static lk_code_t acknowledge(bench_t *bench, const char *order_id, const char *venue_order_id)
@@ -199,6 +224,53 @@ static void test_our_ids_and_the_venue_s_are_two_name_spaces_K07(void)
     bench_free(bench);
 }
 
+static void test_ids_of_full_length_find_what_they_name_K07_K10(void)
+{
+    static const char ORDER[] = "an-order-id-that-is-as-long-as-an-id-may-be-which-is-64-bytes-...";
+    static const char VENUE[] = "the-venue-s-order-id-is-as-long-as-an-id-may-be-too-64-bytes-....";
+    static const char EXECUTION[] = "an-execution-id-that-is-as-long-as-an-id-may-be-which-is-64-bytes";
+    bench_t *bench = bench_new(1);
+    lk_input_t input = enter_input(bench, "trade", "", LK_SIDE_BUY, 10);
+    memcpy(input.client_order_id.text, ORDER, LK_ID_BYTES);
+    memcpy(input.event_id.text, ORDER, LK_ID_BYTES);
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(apply(bench, &input) == LK_CODE_DUPLICATE_EVENT);
+    input = input_of(bench, LK_INPUT_ORDER);
+    memcpy(input.client_order_id.text, ORDER, LK_ID_BYTES);
+    memcpy(input.venue_order_id.text, VENUE, LK_ID_BYTES);
+    input.order_fact = LK_FACT_ACKNOWLEDGED;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    input = fill_input(bench, "", "", LK_SIDE_BUY, 4, 1000);
+    memcpy(input.venue_order_id.text, VENUE, LK_ID_BYTES);
+    memcpy(input.execution_id.text, EXECUTION, LK_ID_BYTES);
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    input.event_id = id_of("another");
+    CHECK(apply(bench, &input) == LK_CODE_DUPLICATE_EVENT);
+    input.execution_id.text[LK_ID_BYTES - 1] ^= 1; /* another, from its last byte on */
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).entry.cum_qty.units == 8);
+    bench_free(bench);
+}
+
+/* The venue's figure for a trade whose slot another has taken: the account's, and no order of the other's. */
+static void test_settlement_of_a_trade_that_is_gone_names_no_order_of_the_next_K09(void)
+{
+    bench_t *bench = bench_new(1);
+    lk_id_t none = id_of("");
+    enter(bench, "first", "first-entry", LK_SIDE_BUY, 10);
+    fill(bench, "first-entry", "e1", LK_SIDE_BUY, 10, 1000);
+    leave(bench, "first", "first-exit");
+    fill(bench, "first-exit", "x1", LK_SIDE_SELL, 10, 0);
+    enter(bench, "second", "second-entry", LK_SIDE_BUY, 10);
+    CHECK(settle(bench, "x1", 500) == LK_CODE_OK);
+    const lk_event_t *event = event_of(bench, LK_EVENT_SETTLED, 0);
+    CHECK(event != NULL && event->slot_index == LK_NO_SLOT && event->realized_pnl.units == 500);
+    CHECK(lk_id_equal(&event->client_order_id, &none));
+    CHECK(account_of(bench).realized_pnl.units == 500);
+    CHECK(slot_of(bench, 0).realized_pnl.units == 0);
+    bench_free(bench);
+}
+
 /* ------------------------------------------------------------------------------------- an order forgotten -- */
 
 /* A slot remembers four exit orders; a bust of a fill of the fifth last still moves the trade. */
@@ -220,6 +292,15 @@ static void test_bust_of_a_forgotten_order_s_fill_moves_the_trade_all_the_same_K
         CHECK(apply(bench, &input) == LK_CODE_OK);
     }
     CHECK(slot_of(bench, 0).qty.units == 40);
+    for (uint32_t i = 0; i < 6; i++) {
+        lk_id_t id = numbered("exit-", i);
+        CHECK(lk_kernel_find_order(bench->kernel, &id) == (i < 2 ? LK_NO_SLOT : 0));
+        CHECK(lk_window_execution(bench->kernel, 2 + i)->ordinal == i + 1);
+    }
+    uint32_t used_count = 0;
+    for (uint32_t place = 0; place <= bench->kernel->order_index.mask; place++)
+        used_count += bench->kernel->order_index.places[place].tag != 0;
+    CHECK(used_count == 1 + LK_SLOT_EXITS_MAX);
     for (uint32_t i = 0; i < 6; i++) {
         lk_input_t input = input_of(bench, LK_INPUT_BUST);
         input.execution_id = numbered("x-", i);
@@ -270,9 +351,12 @@ int main(void)
     RUN(test_indexes_hold_only_what_is_in_the_slots_however_many_there_were_K07);
     RUN(test_windows_compare_whole_ids_K10);
     RUN(test_mark_is_for_the_symbol_and_not_for_its_hash);
+    RUN(test_text_is_unsound_wherever_the_damage_is_K20);
     RUN(test_facts_and_fills_find_their_order_by_the_venue_s_id_alone_K07);
     RUN(test_first_venue_id_of_an_order_stays_and_belongs_to_no_other_K07);
     RUN(test_our_ids_and_the_venue_s_are_two_name_spaces_K07);
+    RUN(test_ids_of_full_length_find_what_they_name_K07_K10);
+    RUN(test_settlement_of_a_trade_that_is_gone_names_no_order_of_the_next_K09);
     RUN(test_bust_of_a_forgotten_order_s_fill_moves_the_trade_all_the_same_K07);
     RUN(test_order_sent_at_the_end_of_time_has_no_deadline_T09);
     RUN(test_fill_price_finer_than_the_instrument_s_is_rounded_against_us_K20);

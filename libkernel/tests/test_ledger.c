@@ -279,6 +279,9 @@ static void test_without_an_interval_funding_is_never_due_K14(void)
     move_time(bench, INT64_MAX / 2);
     balance(bench, WALLET - 50 * (int64_t)UNIT);
     check_status(bench, LK_LEDGER_ERROR, LK_LEDGER_CAUSE_UNEXPLAINED);
+    move_time(bench, INT64_MAX - 1); /* not even at the end of time */
+    balance(bench, WALLET - 99 * (int64_t)UNIT);
+    check_status(bench, LK_LEDGER_ERROR, LK_LEDGER_CAUSE_UNEXPLAINED);
     bench_free(bench);
 }
 
@@ -521,6 +524,11 @@ static void test_figures_after_a_frame_that_do_not_fit_are_refused_K20(void)
     CHECK(balance_at(bench, WALLET, 2) == LK_CODE_OVERFLOW);
     last->realized = INT64_MIN + 50000;
     CHECK(balance_at(bench, WALLET, 1) == LK_CODE_OVERFLOW);
+    for (uint64_t number = 2; number <= 3; number++) { /* nothing in all, and fees beyond measure */
+        lk_window_execution(bench->kernel, number)->realized = INT64_MAX;
+        lk_window_execution(bench->kernel, number)->fee = INT64_MAX;
+    }
+    CHECK(balance_at(bench, WALLET, 1) == LK_CODE_OVERFLOW);
     bench_free(bench);
 }
 
@@ -558,6 +566,8 @@ DAMAGE(unknown_freeze, ledger->freeze_flags = 4)
 DAMAGE(anchor_without_wallet, ledger->has_anchor = 1; ledger->wallet = 0)
 DAMAGE(negative_settled_sum, ledger->calibrations[0].settled_sum = -1)
 DAMAGE(negative_published_sum, ledger->calibrations[1].published_sum = -1)
+DAMAGE(samples_of_less_than_nothing, ledger->calibrations[1].sample_count = 1;
+       ledger->calibrations[1].published_sum = -1)
 DAMAGE(negative_ratio, ledger->calibrations[0].ratio = -1)
 DAMAGE(samples_of_nothing, ledger->calibrations[1].sample_count = 1)
 DAMAGE(sum_without_samples, ledger->calibrations[0].published_sum = 1)
@@ -567,6 +577,7 @@ DAMAGE(refused_twice_as_last, ledger->calibrations[0].is_last_refused = 2)
 static void test_ledger_that_no_kernel_could_have_is_not_sound_K21(void)
 {
     static const damage_t DAMAGES[] = {
+        samples_of_less_than_nothing,
         anchored_beyond_what_is_booked,
         time_before_time,
         funding_before_time,

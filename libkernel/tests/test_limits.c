@@ -37,7 +37,6 @@ POKE(entry_notional_max, slots[0].book.entry_notional, INT64_MAX)
 POKE(exit_notional_max, slots[0].book.exit_notional, INT64_MAX - 1000000000)
 POKE(open_cost_max, slots[0].book.open_cost, INT64_MAX - 5000000)
 POKE(skipped_cost_max, slots[0].book.skipped_cost, INT64_MAX)
-POKE(skipped_cost_min, slots[0].book.skipped_cost, INT64_MIN + 1)
 POKE(venue_realized_max, slots[0].book.venue_realized, INT64_MAX - 5000000)
 POKE(venue_realized_min, slots[0].book.venue_realized, INT64_MIN + 1)
 POKE(book_fees_max, slots[0].book.fees, INT64_MAX)
@@ -58,6 +57,10 @@ POKE(bridge_max, ledger.bridge, INT64_MAX)
 POKE(bridge_min, ledger.bridge, INT64_MIN)
 POKE(bridge_predicted_max, ledger.bridge_predicted, INT64_MAX)
 POKE(bridge_predicted_min, ledger.bridge_predicted, INT64_MIN)
+
+POKE(executed_min, executions[1].realized, INT64_MIN)
+POKE(executed_max, executions[1].realized, INT64_MAX)
+POKE(open_cost_min, slots[0].book.open_cost, -INT64_MAX)
 
 static void everything_sold(lk_kernel_t *kernel)
 {
@@ -157,6 +160,26 @@ static void test_fill_whose_own_figures_do_not_fit_is_refused_K20(void)
     check_overflow(nothing, &input, bench); /* a fee that has no opposite */
 }
 
+static void test_quantities_that_do_not_fit_the_instrument_K20(void)
+{
+    bench_t *bench = bench_new(1);
+    lk_input_t input = enter_input(bench, "trade", "entry", LK_SIDE_BUY, INT64_MAX);
+    input.multiplier = 2;
+    CHECK(apply(bench, &input) == LK_CODE_OVERFLOW);
+    input.qty.units = 10;
+    input.qty_scale = 1;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 1, 1000);
+    lk_input_t asked = input_of(bench, LK_INPUT_EXIT);
+    asked.trade_id = id_of("trade");
+    asked.client_order_id = id_of("exit");
+    asked.flags = LK_HAS_QTY;
+    asked.qty.units = INT64_MAX; /* at scale 0: not to be had at scale 1 */
+    CHECK(apply(bench, &asked) == LK_CODE_OK);
+    CHECK(anomaly_count(bench, LK_CODE_EXIT_SIZE_REPAIRED) == 1);
+    bench_free(bench);
+}
+
 static void test_prediction_that_does_not_fit_is_refused_K17_K20(void)
 {
     lk_config_t config = fee_config();
@@ -212,7 +235,7 @@ static void test_bust_or_correction_that_would_pass_a_limit_is_refused_K20(void)
     check_bust("loss", mark_for_what_is_open);
     check_bust("gain", ledger_realized_min);
     check_bust("gain", bridge_min);
-    check_bust("dark", skipped_cost_min);
+    check_bust("gain", executed_min);
 }
 
 static void test_settled_figure_that_cannot_be_taken_back_is_refused_K20(void)
@@ -229,6 +252,10 @@ static void test_correction_whose_own_figures_do_not_fit_is_refused_K20(void)
     lk_input_t input = about(bench, LK_INPUT_CORRECTION, "gain");
     input.qty.units = 4;
     check_overflow(exit_cum_max, &input, bench);
+    bench = busy_bench();
+    input = about(bench, LK_INPUT_CORRECTION, "gain");
+    input.price.units = 9000; /* more than was booked at first */
+    check_overflow(executed_max, &input, bench);
     bench = busy_bench();
     input = about(bench, LK_INPUT_CORRECTION, "gain");
     input.fee.units = INT64_MIN;
@@ -254,6 +281,7 @@ static void test_settlement_that_would_pass_a_limit_is_refused_K20(void)
     static const poke_t FEE_MAX[] = {book_fees_max, ledger_fees_max, bridge_min};
     static const poke_t FEE_MIN[] = {book_predicted_min, ledger_predicted_min, bridge_predicted_min};
     check_settlement("dark", LK_HAS_AMOUNT, 6000000, 0, venue_realized_max);
+    check_settlement("dark", LK_HAS_AMOUNT, 1, 0, venue_realized_max);
     check_settlement("dark", LK_HAS_AMOUNT, 1, 0, ledger_realized_max);
     check_settlement("dark", LK_HAS_AMOUNT, 1, 0, bridge_max);
     check_settlement("dark", LK_HAS_AMOUNT | LK_HAS_FEE, 1, INT64_MIN, nothing);
@@ -286,6 +314,12 @@ static void test_marks_and_frames_that_do_not_fit_are_refused_K20(void)
     input.price.units = INT64_MAX;
     check_overflow(nothing, &input, bench); /* not even at the slot's scale */
     bench = busy_bench();
+    input = input_of(bench, LK_INPUT_MARK_PRICE);
+    input.symbol = symbol_of("FET-USDT");
+    input.price.units = 1000;
+    input.price_scale = 4;
+    check_overflow(open_cost_min, &input, bench);
+    bench = busy_bench();
     input = input_of(bench, LK_INPUT_FUNDING);
     input.amount.units = 1;
     check_overflow(bridge_max, &input, bench);
@@ -312,6 +346,7 @@ int main(void)
     RUN(test_entry_fill_that_would_pass_a_limit_is_refused_K20);
     RUN(test_exit_fill_that_would_pass_a_limit_is_refused_K20);
     RUN(test_fill_whose_own_figures_do_not_fit_is_refused_K20);
+    RUN(test_quantities_that_do_not_fit_the_instrument_K20);
     RUN(test_prediction_that_does_not_fit_is_refused_K17_K20);
     RUN(test_bust_or_correction_that_would_pass_a_limit_is_refused_K20);
     RUN(test_settled_figure_that_cannot_be_taken_back_is_refused_K20);

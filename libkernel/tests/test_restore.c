@@ -121,6 +121,8 @@ static void test_slot_that_no_kernel_could_have_is_refused_K21(void)
     REFUSED_SLOT(book.skipped_qty, 5);
     REFUSED_SLOT(book.venue_realized, INT64_MAX); /* realized would not fit */
     REFUSED_SLOT(mark, INT64_MAX);                /* nor unrealized */
+    const uint8_t something = 1;
+    must_refuse(&saved, "an unused slot", slot_at(1), &something, 1, LK_STATUS_INVALID_STATE);
     CHECK(restore_now(&saved) == LK_STATUS_OK);
     CHECK(same_digest(digest_of(saved.bench), digest_of(saved.target)));
     saved_free(&saved);
@@ -245,6 +247,26 @@ static void test_header_that_does_not_fit_its_body_is_refused_K21(void)
     saved_free(&saved);
 }
 
+/* What was indexed before is not found after, in whatever place of an index it was. */
+static void test_restore_forgets_what_was_there_before_K21(void)
+{
+    saved_t saved = saved_new();
+    lk_index_t *indexes[] = {&saved.target->kernel->order_index, &saved.target->kernel->trade_index};
+    const uint32_t expected[] = {2, 1}; /* entry and exit; one trade */
+    for (uint32_t i = 0; i < 2; i++) {
+        for (uint32_t place = 0; place <= indexes[i]->mask; place++)
+            indexes[i]->places[place] = (lk_place_t){1, 0};
+    }
+    CHECK(restore_now(&saved) == LK_STATUS_OK);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t used_count = 0;
+        for (uint32_t place = 0; place <= indexes[i]->mask; place++)
+            used_count += indexes[i]->places[place].tag != 0;
+        CHECK(used_count == expected[i]);
+    }
+    saved_free(&saved);
+}
+
 /* A slot that was never used is sound when nothing is in it, and only then. */
 static void test_unused_slot_is_sound_when_it_is_empty(void)
 {
@@ -266,6 +288,7 @@ int main(void)
     RUN(test_fill_that_waits_for_a_figure_is_counted_in_its_trade_K21);
     RUN(test_execution_out_of_the_window_is_refused_K21);
     RUN(test_header_that_does_not_fit_its_body_is_refused_K21);
+    RUN(test_restore_forgets_what_was_there_before_K21);
     RUN(test_unused_slot_is_sound_when_it_is_empty);
     return 0;
 }

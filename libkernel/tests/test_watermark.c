@@ -49,6 +49,7 @@ static void test_frame_that_lags_leaves_exactly_what_it_does_not_hold_in_the_bri
     CHECK(exit_fill(bench, "x3", 1, 1100, LK_LIQUIDITY_MAKER) == LK_CODE_OK);
     CHECK(exit_fill(bench, "x4", 1, 0, LK_LIQUIDITY_TAKER) == LK_CODE_OK);
     CHECK(settle(bench, "x1", settled) == LK_CODE_OK);
+    CHECK(settle(bench, "x3", gain + 1) == LK_CODE_OK); /* of a fill that was booked: compared, never booked again */
     lk_input_t bust = input_of(bench, LK_INPUT_BUST);
     bust.execution_id = id_of("x4");
     CHECK(apply(bench, &bust) == LK_CODE_OK);
@@ -85,6 +86,25 @@ static void test_unsettled_fill_behind_the_watermark_excuses_nothing_before_it_K
     CHECK(account_of(bench).ledger_status == LK_LEDGER_ERROR);
     CHECK(frame(bench, WALLET + 9, 2) == LK_CODE_OK); /* with it, so it may be */
     CHECK(account_of(bench).ledger_status == LK_LEDGER_WARNING);
+    CHECK(account_of(bench).ledger_cause == LK_LEDGER_CAUSE_UNSETTLED_FILLS);
+    bench_free(bench);
+}
+
+/* One fill waits before the watermark; what comes after it, waiting or not, is not in the comparison. */
+static void test_unsettled_fill_before_the_watermark_is_the_cause_whatever_follows_K14(void)
+{
+    bench_t *bench = watched_bench();
+    CHECK(frame(bench, WALLET, 0) == LK_CODE_OK);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    lk_input_t input = fill_input(bench, "entry", "e1", LK_SIDE_BUY, 10, 1000);
+    input.flags |= LK_HAS_FEE;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    leave(bench, "trade", "exit");
+    CHECK(exit_fill(bench, "x1", 3, 0, LK_LIQUIDITY_TAKER) == LK_CODE_OK);
+    input = fill_input(bench, "exit", "x2", LK_SIDE_SELL, 1, 1000);
+    input.flags |= LK_HAS_FEE;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(frame(bench, WALLET + 5, 2) == LK_CODE_OK); /* holds x1, and not x2 */
     CHECK(account_of(bench).ledger_cause == LK_LEDGER_CAUSE_UNSETTLED_FILLS);
     bench_free(bench);
 }
@@ -170,6 +190,20 @@ static void test_unsound_ids_of_facts_are_refused_with_the_field_named(void)
     input = sound;
     input.price_scale = LK_SCALE_MAX + 1;
     must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_PRICE_SCALE);
+    input = sound;
+    input.price.units = -5;
+    must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_PRICE);
+    CHECK(bench->outcome.value == -5);
+    input.price.units = 0; /* stated, and none */
+    must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_PRICE);
+    input = sound;
+    input.qty.units = -7;
+    must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_QTY);
+    CHECK(bench->outcome.value == -7);
+    input = sound;
+    input.side = LK_SIDE_COUNT;
+    must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_SIDE);
+    CHECK(bench->outcome.value == LK_SIDE_COUNT);
     input = input_of(bench, LK_INPUT_BUST);
     input.execution_id = id_of("with blank");
     must_refuse(bench, &input, LK_CODE_INVALID_EVENT, LK_FIELD_EXECUTION_ID);
@@ -202,6 +236,7 @@ int main(void)
 {
     RUN(test_frame_that_lags_leaves_exactly_what_it_does_not_hold_in_the_bridge_K13_K14);
     RUN(test_unsettled_fill_behind_the_watermark_excuses_nothing_before_it_K14);
+    RUN(test_unsettled_fill_before_the_watermark_is_the_cause_whatever_follows_K14);
     RUN(test_frame_older_than_the_last_or_than_the_window_is_stale_K13);
     RUN(test_unseen_executions_that_are_seen_are_awaited_no_longer_K14);
     RUN(test_funding_is_not_due_for_what_is_over_or_not_yet_filled_K14);

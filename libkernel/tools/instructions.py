@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ["-std=c11", "-O3", "-g", "-Iinclude"]
+FLAGS = ["-std=c11", "-O3", "-flto", "-g", "-Iinclude"]
 WAYS = {"SINGLE": "c_single", "BATCH": "c_batch", "DIGEST": "c_single_digest"}
 TRADES = (400, 1200)
 INPUTS_BETWEEN = 10 * (TRADES[1] - TRADES[0])

@@ -26,7 +26,6 @@ import argparse
 import hashlib
 import json
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -491,13 +490,18 @@ def remembered(path: Path) -> dict[str, tuple[str, str]]:
 # -------------------------------------------------------------------------------------------------------------- main --
 
 
+def drawn_by(mutant: Mutant, seed: int) -> str:
+    """The order of drawing: random, and yet an edit elsewhere does not draw other mutants."""
+    return hashlib.sha256(repr((seed, mutant.key, mutant.column)).encode()).hexdigest()
+
+
 def chosen_mutants(options: argparse.Namespace) -> list[Mutant]:
     files = [ROOT / options.file] if options.file else sorted((ROOT / "src").glob("*.c"))
     mutants = [mutant for path in files if path.name not in NOT_MUTATED for mutant in mutants_of(path)]
+    if options.sample or options.minutes:
+        mutants.sort(key=lambda mutant: drawn_by(mutant, options.seed))
     if options.sample:
-        return random.Random(options.seed).sample(mutants, min(options.sample, len(mutants)))  # noqa: S311
-    if options.minutes:
-        random.Random(options.seed).shuffle(mutants)  # noqa: S311  as many as there is time for are then a fair sample
+        return mutants[: options.sample]
     return mutants
 
 

@@ -88,8 +88,10 @@ def config_of(seed: int) -> Config:
     """The kernel that a seed is about."""
     random = Random(f"config {seed}")
     tolerance = random.choice([0, 10, 10**6])
+    slot_count = random.choices([1, 2, 3, 4, 7, 12, 70, SLOTS_MAX], [40, 20, 20, 20, 20, 20, 4, 1])[0]
+    capitals = [0, *(10**12,) * 6, INT64_MAX] if slot_count <= 64 else [10**12]
     return Config(
-        slot_count=random.choices([1, 2, 3, 4, 7, 12, 70, SLOTS_MAX], [40, 20, 20, 20, 20, 20, 4, 1])[0],
+        slot_count=slot_count,
         window_count=random.choice([16, 16, 32, 64]),
         leverage_max=random.choice([1, 10, 125]),
         amount_scale=random.choice([8, 8, 6, 10, 12]),
@@ -97,7 +99,7 @@ def config_of(seed: int) -> Config:
         taker_fee_rate=random.choice([0, 50_000, 60_000, -99_999_999]),
         ack_timeout_ns=random.choice([SECOND_NS, 60 * SECOND_NS, INT64_MAX]),
         funding_interval_ns=random.choice([0, 100 * SECOND_NS, 8 * 3600 * SECOND_NS, INT64_MAX - 1]),
-        seed_capital=random.choice([0, *(10**12,) * 6, INT64_MAX]),
+        seed_capital=random.choice(capitals),
         ledger_tolerance=tolerance,
         ledger_error_tolerance=tolerance + random.choice([0, 10**7, 10**9]),
         settlement_tolerance=random.choice([0, 5, 10**8]),
@@ -149,7 +151,7 @@ class World:
 
     def _acts(self) -> dict[Callable[[State], Input], float]:
         return {
-            self._enter: 150 if self._is_large else 10,
+            self._enter: 400 if self._is_large else 10,
             self._exit: 9,
             self._cancel: 2.5,
             self._mark: 4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -208,7 +209,7 @@ def test_replay_names_the_first_entry_that_differs_K21(exported: Path, tmp_path:
     done = run("replay", forged(exported, tmp_path / "forged.kj"))
     assert done.exit_code == 1
     assert "entry 4: input.price" in words(done)
-    assert "kestrel journal replay --until 4" in words(done)
+    assert "--until 4" in words(done)
 
 
 def test_replay_refuses_a_damaged_file_and_names_the_entry_K21(exported: Path) -> None:
@@ -270,3 +271,12 @@ def test_diff_compares_only_files_of_the_same_accounts(bus: FakeBus, exported: P
     assert refused.exit_code == 2
     assert "same partition and accounts" in words(refused)
     assert answer("diff", one)["compared"] == 10
+
+
+async def test_reading_a_file_hears_an_interruption(journal: Any, tmp_path: Path) -> None:
+    """A file is read without ever waiting, and a task is canceled only while it waits."""
+    heard = asyncio.Event()
+    with sources.opened(journal.export(tmp_path / "journal.kj")) as source:
+        asyncio.get_running_loop().call_soon(heard.set)
+        await anext(source.records)
+    assert heard.is_set()

@@ -123,7 +123,7 @@ def replay(
         found = worst["differences"][0]
         raise CommandFailed(
             f"entry {worst['sequence']}: {found['field']} {found['value']}: {found['rule']}",
-            next_step=f"look at it: kestrel journal replay --until {worst['sequence']}",
+            next_step=f"look at it: kestrel journal replay{f' {file}' if file else ''} --until {worst['sequence']}",
             code=REFUSED,
         )
 

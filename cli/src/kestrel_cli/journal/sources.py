@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from kestrel_cli.platform.layout import Layout
 
 if TYPE_CHECKING:
     from kestrel_chassis.bus import Bus
+
+_PAUSE_RECORDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,9 @@ def opened(path: Path) -> Iterator[Source]:
 
 
 async def _file_records(reader: JournalFileReader) -> AsyncIterator[tuple[Record, int]]:
-    for record in reader:
+    for place, record in enumerate(reader):
+        if place % _PAUSE_RECORDS == 0:
+            await asyncio.sleep(0)  # reading a file never waits, and Ctrl-C is heard only by who waits
         yield record, reader.offset
 
 
@@ -93,5 +98,7 @@ async def _live_records(bus: Bus, partition: int, last: int, account: str) -> As
         async for entry in entries:
             if entry.sequence > last:
                 return
+            if entry.sequence % _PAUSE_RECORDS == 0:
+                await asyncio.sleep(0)
             for record in recorder.records(entry.sequence, entry.data):
                 yield record, entry.sequence

@@ -6,7 +6,7 @@ are taken by ``libkernel/bench/bench.c``, compiled on the spot; the Python figur
 
     py_single_ns         one input, already made, applied by ``Kernel.apply``
     py_single_built_ns   the same, and made from Python values first
-    py_batch_ns          inputs already made, by ``Kernel.apply_batch``, 64 at a time, read from its columns
+    py_batch_ns          inputs already made, by ``Kernel.apply_batch``, 128 at a time, read from its columns
     py_batch_results_ns  the same, read from a ``Result`` of each
     py_batch_built_ns    as ``py_batch_ns``, and made from Python values first
 
@@ -31,7 +31,7 @@ from kestrel_libkernel.model import Code, Config, Fact, Instrument, OrderType, S
 
 TRADE_COUNT = 500
 REPEATS = 5
-BATCH = 64
+BATCH = 128
 """Inputs at a time, their answers read before the next: to keep thousands of answers is to measure fresh memory."""
 INSTRUMENT = Instrument("AAPL", price_scale=4, qty_scale=0, tick_units=100)
 CONFIG = Config("BENCH", slot_count=8, taker_fee_rate=50_000, seed_capital=10**14)

@@ -24,8 +24,7 @@ typedef struct {
     size_t event_capacity;
 } lkpy_room_t;
 
-static int64_t
-lkpy_answer(const lkpy_room_t *room, const char *input, char *answer)
+static int64_t lkpy_answer(const lkpy_room_t *room, const char *input, char *answer)
 {
     lk_outcome_t *outcome = (lk_outcome_t *)(void *)answer;
     lk_event_t *events = (lk_event_t *)(void *)(answer + sizeof *outcome);
@@ -37,17 +36,15 @@ lkpy_answer(const lkpy_room_t *room, const char *input, char *answer)
 }
 
 /* Apply one lk_input_t. The answer is in room->answer; returns its bytes, or minus an lk_status_t. */
-static int64_t
-lkpy_apply(const lkpy_room_t *room, const char *input)
+static int64_t lkpy_apply(const lkpy_room_t *room, const char *input)
 {
     return lkpy_answer(room, input, room->answer);
 }
 
 /* Apply inputs in order, until all are applied or answers might not hold the next one's answer; digests: 32 bytes for
  * each, or NULL. Returns how many were applied, or minus the lk_status_t of the first. */
-static int64_t
-lkpy_apply_batch(const lkpy_room_t *room, const char *inputs, size_t input_count, char *answers, size_t answers_bytes,
-                 lkpy_answer_t *index, char *digests)
+static int64_t lkpy_apply_batch(const lkpy_room_t *room, const char *inputs, size_t input_count, char *answers,
+                                size_t answers_bytes, lkpy_answer_t *index, char *digests)
 {
     size_t answer_bytes_max = sizeof(lk_outcome_t) + room->event_capacity * sizeof(lk_event_t);
     size_t end = 0;

@@ -279,11 +279,15 @@ class Batch(Sequence[Result]):
 
     @property
     def accepted(self) -> list[bool]:
-        return [flag != 0 for _, index, _ in self._crossings for flag in index[_INDEX_ACCEPTED_AT::INDEX_BYTES]]
+        return list(map(bool, self._column(_INDEX_ACCEPTED_AT)))
 
     @property
     def codes(self) -> list[Code]:
-        return [CODES[code] for _, index, _ in self._crossings for code in index[_INDEX_CODE_AT::INDEX_BYTES]]
+        return list(map(CODES.__getitem__, self._column(_INDEX_CODE_AT)))
+
+    def _column(self, at: int) -> bytes:
+        """One byte of every place of the index."""
+        return b"".join([index[at::INDEX_BYTES] for _, index, _ in self._crossings])
 
     @property
     def digests(self) -> list[bytes]:
