@@ -1,5 +1,8 @@
 """Identifiers follow from their causes."""
 
+import base64
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +51,9 @@ def test_partitions_never_move_between_releases() -> None:
 
 
 EXPECTED_PARTITIONS = [4, 1, 3]
+
+
+def test_a_derived_id_is_the_base_32_of_half_a_sha256() -> None:
+    for number in range(200):
+        digest = hashlib.sha256(b"kind" + len(str(number)).to_bytes(4, "big") + str(number).encode()).digest()
+        assert identifiers.derived_id("kind", number) == base64.b32encode(digest[:16]).decode().rstrip("=").lower()

@@ -6,7 +6,6 @@ names it once.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 
@@ -17,6 +16,11 @@ CLIENT_ORDER_ID_PREFIX = "ks"
 """Begins every client order id of ours: how we know our orders on an account that others use too (X11)."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_BASE32_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
+"""RFC 4648, lower case, ten bits at a time: several ids are made for each order, and the library's way is slow."""
+_SHIFTS = range(120, -1, -10)
+
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,31}\Z", re.ASCII)
 
 
@@ -40,7 +44,8 @@ def derived_id(kind: str, *parts: str | int | bytes) -> str:
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode()
         digest.update(len(data).to_bytes(4, "big") + data)
-    return base64.b32encode(digest.digest()[:16]).decode().rstrip("=").lower()
+    padded = int.from_bytes(digest.digest()[:16], "big") << 2
+    return "".join([_BASE32_PAIRS[padded >> shift & 1023] for shift in _SHIFTS])
 
 
 def token_id(intent_id: str, attempt: int) -> str:
