@@ -149,6 +149,8 @@ static void test_batch_that_breaks_the_contract_is_told(void)
     CHECK(lk_kernel_apply_batch(kernel, inputs, 3, outcomes, events, capacity - 1, &applied, &count) ==
           LK_STATUS_BUFFER_TOO_SMALL);
     CHECK(applied == 9 && count == 9);
+    CHECK(lk_kernel_apply_batch(kernel, inputs, 0, outcomes, events, capacity, &applied, &count) == LK_STATUS_OK);
+    CHECK(applied == 0 && count == 0);
     CHECK(account_of(bench).event_sequence == 0);
     CHECK(lk_kernel_apply_batch(kernel, inputs, 3, outcomes, events, capacity, &applied, &count) ==
           LK_STATUS_INVALID_ARGUMENT);

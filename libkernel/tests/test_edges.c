@@ -93,6 +93,49 @@ static void test_calibration_s_sum_may_be_as_large_as_it_can_K17(void)
     bench_free(bench);
 }
 
+static void test_ratio_exactly_as_far_off_as_it_may_be_is_ok_K17(void)
+{
+    lk_config_t config = config_of(1);
+    config.taker_fee_rate = 50000;
+    bench_t *bench = bench_with(&config);
+    lk_calibration_t *taker = &bench->kernel->ledger.calibrations[1];
+    const int64_t one = 100000000;
+    taker->sample_count = 1;
+    for (int side = -1; side <= 1; side += 2) {
+        taker->ratio = one + side * (one * LK_FEE_DEVIATION_BPS / 10000);
+        CHECK(account_of(bench).taker_fee.status == LK_FEE_STATUS_OK);
+        taker->ratio += side;
+        CHECK(account_of(bench).taker_fee.status == LK_FEE_STATUS_DEVIATING);
+    }
+    bench_free(bench);
+}
+
+/* Eighteen decimals are read as exactly as four. */
+static void test_finest_scale_is_read_K20(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 9);
+    lk_input_t input = fill_input(bench, "entry", "e1", LK_SIDE_BUY, 9000000000000000000, 100000000000000000);
+    input.qty_scale = LK_SCALE_MAX;
+    input.price_scale = LK_SCALE_MAX;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).qty.units == 9);
+    CHECK(event_of(bench, LK_EVENT_FILL_BOOKED, 0)->price.units == 1000);
+    input = input_of(bench, LK_INPUT_EXIT);
+    input.trade_id = id_of("trade");
+    input.client_order_id = id_of("exit");
+    input.order_type = LK_ORDER_TYPE_LIMIT;
+    input.flags = LK_HAS_QTY | LK_HAS_PRICE;
+    input.qty.units = 2000000000000000000;
+    input.qty_scale = LK_SCALE_MAX;
+    input.price.units = 110000000000000000;
+    input.price_scale = LK_SCALE_MAX;
+    CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).exit.order_qty.units == 2);
+    CHECK(slot_of(bench, 0).exit.price.units == 1100);
+    bench_free(bench);
+}
+
 /* A long of 10 at 0.10; 4 left at 0.11, 3 left without a price. */
 static bench_t *bench_with_exits(void)
 {
@@ -156,6 +199,12 @@ static void test_trade_of_one_unit_is_a_trade_K03(void)
     enter(bench, "trade", "entry", LK_SIDE_BUY, 1);
     CHECK(fill(bench, "entry", "e1", LK_SIDE_BUY, 1, 1000) == LK_CODE_OK);
     CHECK(slot_of(bench, 0).stage == LK_STAGE_POSITION_OPEN);
+    lk_input_t mark = input_of(bench, LK_INPUT_MARK_PRICE);
+    mark.symbol = symbol_of("FET-USDT");
+    mark.price_scale = 4;
+    mark.price.units = 1;
+    CHECK(apply(bench, &mark) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).unrealized_pnl.units == -9990000); /* 0.0001 - 0.1 */
     leave(bench, "trade", "exit");
     CHECK(fill(bench, "exit", "x1", LK_SIDE_SELL, 1, 1001) == LK_CODE_OK);
     CHECK(slot_of(bench, 0).lifecycle == LK_LIFECYCLE_CLOSED);
@@ -171,6 +220,12 @@ static void test_one_unit_without_a_price_is_a_missing_basis_K08(void)
     CHECK(slot_of(bench, 0).has_entry_price && !slot_of(bench, 0).entry_basis_missing);
     CHECK(fill(bench, "entry", "e2", LK_SIDE_BUY, 1, 0) == LK_CODE_OK);
     CHECK(!slot_of(bench, 0).has_entry_price && slot_of(bench, 0).entry_basis_missing);
+    lk_input_t mark = input_of(bench, LK_INPUT_MARK_PRICE);
+    mark.symbol = symbol_of("FET-USDT");
+    mark.price_scale = 4;
+    mark.price.units = 1; /* and the least mark there is */
+    CHECK(apply(bench, &mark) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).unrealized_pnl.units == 0);
     leave(bench, "trade", "exit");
     CHECK(fill(bench, "exit", "x1", LK_SIDE_SELL, 1, 1100) == LK_CODE_OK);
     CHECK(slot_of(bench, 0).realized_skipped_no_price);
@@ -208,6 +263,8 @@ int main(void)
     RUN(test_without_an_interval_the_end_of_time_makes_no_funding_due_K14);
     RUN(test_calibration_s_sums_are_halved_when_only_the_published_one_is_full_K17);
     RUN(test_calibration_s_sum_may_be_as_large_as_it_can_K17);
+    RUN(test_ratio_exactly_as_far_off_as_it_may_be_is_ok_K17);
+    RUN(test_finest_scale_is_read_K20);
     RUN(test_settlement_that_the_trade_s_realized_cannot_hold_is_refused_K20);
     RUN(test_bust_whose_remainder_does_not_fit_is_refused_K20);
     RUN(test_correction_whose_sum_does_not_fit_is_refused_K20);

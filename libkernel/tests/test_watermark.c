@@ -90,6 +90,27 @@ static void test_unsettled_fill_behind_the_watermark_excuses_nothing_before_it_K
     bench_free(bench);
 }
 
+/* Up to the fees we only predicted, and the tolerance on top of them, a difference is the fees'. */
+static void test_predicted_fees_and_the_tolerance_add_up_K14_K17(void)
+{
+    static const int64_t BEYOND[] = {50100, 50101}; /* predicted 50,000, tolerance 100 */
+    for (uint32_t i = 0; i < 2; i++) {
+        lk_config_t config = config_of(1);
+        config.taker_fee_rate = 50000;
+        config.ledger_tolerance.units = 100;
+        config.ledger_error_tolerance.units = 1000000;
+        bench_t *bench = bench_with(&config);
+        CHECK(frame(bench, WALLET, 0) == LK_CODE_OK);
+        enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+        CHECK(fill(bench, "entry", "e1", LK_SIDE_BUY, 10, 1000) == LK_CODE_OK);
+        CHECK(frame(bench, WALLET - 50000 - BEYOND[i], 0) == LK_CODE_OK);
+        CHECK(account_of(bench).ledger_delta.units == -BEYOND[i]);
+        CHECK(account_of(bench).ledger_status == (i == 0 ? LK_LEDGER_OK : LK_LEDGER_WARNING));
+        CHECK(account_of(bench).ledger_cause == (i == 0 ? LK_LEDGER_CAUSE_FEE : LK_LEDGER_CAUSE_UNEXPLAINED));
+        bench_free(bench);
+    }
+}
+
 /* One fill waits before the watermark; what comes after it, waiting or not, is not in the comparison. */
 static void test_unsettled_fill_before_the_watermark_is_the_cause_whatever_follows_K14(void)
 {
@@ -236,6 +257,7 @@ int main(void)
 {
     RUN(test_frame_that_lags_leaves_exactly_what_it_does_not_hold_in_the_bridge_K13_K14);
     RUN(test_unsettled_fill_behind_the_watermark_excuses_nothing_before_it_K14);
+    RUN(test_predicted_fees_and_the_tolerance_add_up_K14_K17);
     RUN(test_unsettled_fill_before_the_watermark_is_the_cause_whatever_follows_K14);
     RUN(test_frame_older_than_the_last_or_than_the_window_is_stale_K13);
     RUN(test_unseen_executions_that_are_seen_are_awaited_no_longer_K14);
