@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 from kestrel.common.v1 import common_pb2
 from kestrel_domain.errors import InvalidRequest
@@ -13,7 +14,12 @@ AMOUNT_SCALE = 8
 
 
 def exact(number: Number) -> Fraction:
-    return Fraction(number.units, 10**number.scale)
+    return _ratio(number.units, number.scale)
+
+
+@lru_cache(maxsize=4096)  # the same limits and prices come by again and again, and reducing a fraction takes long
+def _ratio(units: int, scale: int) -> Fraction:
+    return Fraction(units, 10**scale)
 
 
 def read(message: common_pb2.Decimal, field: str) -> Number:
