@@ -251,8 +251,57 @@ static void test_exit_legs_have_no_gap_however_small_what_follows_K19(void)
     CHECK(bench->outcome.field == LK_FIELD_EXIT_LEG_BPS);
     input.exit_leg_bps[1] = 10001;
     must_refuse(bench, &input, LK_CODE_INVALID_INTENT);
-    input.exit_leg_bps[1] = 10000;
+    input.exit_leg_bps[0] = 0; /* nor at the beginning */
+    input.exit_leg_bps[1] = 5000;
+    input.exit_leg_bps[2] = 0;
+    must_refuse(bench, &input, LK_CODE_INVALID_INTENT);
+    input.exit_leg_bps[0] = 5000;
+    input.exit_leg_bps[1] = 0;
+    input.order_type = LK_ORDER_TYPE_COUNT;
+    must_refuse(bench, &input, LK_CODE_INVALID_INTENT);
+    CHECK(bench->outcome.field == LK_FIELD_ORDER_TYPE);
+    input.order_type = LK_ORDER_TYPE_MARKET;
     CHECK(apply(bench, &input) == LK_CODE_OK);
+    CHECK(fill(bench, "entry", "e1", LK_SIDE_BUY, 10, 1000) == LK_CODE_OK);
+    leave(bench, "trade", "exit");
+    CHECK(slot_of(bench, 0).exit.order_qty.units == 10); /* the only leg is the last: it takes all */
+    bench_free(bench);
+}
+
+static void test_one_unit_left_too_much_without_a_price_has_no_value_K08(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 1);
+    CHECK(fill(bench, "entry", "e1", LK_SIDE_BUY, 1, 1000) == LK_CODE_OK);
+    leave(bench, "trade", "exit");
+    CHECK(fill(bench, "exit", "x1", LK_SIDE_SELL, 2, 0) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).qty.units == -1);
+    lk_input_t mark = input_of(bench, LK_INPUT_MARK_PRICE);
+    mark.symbol = symbol_of("FET-USDT");
+    mark.price_scale = 4;
+    mark.price.units = 1000;
+    CHECK(apply(bench, &mark) == LK_CODE_OK);
+    CHECK(slot_of(bench, 0).unrealized_pnl.units == 0);
+    bench_free(bench);
+}
+
+/* A refusal about a text, or about nothing in particular, states no number. */
+static void test_refused_text_has_no_value_K01(void)
+{
+    bench_t *bench = bench_new(1);
+    uint32_t refused_count = 0;
+    for (uint32_t kind = LK_INPUT_NONE + 1; kind < LK_INPUT_COUNT; kind++) {
+        for (uint32_t filled = 0; filled < 4; filled++) { /* ids that are there, and name nothing */
+            lk_input_t input = input_of(bench, (lk_input_kind_t)kind);
+            if (filled > 0) input.trade_id = id_of("no-such-trade");
+            if (filled > 1) input.client_order_id = id_of("no-such-order");
+            if (filled > 2) input.execution_id = id_of("no-such-execution");
+            if (apply(bench, &input) == LK_CODE_OK) continue;
+            refused_count++;
+            if (bench->outcome.field <= LK_FIELD_CURRENCY) CHECK(bench->outcome.value == 0);
+        }
+    }
+    CHECK(refused_count > LK_INPUT_COUNT);
     bench_free(bench);
 }
 
@@ -271,6 +320,8 @@ int main(void)
     RUN(test_trade_of_one_unit_is_a_trade_K03);
     RUN(test_one_unit_without_a_price_is_a_missing_basis_K08);
     RUN(test_one_unit_of_capital_is_capital_X10);
+    RUN(test_one_unit_left_too_much_without_a_price_has_no_value_K08);
     RUN(test_exit_legs_have_no_gap_however_small_what_follows_K19);
+    RUN(test_refused_text_has_no_value_K01);
     return 0;
 }

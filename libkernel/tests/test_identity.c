@@ -262,6 +262,8 @@ static void test_settlement_of_a_trade_that_is_gone_names_no_order_of_the_next_K
     leave(bench, "first", "first-exit");
     fill(bench, "first-exit", "x1", LK_SIDE_SELL, 10, 0);
     enter(bench, "second", "second-entry", LK_SIDE_BUY, 10);
+    fill(bench, "second-entry", "e2", LK_SIDE_BUY, 10, 1000);
+    CHECK(leave(bench, "second", "second-exit") == LK_CODE_OK);
     CHECK(settle(bench, "x1", 500) == LK_CODE_OK);
     const lk_event_t *event = event_of(bench, LK_EVENT_SETTLED, 0);
     CHECK(event != NULL && event->slot_index == LK_NO_SLOT && event->realized_pnl.units == 500);

@@ -121,6 +121,10 @@ static void test_slot_that_no_kernel_could_have_is_refused_K21(void)
     REFUSED_SLOT(book.skipped_qty, 5);
     REFUSED_SLOT(book.venue_realized, INT64_MAX); /* realized would not fit */
     REFUSED_SLOT(mark, INT64_MAX);                /* nor unrealized */
+    lk_slot_t finer = saved.slot;
+    finer.price_scale = 8; /* as fine as amounts, and quantities come on top */
+    finer.qty_scale = 1;
+    must_refuse(&saved, "scales", slot_at(0), &finer, sizeof finer, LK_STATUS_INVALID_STATE);
     const uint8_t something = 1;
     must_refuse(&saved, "an unused slot", slot_at(1), &something, 1, LK_STATUS_INVALID_STATE);
     CHECK(restore_now(&saved) == LK_STATUS_OK);
