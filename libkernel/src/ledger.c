@@ -210,9 +210,10 @@ static void classify(lk_ledger_t *ledger, const lk_config_t *config, const remai
 }
 
 /* ERROR freezes entries, never exits, and lifts by itself. */
-static void tell_ledger_status(lk_call_t *call, uint8_t before)
+static void tell_ledger_status(lk_call_t *call)
 {
     lk_ledger_t *ledger = &call->kernel->ledger;
+    bool was_frozen = (ledger->freeze_flags & LK_FREEZE_LEDGER) != 0;
     bool is_error = ledger->ledger_status == LK_LEDGER_ERROR;
     if (is_error) ledger->freeze_flags |= LK_FREEZE_LEDGER;
     if (ledger->ledger_status == LK_LEDGER_OK) ledger->freeze_flags &= (uint8_t)~LK_FREEZE_LEDGER;
@@ -220,7 +221,7 @@ static void tell_ledger_status(lk_call_t *call, uint8_t before)
     if (ledger->ledger_status == LK_LEDGER_WARNING) {
         lk_emit_anomaly(call, LK_CODE_LEDGER_WARNING, LK_NO_SLOT, NULL, NULL);
     }
-    if (before == LK_LEDGER_ERROR && ledger->ledger_status == LK_LEDGER_OK) {
+    if (was_frozen && ledger->ledger_status == LK_LEDGER_OK) {
         lk_emit_anomaly(call, LK_CODE_LEDGER_RESTORED, LK_NO_SLOT, NULL, NULL);
     }
 }
@@ -269,7 +270,6 @@ lk_code_t lk_apply_balance(lk_call_t *call)
         return lk_refuse(call, LK_CODE_OVERFLOW, LK_FIELD_AMOUNT, input->amount.units);
     }
 
-    uint8_t before = ledger.ledger_status;
     bool is_compared = ledger.has_anchor != 0;
     if (is_compared)
         classify(&ledger, &kernel->config, &rest, has_unseen_fills);
@@ -277,6 +277,6 @@ lk_code_t lk_apply_balance(lk_call_t *call)
         ledger.ledger_delta = 0; /* nothing to compare yet */
     anchor(&ledger, input, watermark, &rest);
     kernel->ledger = ledger;
-    if (is_compared) tell_ledger_status(call, before);
+    if (is_compared) tell_ledger_status(call);
     return LK_CODE_OK;
 }

@@ -49,6 +49,9 @@ static void test_unexplained_difference_freezes_entries_until_the_books_agree_K1
     lk_input_t unfreeze = input_of(bench, LK_INPUT_UNFREEZE);
     CHECK(apply(bench, &unfreeze) == LK_CODE_OK);
     CHECK(account_of(bench).freeze_flags == LK_FREEZE_LEDGER);
+    balance(bench, account_of(bench).capital.units + UNIT / 2);
+    CHECK(account_of(bench).ledger_status == LK_LEDGER_WARNING); /* better, and not yet good enough */
+    CHECK(account_of(bench).freeze_flags == LK_FREEZE_LEDGER);
     balance(bench, account_of(bench).capital.units);
     CHECK(account_of(bench).freeze_flags == 0);
     CHECK(anomaly_count(bench, LK_CODE_LEDGER_RESTORED) == 1);

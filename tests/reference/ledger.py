@@ -135,14 +135,14 @@ def balance(step: Step) -> None:
     except DoesNotFit:
         raise Refused(Code.OVERFLOW, Field.AMOUNT, frame.amount) from None
 
-    is_compared, status_before = bool(ledger.has_anchor), ledger.ledger_status
+    is_compared = bool(ledger.has_anchor)
     ledger.ledger_delta = delta if is_compared else 0
     if is_compared:
         ledger.ledger_status, ledger.ledger_cause = _judge(state, ledger, rest, has_unseen=has_unseen)
     _anchor(ledger, frame, watermark, rest)
     state.ledger = ledger
     if is_compared:
-        _tell_status(step, status_before)
+        _tell_status(step)
 
 
 def _require_wallet(frame: Input) -> None:
@@ -220,7 +220,7 @@ def _anchor(ledger: Ledger, frame: Input, watermark: int, rest: Rest) -> None:
     ledger.venue_sequence = frame.venue_sequence or ledger.venue_sequence
 
 
-def _tell_status(step: Step, before: int) -> None:
+def _tell_status(step: Step) -> None:
     """ERROR freezes entries, never exits; OK lifts that freeze by itself."""
     ledger = step.state.ledger
     if ledger.ledger_status == LedgerStatus.ERROR:
@@ -228,7 +228,6 @@ def _tell_status(step: Step, before: int) -> None:
         step.flag(Code.LEDGER_ERROR)
     elif ledger.ledger_status == LedgerStatus.WARNING:
         step.flag(Code.LEDGER_WARNING)
-    else:
+    elif ledger.freeze_flags & FREEZE_LEDGER:
         ledger.freeze_flags &= ~FREEZE_LEDGER
-        if before == LedgerStatus.ERROR:
-            step.flag(Code.LEDGER_RESTORED)
+        step.flag(Code.LEDGER_RESTORED)

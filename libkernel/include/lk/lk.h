@@ -81,8 +81,8 @@
  *                6. delta <= ledger_error_tolerance                WARNING  UNEXPLAINED
  *                7. else                                           ERROR    UNEXPLAINED
  *             WARNING and ERROR are flagged; ERROR sets LK_FREEZE_LEDGER: no entries, exits as ever. It lifts by itself
- *             with the next comparison that is OK, and says LEDGER_RESTORED when the one before it was the ERROR. What
- *             is told after the frame that holds it (a FUNDING, say) is in capital twice until the next frame.
+ *             with the next comparison that is OK, which says LEDGER_RESTORED. What is told after the frame that holds
+ *             it (a FUNDING, say) is in capital twice until the next frame.
  * Funding     times are the multiples of funding_interval_ns. Funding is due when one has passed (now_ns reached it)
  *             while a slot held a position, as of before the input that brought the time, until a FUNDING comes or the
  *             next accepted BALANCE, which is compared with it and clears it. Multiples before the first accepted
