@@ -12,7 +12,7 @@ from kestrel_chassis.messages import (
     parse_headers,
     parse_time_ns,
 )
-from kestrel_domain.errors import Refused, RemoteProtocolError, Unavailable
+from kestrel_domain.errors import OutcomeUnknown, Refused, RemoteProtocolError, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,7 @@ def test_a_header_block_is_read() -> None:
         (503, 10023, LimitReached, "LIMIT_REACHED"),
         (503, 10008, Unavailable, "NO_LEADER"),
         (404, 10059, Refused, "JETSTREAM_10059"),
+        (409, 10158, OutcomeUnknown, "OUTCOME_UNKNOWN"),
     ],
 )
 def test_the_error_code_decides_not_the_class(code: int, err_code: int, kind: type, reason: str) -> None:

@@ -18,6 +18,8 @@ EXPECTED_LAST_SUBJECT_SEQUENCE_HEADER = "Nats-Expected-Last-Subject-Sequence"
 _WRONG_SEQUENCE_CODES = frozenset({10071, 10164})
 _LIMIT_CODES = frozenset({10002, 10023, 10028, 10047, 10054, 10077, 10122})
 _ADVISED_NOT_STORED_CODES = frozenset({503})
+_UNDER_WAY_CODES = frozenset({10158})
+"""An earlier attempt under the same message id is not finished: it may be stored yet, so this is no refusal."""
 
 
 class WrongSequence(Refused):
@@ -148,6 +150,8 @@ def error_of(code: int, err_code: int, description: str, *, where: str) -> Excep
         return WrongSequence(sentence, **fields)
     if err_code in _LIMIT_CODES:
         return LimitReached(sentence, **fields)
+    if err_code in _UNDER_WAY_CODES:
+        return OutcomeUnknown(sentence, **fields)
     if code in _ADVISED_NOT_STORED_CODES:
         return Unavailable(sentence, reason="NO_LEADER", **fields)
     return Refused(sentence, reason=f"JETSTREAM_{err_code}", **fields)
