@@ -119,6 +119,14 @@ async def test_an_append_whose_answers_were_lost_is_found_in_the_journal(
     await bus.close()
 
 
+async def test_an_id_that_is_stored_with_other_bytes_ends_the_writer(any_bus: Bus) -> None:
+    """Three servers know the id and answer "stored" before they look at sequences: the bytes have to be compared."""
+    wanted = entries(1)
+    await any_bus.publish(Publish(wanted[0].subject, b"something else", wanted[0].message_id))
+    with pytest.raises(OwnershipLost):
+        await JournalWriter(any_bus, 0, 0, b"").append(wanted)
+
+
 async def test_an_append_survives_a_killed_and_a_frozen_server(own_nats_server: NatsServer, tmp_path: Path) -> None:
     bus = await connect(own_nats_server.url, tmp_path)
     await provision_afresh(bus)

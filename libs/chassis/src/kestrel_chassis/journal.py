@@ -120,7 +120,7 @@ class JournalWriter:
                 ack = await self._bus.publish_atomic(entries, expected_last_sequence=self.last_sequence)
         except KestrelError as error:
             return error
-        if ack.sequence != self.last_sequence + len(entries):
+        if ack.duplicate or ack.sequence != self.last_sequence + len(entries):  # known by id: compare the bytes, too
             return WrongSequence(f"{self.stream}: {entries[-1].message_id} is stored at {ack.sequence}")
         return None
 
