@@ -1,0 +1,131 @@
+"""Work under way while something breaks, and the count afterwards: lost, doubled, chain intact, longest silence."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+
+from kestrel.kernel.v1 import journal_pb2
+from kestrel_chassis.bus import Bus
+from kestrel_chassis.journal import JournalWriter, entry_hash, read_journal
+from kestrel_domain.effects import Publish
+from kestrel_domain.errors import InvariantBroken
+from kestrel_testkit.fixtures import eventually
+
+_PACE_S = 0.004
+_ENTRIES_AT_ONCE = 5
+
+
+def entries(count: int, previous: bytes = b"", *, start: int = 1, owner: int = 1) -> list[Publish]:
+    """Chained journal entries of one owner (epoch)."""
+    made = []
+    for number in range(start, start + count):
+        entry = journal_pb2.JournalEntry(
+            partition=0, account="PAPER-1", epoch=owner, input_sequence=number, previous_hash=previous
+        )
+        body = entry.SerializeToString()
+        made.append(Publish("journal.0.PAPER-1", body, f"j-0-{owner}-{number}"))
+        previous = entry_hash(body)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a failure. ``stored`` counts what was acknowledged to us."""
+
+    stored: int
+    lost: int
+    doubled: int
+    chain_intact: bool
+    longest_silence_s: float
+
+    @property
+    def clean(self) -> bool:
+        return self.chain_intact and not (self.lost or self.doubled)
+
+    def figures(self) -> dict[str, object]:
+        return {**asdict(self), "longest_silence_s": round(self.longest_silence_s, 2)}
+
+
+class Load:
+    """Two writers: chained entries into a journal, and messages with ids of their own into INTENTS."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._acked: dict[str, int] = {}
+        self._journaled = 0
+        self._last_s = time.monotonic()
+        self._longest_silence_s = 0.0
+
+    @property
+    def stored(self) -> int:
+        return self._journaled + len(self._acked)
+
+    async def start(self) -> None:
+        """Under way when this returns."""
+        self._tasks = [asyncio.create_task(self._journal()), asyncio.create_task(self._publish())]
+        await self.progress(100)
+        self._last_s = time.monotonic()
+        self._longest_silence_s = 0.0
+
+    async def progress(self, count: int, *, timeout_s: float = 45.0) -> None:
+        """Wait until so much more is stored, by either writer and by both."""
+        wanted = (self._journaled + count // 2, len(self._acked) + count // 2)
+
+        def enough() -> bool:
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            return self._journaled >= wanted[0] and len(self._acked) >= wanted[1]
+
+        await eventually(enough, f"{count} more are stored", timeout_s=timeout_s)
+
+    async def outcome(self) -> Outcome:
+        """Stop writing and count what is there."""
+        self._stopping.set()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*self._tasks)
+        stored = [(message.message_id, message.sequence) async for message in self._bus.read("INTENTS")]
+        places = set(stored)
+        times = Counter(identity for identity, _ in stored)
+        lost = sum(1 for pair in self._acked.items() if pair not in places)
+        inputs, chain_intact = await self._read_journal()
+        missing = len(set(range(1, self._journaled + 1)) - set(inputs))
+        doubled = sum(count - 1 for count in times.values()) + len(inputs) - len(set(inputs))
+        return Outcome(self.stored, lost + missing, doubled, chain_intact, self._longest_silence_s)
+
+    async def _read_journal(self) -> tuple[list[int], bool]:
+        inputs = []
+        try:
+            async for record in read_journal(self._bus, 0):
+                inputs.append(record.entry.input_sequence)
+        except InvariantBroken:
+            return inputs, False
+        return inputs, True
+
+    async def _journal(self) -> None:
+        writer = JournalWriter(self._bus, 0, 0, b"")
+        while not self._stopping.is_set():
+            await writer.append(entries(_ENTRIES_AT_ONCE, writer.last_hash, start=self._journaled + 1))
+            self._journaled += _ENTRIES_AT_ONCE
+            self._note()
+            await asyncio.sleep(_PACE_S)
+
+    async def _publish(self) -> None:
+        number = 0
+        while not self._stopping.is_set():
+            number += 1
+            identity = f"load-{number}"
+            ack = await self._bus.publish_until_stored(Publish("intent.PAPER-1", b"%d" % number, identity))
+            self._acked[identity] = ack.sequence
+            self._note()
+            await asyncio.sleep(_PACE_S)
+
+    def _note(self) -> None:
+        now_s = time.monotonic()
+        self._longest_silence_s = max(self._longest_silence_s, now_s - self._last_s)
+        self._last_s = now_s
