@@ -6,8 +6,10 @@ A node is a generator. Whatever happens between two ``yield``s happens whole; at
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
 
 from kestrel.admin.v1 import governance_pb2
 from kestrel.audit.v1 import audit_pb2
@@ -20,10 +22,12 @@ from kestrel_domain.identifiers import derived_id
 from kestrel_domain.timestamps import MINUTE_NS
 from kestrel_governance.core import kill
 from kestrel_governance.core.authority import Authority, Effect, RaiseFlag
-from kestrel_kernel.core.partition import Partition
-from kestrel_kernel.core.replay import fold
+from kestrel_kernel.core import alerts
+from kestrel_kernel.core.partition import Partition, Step
+from kestrel_kernel.shell.recovery import recover
+from kestrel_kernel.shell.snapshots import PartitionSnapshots
 from kestrel_reconciler.core.reconciliation import AskTruth, Reconciliation, Rules, Truth
-from kestrel_testkit.world import KeyExists, Message, WrongSequence
+from kestrel_testkit.world import KeyExists, Message, WrongSequence, at_once
 from kestrel_venue_gateway.core import reports, submission
 from kestrel_venue_gateway.core.admission import FlagsRead, Gate
 from kestrel_venue_gateway.core.book import AccountBook
@@ -37,31 +41,46 @@ ACCOUNT, VENUE = "SIM-1", "paper"
 RULES = Rules(confirm_at_last_ns=60 * MINUTE_NS)
 """Only differences that are proven: time jumps here by more than a busy account would ever stay unsettled."""
 
+SNAPSHOT_EVERY_ENTRIES = 40
+
 Steps = Iterator[None]
 
 
 def kernel(world: World) -> Steps:
-    """One tenure of the partition's owner; ends when somebody else turns out to have written."""
-    epoch = world.next_epoch()
-    partition = Partition(PARTITION, 1)
+    """One tenure of the partition's owner; ends when the lease is lost, or somebody else turns out to have written."""
+    snapshots = PartitionSnapshots(world.disk, PARTITION)  # type: ignore[arg-type]  # all it does is save and load
+    with capture_logs():
+        saved = at_once(snapshots.load())
+        partition, alerts_due = at_once(recover(world.shell_bus, PARTITION, 1, saved))  # type: ignore[arg-type]
+    if saved:
+        world.reached("restored from a snapshot")
     try:
-        for message in world.bus.read(JOURNAL):
-            fold(partition, message.sequence, message.data)
         yield
+        epoch = world.next_epoch()
+        while epoch <= partition.epoch:  # the lease bucket was made anew and counts from the beginning
+            epoch = world.next_epoch()
+        yield from _publish_all(world, alerts_due)
         step = partition.start_epoch(
             epoch, f"kernel-{epoch}", [world.account_configuration], recorded_at_ns=world.now_ns
         )
-        world.publish(step.publish(), expected_last_sequence=step.journal_sequence - 1)
+        yield from _journal(world, partition, [step])
+        entries_since_snapshot = 0
         while True:
             yield
+            if world.fault("kernel lease lost", 0.002):
+                return
             batch = list(world.read_some(subjects.INBOX, partition.inbox_sequence + 1, prefix=f"inbox.{PARTITION}."))
             steps = [
                 partition.apply(m.subject, m.sequence, m.time_ns, m.data, m.traceparent, recorded_at_ns=world.now_ns)
                 for m in batch
             ]
-            for step in steps:
+            yield from _journal(world, partition, steps)
+            entries_since_snapshot += len(steps)
+            if entries_since_snapshot >= SNAPSHOT_EVERY_ENTRIES:
                 yield
-                world.publish(step.publish(), expected_last_sequence=step.journal_sequence - 1)
+                with capture_logs():
+                    at_once(snapshots.save(partition, saved_at_ns=world.now_ns))
+                entries_since_snapshot = 0
             deadline = partition.next_deadline_ns()
             if deadline is not None and deadline[0] <= world.now_ns:
                 yield
@@ -73,6 +92,21 @@ def kernel(world: World) -> Steps:
         world.reached("stale owner refused")
     finally:
         partition.close()
+
+
+def _journal(world: World, partition: Partition, steps: Sequence[Step]) -> Steps:
+    """One commit group: all entries, each behind the one before it, and only then what people hear of them."""
+    for step in steps:
+        yield
+        world.publish(step.publish(), expected_last_sequence=step.journal_sequence - 1)
+    for step in steps:
+        yield from _publish_all(world, alerts.of_entry(step.entry, step.journal_sequence))
+
+
+def _publish_all(world: World, messages: Iterable[effects.Publish]) -> Steps:
+    for message in messages:
+        yield
+        world.publish(message)
 
 
 def governance(world: World) -> Steps:
@@ -401,19 +435,20 @@ def driver(world: World) -> Steps:
     """Strategies and operators: intents, exits, cancels; prices move; a stranger trades on our account."""
     while True:
         yield
-        world.move_prices()
+        if world.random.random() < 0.4:
+            world.move_prices()
         if not world.trading_on:
             continue
         action = world.random.random()
-        if action < 0.45:
+        if action < 0.25:
             world.propose()
-        elif action < 0.75:
+        elif action < 0.5:
             world.request_exit()
-        elif action < 0.9:
+        elif action < 0.65:
             world.request_cancel()
-        elif world.fault("foreign order", 0.1):
+        elif action < 0.75 and world.fault("foreign order", 0.1):
             world.stranger_trades()
-        elif not world.referee.drift_symbol and world.fault("drift induced", 0.05):
+        elif action < 0.85 and not world.referee.drift_symbol and world.fault("drift induced", 0.05):
             world.induce_drift(7)
 
 

@@ -13,13 +13,15 @@ from typing import Any
 from unittest.mock import patch
 
 from kestrel.authority.v1 import authority_pb2
-from kestrel.kernel.v1 import inbox_pb2, journal_pb2
+from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
 from kestrel_domain import effects, subjects
 from kestrel_governance.core import authorization, risk
 from kestrel_governance.core.state import State
 from kestrel_kernel.core import replay, views
 from kestrel_kernel.core.partition import Partition
+from kestrel_kernel.shell import recovery, snapshots
 from kestrel_reconciler.core.reconciliation import Reconciliation
+from kestrel_testkit.world import at_once
 from kestrel_venue_gateway.core import admission, reports, submission
 from tests.simulation import nodes
 from tests.simulation.world import World
@@ -187,19 +189,63 @@ def kernel_reads_inputs_again_after_a_restart() -> Iterator[None]:
         partition.inbox_sequence = max(0, partition.inbox_sequence - 1)
         return entry
 
-    with patch.object(nodes, "fold", fold):
+    with patch.object(replay, "fold", fold):
         yield
 
 
 @bug("is not what the kernel computes")
 def kernel_starts_without_a_replay() -> Iterator[None]:
-    def fold(partition: Partition, sequence: int, data: bytes) -> None:
+    def fold(partition: Partition, sequence: int, data: bytes) -> journal_pb2.JournalEntry:
         entry = journal_pb2.JournalEntry.FromString(data)
+        if entry.HasField("epoch_started"):
+            partition.begin_epoch(entry)
         partition.confirm(data)
-        partition.epoch = entry.epoch
         partition.inbox_sequence = max(partition.inbox_sequence, entry.input_sequence)
+        return entry
 
-    with patch.object(nodes, "fold", fold):
+    with patch.object(replay, "fold", fold):
+        yield
+
+
+@bug("parsing message|another journal|journal lost entries")
+def kernel_believes_a_torn_snapshot() -> Iterator[None]:
+    def decode(data: bytes) -> state_pb2.PartitionSnapshot:
+        return state_pb2.PartitionSnapshot.FromString(data[32:])
+
+    with patch.object(snapshots, "decode_snapshot", decode):
+        yield
+
+
+@bug("a snapshot stands at entry|another journal")
+def kernel_saves_a_snapshot_before_the_journal_has_its_entries() -> Iterator[None]:
+    original = nodes._journal
+
+    def journal(world: World, partition: Partition, steps: Any) -> Iterator[None]:
+        at_once(snapshots.PartitionSnapshots(world.disk, partition.partition).save(partition, saved_at_ns=0))  # type: ignore[arg-type]
+        yield from original(world, partition, steps)
+
+    with patch.object(nodes, "_journal", journal):
+        yield
+
+
+@bug("epoch .* follows epoch")
+def kernel_begins_an_epoch_that_is_over() -> Iterator[None]:
+    original = Partition.start_epoch
+
+    def start(partition: Partition, epoch: int, *given: Any, **named: Any) -> Any:
+        partition.epoch = 0
+        return original(partition, 1, *given, **named)
+
+    with patch.object(Partition, "start_epoch", start):
+        yield
+
+
+@bug("alerts were never published")
+def kernel_forgets_the_alerts_of_whoever_died() -> Iterator[None]:
+    async def none(*_: Any) -> list[effects.Publish]:
+        return []
+
+    with patch.object(recovery, "_unpublished", none):
         yield
 
 

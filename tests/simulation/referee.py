@@ -23,6 +23,7 @@ from kestrel_domain import subjects, tokens
 from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX, entry_client_order_id, token_id
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import MILLISECOND_NS
+from kestrel_kernel.core import alerts
 from kestrel_kernel.core.partition import Partition
 from kestrel_kernel.core.replay import fold
 from kestrel_simulators.matching.books import Account
@@ -86,6 +87,7 @@ class Referee:
     fills: dict[str, journal_pb2.BookedFill] = field(default_factory=dict)
     drift_symbol: str = ""
     drift_seen: bool = False
+    alerts_due: dict[str, int] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
     partition: Partition = field(default_factory=lambda: Partition(PARTITION, 1))
 
@@ -110,6 +112,8 @@ class Referee:
         kind = message.subject.split(".")
         if kind[0] == "journal":
             self._on_entry(message)
+        elif kind[0] == "alert":
+            self.alerts_due.pop(message.message_id, None)
         elif kind[0] == "intent":
             intent = intent_pb2.Intent.FromString(message.data)
             self._intents[intent.intent_id, intent.attempt] = intent
@@ -124,9 +128,14 @@ class Referee:
 
     def _on_entry(self, message: Message) -> None:
         """The chain is whole, a replay comes to the same, and each input has one entry, in the order of the inbox."""
+        epoch = self.partition.epoch
         entry = fold(self.partition, message.sequence, message.data)
+        for alert in alerts.of_entry(entry, message.sequence):
+            self.alerts_due[alert.message_id] = message.sequence
         if entry.HasField("epoch_started"):
+            require(entry.epoch > epoch, f"epoch {entry.epoch} follows epoch {epoch}")
             return
+        require(entry.epoch == epoch, f"an entry of epoch {entry.epoch} in epoch {epoch}")
         due = self.input_sequence + 1
         require(entry.input_sequence == due, f"journaled input {entry.input_sequence}, and {due} was next")
         stored = self.bus.streams[subjects.INBOX].messages[due - 1]

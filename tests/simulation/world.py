@@ -11,6 +11,8 @@ counts that a fault or a rare branch really happened; a suite of runs that never
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -33,7 +35,7 @@ from kestrel_governance.core.limits import RiskLimits
 from kestrel_governance.risk_settings import AccountSettings, RiskSettings
 from kestrel_simulators.matching.books import Event, Life
 from kestrel_simulators.paper.venue import Kind, NotFound, PaperVenue
-from kestrel_testkit.world import Message, SimulatedBus, stream_of
+from kestrel_testkit.world import Message, ShellBus, SimulatedBus, SimulatedDisk, stream_of
 from kestrel_venue_gateway.core.reports import VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
 from tests.simulation.nodes import ACCOUNT, NODES, VENUE, Steps
@@ -74,6 +76,8 @@ class World:
         self.random = random.Random(self.seed)
         self.limits: RiskLimits = _limits()
         self.account_configuration = _configuration()
+        self.shell_bus = ShellBus(self.bus)
+        self.disk = TearingDisk(self)
         self._nodes: dict[str, Steps] = {}
         self._down: dict[str, int] = {}
         self._frozen: list[tuple[str, Steps, int]] = []
@@ -97,6 +101,8 @@ class World:
 
     def run(self, steps: int) -> None:
         """``steps`` with faults, then quiet until everything rests."""
+        collects = gc.isenabled()
+        gc.disable()  # all that a world makes lives as long as it does: looking for garbage finds none, and takes long
         try:
             for _ in range(steps):
                 self._step()
@@ -108,6 +114,8 @@ class World:
             self.referee.partition.close()
             for steps_left in [*self._nodes.values(), *(frozen for _, frozen, _ in self._frozen)]:
                 steps_left.close()  # type: ignore[attr-defined]  # frees the kernels' memory
+            if collects:
+                gc.enable()
 
     def _come_to_rest(self) -> None:
         for step in range(REST_STEPS_MAX):
@@ -258,6 +266,8 @@ class World:
         self.referee.on_flags_stored(flags, self.true_ns)
 
     def next_epoch(self) -> int:
+        if self.fault("epochs count anew", 0.1):
+            self._epoch = 0
         self._epoch += 1
         return self._epoch
 
@@ -532,6 +542,8 @@ class World:
         stored, journaled = self.bus.last_sequence(subjects.INBOX), self.referee.input_sequence
         if journaled < stored:
             return f"inbox at {stored}, journal has {journaled}"
+        if self.referee.alerts_due:
+            return f"{len(self.referee.alerts_due)} alerts were never published"
         if open_slots := self.referee.open_slots():
             return f"{len(open_slots)} open trades: " + ", ".join(
                 f"{slot.trade_id} {state_pb2.SlotStage.Name(slot.stage)}" for slot in open_slots[:4]
@@ -549,6 +561,27 @@ class World:
         if self.referee.drift_symbol and self.venue.engine.account(ACCOUNT).positions[DRIFT_SYMBOL].qty_units:
             self.induce_drift(-DRIFT_QTY)
         return ""
+
+
+class TearingDisk(SimulatedDisk):
+    """What is saved is now and then cut off, or has a byte that is another one."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    async def save(self, name: str, data: bytes) -> None:
+        if self._world.fault("snapshot torn", 0.2):
+            place = self._world.random.randrange(len(data))
+            changed = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+            data = data[:place] if self._world.random.random() < 0.5 else changed
+        await super().save(name, data)
+
+    async def load(self, name: str) -> bytes | None:
+        data = await super().load(name)
+        if data is not None and hashlib.sha256(data[32:]).digest() != data[:32]:
+            self._world.reached("torn snapshot found")
+        return data
 
 
 def _instrument(symbol: str) -> common_pb2.Instrument:

@@ -7,12 +7,15 @@ expected sequence is wrong. No clock and no chance: the scheduler passes the tim
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvariantBroken
+
+T = TypeVar("T")
 
 
 class WrongSequence(Exception):
@@ -23,8 +26,7 @@ class KeyExists(Exception):
     """Somebody created the key first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One stored message."""
 
     stream: str
@@ -129,3 +131,46 @@ class SimulatedBus:
                 raise InvariantBroken(f"no stream called {name}")
             self.streams[name] = SimulatedStream(name)
         return self.streams[name]
+
+
+class SimulatedDisk:
+    """Named byte strings that outlive their writers, written whole or torn; ``SnapshotStore`` is the real one."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    async def save(self, name: str, data: bytes) -> None:
+        self.files[name] = data
+
+    async def load(self, name: str) -> bytes | None:
+        return self.files.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """As much of a stream's state as recovery asks for."""
+
+    last_sequence: int
+
+
+class ShellBus:
+    """The simulated bus as asynchronous code reads it; nothing here ever waits."""
+
+    def __init__(self, bus: SimulatedBus) -> None:
+        self._bus = bus
+
+    async def stream_state(self, stream: str) -> StreamState:
+        return StreamState(self._bus.last_sequence(stream))
+
+    async def read(self, stream: str, *, start_sequence: int = 1) -> AsyncIterator[Message]:
+        for message in self._bus.read(stream, start_sequence=start_sequence):
+            yield message
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """The result of asynchronous code that waits for nobody: what it awaits is there already."""
+    while True:
+        try:
+            work.send(None)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
