@@ -31,8 +31,7 @@ static bool order_is_sound(const lk_order_t *order)
 {
     uint64_t rest = (uint64_t)order->cum_qty - (uint64_t)order->priced_qty;
     int64_t signs = order->cum_qty | order->priced_qty | (int64_t)rest | order->cum_notional;
-    if (signs < 0 || order->life >= LK_LIFE_COUNT) return false;
-    return order->life == LK_LIFE_NONE ? order->cum_qty == 0 : order->order_qty > 0;
+    return signs >= 0 && order->life > LK_LIFE_NONE && order->life < LK_LIFE_COUNT && order->order_qty > 0;
 }
 
 static bool book_is_sound(const lk_book_t *book)
@@ -50,7 +49,7 @@ static bool book_is_sound(const lk_book_t *book)
 bool lk_slot_is_sound(const lk_slot_t *slot)
 {
     if (slot->trade_sequence == 0) return slot->entry.life == LK_LIFE_NONE && slot->book.entry_qty == 0;
-    if (!order_is_sound(&slot->entry) || slot->entry.life == LK_LIFE_NONE) return false;
+    if (!order_is_sound(&slot->entry)) return false;
     for (uint32_t i = 0; i < lk_slot_exits_kept(slot); i++) {
         if (!order_is_sound(&slot->exits[i])) return false;
     }

@@ -180,6 +180,27 @@ static void test_execution_that_its_trade_or_order_does_not_hold_is_refused_K21(
     saved_free(&saved);
 }
 
+/* An order that a slot says it has is there, filled or not: found by fuzzing, where a fill of it stopped the process.
+ */
+static void test_order_in_use_without_a_life_is_refused_K21(void)
+{
+    saved_t saved = saved_new();
+    fill(saved.bench, "exit", "x2", LK_SIDE_SELL, 1, 1010);
+    report(saved.bench, "exit", LK_FACT_ACKNOWLEDGED);
+    report(saved.bench, "exit", LK_FACT_CANCELED);
+    CHECK(leave(saved.bench, "trade", "second-exit") == LK_CODE_OK);
+    free(saved.data);
+    CHECK(lk_kernel_save_size(saved.bench->kernel, &saved.size) == LK_STATUS_OK);
+    saved.data = malloc(saved.size);
+    CHECK(saved.data != NULL);
+    CHECK(lk_kernel_save(saved.bench->kernel, saved.data, saved.size, &saved.size) == LK_STATUS_OK);
+    memcpy(&saved.slot, saved.data + slot_at(0), sizeof saved.slot);
+    CHECK(saved.slot.exit_count == 2 && saved.slot.exits[1].cum_qty == 0);
+    REFUSED_SLOT(exits[1].life, LK_LIFE_NONE);
+    CHECK(restore_now(&saved) == LK_STATUS_OK);
+    saved_free(&saved);
+}
+
 /* The same of fills without a price, which wait for the venue's figure until it has come. */
 static void test_fill_that_waits_for_a_figure_is_counted_in_its_trade_K21(void)
 {
@@ -289,6 +310,7 @@ int main(void)
     RUN(test_slot_that_no_kernel_could_have_is_refused_K21);
     RUN(test_execution_that_no_kernel_could_have_is_refused_K21);
     RUN(test_execution_that_its_trade_or_order_does_not_hold_is_refused_K21);
+    RUN(test_order_in_use_without_a_life_is_refused_K21);
     RUN(test_fill_that_waits_for_a_figure_is_counted_in_its_trade_K21);
     RUN(test_execution_out_of_the_window_is_refused_K21);
     RUN(test_header_that_does_not_fit_its_body_is_refused_K21);
