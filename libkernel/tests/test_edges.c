@@ -285,6 +285,22 @@ static void test_one_unit_left_too_much_without_a_price_has_no_value_K08(void)
     bench_free(bench);
 }
 
+static void test_exit_s_last_unit_is_held_to_a_position_of_none_K19(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 2);
+    CHECK(fill(bench, "entry", "e1", LK_SIDE_BUY, 1, 1000) == LK_CODE_OK);
+    CHECK(fill(bench, "entry", "e2", LK_SIDE_BUY, 1, 1000) == LK_CODE_OK);
+    leave(bench, "trade", "exit");
+    CHECK(fill(bench, "exit", "x1", LK_SIDE_SELL, 1, 1000) == LK_CODE_OK);
+    CHECK(anomaly_count(bench, LK_CODE_EXIT_EXCEEDS_POSITION) == 0); /* one is open, and one is asked for */
+    lk_input_t bust = input_of(bench, LK_INPUT_BUST);
+    bust.execution_id = id_of("e2");
+    CHECK(apply(bench, &bust) == LK_CODE_OK);
+    CHECK(anomaly_count(bench, LK_CODE_EXIT_EXCEEDS_POSITION) == 1); /* none is, and one still is */
+    bench_free(bench);
+}
+
 /* A refusal about a text, or about nothing in particular, states no number. */
 static void test_refused_text_has_no_value_K01(void)
 {
@@ -322,6 +338,7 @@ int main(void)
     RUN(test_one_unit_of_capital_is_capital_X10);
     RUN(test_one_unit_left_too_much_without_a_price_has_no_value_K08);
     RUN(test_exit_legs_have_no_gap_however_small_what_follows_K19);
+    RUN(test_exit_s_last_unit_is_held_to_a_position_of_none_K19);
     RUN(test_refused_text_has_no_value_K01);
     return 0;
 }
