@@ -37,7 +37,7 @@ test: .venv/.ready libkernel-test ## Every test: unit, property, real NATS and P
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup
 
 test-fast: .venv/.ready ## Only what needs no server and no process
-	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not integration"
+	KESTREL_REFERENCE_INPUTS=50000 $(BIN)/pytest -n $(PYTEST_WORKERS) -m "not integration"
 
 libkernel-test: ## The kernel's own proof: two compilers, sanitizers, fuzzing, coverage, mutants
 	$(MAKE) -C libkernel prove CC=$(CC)
