@@ -14,7 +14,7 @@ static void view_order(const lk_slot_t *slot, uint32_t amount_scale, const lk_or
 {
     memset(view, 0, sizeof *view);
     view->life = order->life;
-    view->is_filled = order->cum_qty >= order->order_qty;
+    view->is_filled = order->is_done || order->cum_qty >= order->order_qty;
     view->in_doubt = order->in_doubt;
     view->cancel_pending = order->cancel_pending;
     view->side = order->side;

@@ -253,6 +253,19 @@ static lk_code_t bust_of(bench_t *bench, const char *execution_id)
     return apply(bench, &bust);
 }
 
+/* All of the entry had traded, so it is over at the venue, whatever is taken back: nothing may wait for it. */
+static void test_an_order_that_was_filled_stays_filled_after_a_bust(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    fill(bench, "entry", "e1", LK_SIDE_BUY, 10, 1000);
+    CHECK(bust_of(bench, "e1") == LK_CODE_OK);
+    lk_slot_view_t view = slot_of(bench, 0);
+    CHECK(view.qty.units == 0 && view.entry.cum_qty.units == 0);
+    CHECK(view.entry.is_filled && view.stage == LK_STAGE_TERMINAL_WRITTEN && view.is_free);
+    bench_free(bench);
+}
+
 /* Bought at 10 and 12, a half of a half left without a price, then the dearer purchase is taken back: the exit had
  * taken its cost at 11, and that is averaged again with the rest. It used to be booked as a profit. */
 static void test_bust_of_an_entry_books_nothing_for_a_skipped_exit_K08_K09(void)
@@ -518,6 +531,7 @@ int main(void)
     RUN(test_leverage_changes_no_pnl_K04);
     RUN(test_mark_values_a_position_and_never_becomes_its_basis_K08);
     RUN(test_bust_takes_a_fill_back);
+    RUN(test_an_order_that_was_filled_stays_filled_after_a_bust);
     RUN(test_bust_of_an_entry_books_nothing_for_a_skipped_exit_K08_K09);
     RUN(test_bust_beyond_flat_keeps_what_was_realized_with_figures_K08);
     RUN(test_entry_that_closes_a_surplus_without_a_price_books_nothing_K08);

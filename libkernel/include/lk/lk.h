@@ -787,7 +787,7 @@ typedef struct {
 /* One order. Facts; is_filled and average_price are computed. */
 typedef struct {
     uint8_t life;      /* lk_life_t; NONE: there is no such order */
-    uint8_t is_filled; /* nothing is left of it */
+    uint8_t is_filled; /* nothing is left of it; once so, it stays so: a bust does not put an order back to work */
     uint8_t in_doubt;
     uint8_t cancel_pending;
     uint8_t side;
