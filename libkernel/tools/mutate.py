@@ -436,7 +436,8 @@ PREFACE = """# What survives mutation
 Written by `make -C libkernel mutate`; not edited by hand. `tools/mutate.py` says how mutants are made and judged.
 *Killed*: by a C test. *By comparison*: let pass by the quick C tests, and then found because what came out of random
 sequences was not what the original gives, as the comparison with the reference model would. *Survived*: no test, and no
-difference on any sequence tried. Reasons come from `survivors.toml`.
+difference on any sequence tried. Reasons come from `survivors.toml`. Of a run that was resumed, what was killed before
+counts; of one that was bounded by time, the mutants are drawn at random.
 
 | file | mutants | killed | by comparison | survived | of them explained | found |
 |---|---:|---:|---:|---:|---:|---:|
