@@ -75,7 +75,7 @@ class FakeClient:
 class World:
     """A pull on a fake client."""
 
-    def __init__(self, batch: int = 4, *, ordered: bool = False) -> None:
+    def __init__(self, batch: int = 4, *, ordered: bool = False, linger_s: float = 0.0) -> None:
         self.client = FakeClient()
         self.exists: bool | Exception = True
         self.looks = 0
@@ -87,6 +87,7 @@ class World:
             batch=batch,
             consumer_exists=self._exists,
             order=DeliveryOrder("INBOX", "c", info, 1) if ordered else None,
+            linger_s=linger_s,
         )
 
     async def _exists(self) -> bool:
@@ -260,6 +261,98 @@ async def test_a_reconnect_is_a_gap_behind_what_has_arrived(ordered_world: World
     assert [message.sequence for message in await task] == [1]
     with pytest.raises(DeliveryGap, match="connection broke"):
         await ordered_world.pull.next()
+
+
+@pytest.fixture
+def patient_world() -> World:
+    return World(linger_s=0.001)
+
+
+async def test_who_lingers_asks_for_one_message_and_then_for_all_that_are_there(patient_world: World) -> None:
+    client, task = patient_world.client, await patient_world.waiting()
+    await client.message(1)
+    await eventually(lambda: len(client.asked) == 2, "it asks for what is there")
+    await client.message(2)
+    await client.message(3)
+    await client.status("404", "No Messages")
+    assert [message.sequence for message in await task] == [1, 2, 3]
+    assert [(request["batch"], request.get("no_wait", False)) for _, request in client.asked] == [
+        (1, False),
+        (3, True),
+        (1, False),
+    ]
+
+
+async def test_who_lingers_and_is_behind_takes_full_batches_without_a_pause(patient_world: World) -> None:
+    client, task = patient_world.client, await patient_world.waiting()
+    await client.message(1)
+    await eventually(lambda: len(client.asked) == 2, "it asks for what is there")
+    for sequence in (2, 3, 4):
+        await client.message(sequence)
+    assert len(await task) == 4
+    patient_world.pull._linger_s = 60.0
+    reading = asyncio.create_task(patient_world.pull.next())
+    await client.message(5)
+    await eventually(lambda: len(client.asked) == 4, "it asks again, although a pause would be long")
+    await client.status("404", "No Messages")
+    assert [message.sequence for message in await reading] == [5]
+
+
+async def test_who_lingers_gives_out_what_it_has_when_the_request_for_more_is_lost(
+    patient_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull_module, "_GATHER_TIMEOUT_S", 0.01)
+    client, task = patient_world.client, await patient_world.waiting()
+    await client.message(1)
+    assert [message.sequence for message in await task] == [1]
+    assert [request["batch"] for _, request in client.asked] == [1, 3, 1]
+    reading = asyncio.create_task(patient_world.pull.next())
+    await client.message(2)
+    assert [message.sequence for message in await reading] == [2]
+
+
+async def test_who_lingers_is_stopped_at_once(patient_world: World) -> None:
+    patient_world.pull._linger_s = 60.0
+    task = await patient_world.waiting()
+    await patient_world.client.message(1)
+    await asyncio.sleep(0)
+    await patient_world.pull.stop()
+    assert await task == []
+
+
+async def test_who_lingers_hears_of_a_reconnect_and_of_a_consumer_that_is_gone(patient_world: World) -> None:
+    client, task = patient_world.client, await patient_world.waiting()
+    await client.message(1)
+    await eventually(lambda: len(client.asked) == 2, "it asks for what is there")
+    patient_world.pull.reconnected()
+    assert [message.sequence for message in await task] == [1]
+    reading = asyncio.create_task(patient_world.pull.next())
+    await client.message(2)
+    await eventually(lambda: len(client.asked) == 4, "it asks for what is there")
+    await client.status("409", "Consumer Deleted")
+    assert [message.sequence for message in await reading] == [2]
+    with pytest.raises(ConsumerLost):
+        await patient_world.pull.next()
+
+
+@pytest.mark.integration
+async def test_who_lingers_reads_everything_once_in_order_and_in_fewer_batches(any_bus: Bus) -> None:
+    loop = PullLoop(any_bus, "INBOX", ack="none", batch=16, ordered=True, linger_s=0.05)
+    await loop.start()
+    taken: list[list[int]] = []
+
+    async def read() -> None:
+        async for batch in loop.batches():
+            taken.append([message.sequence for message in batch])
+
+    reading = asyncio.create_task(read())
+    for number in range(40):
+        await any_bus.publish(Publish("inbox.0.A.exit", b"%d" % number, f"id-{number}"))
+    await eventually(lambda: sum(map(len, taken)) == 40, "everything was read")
+    assert [sequence for batch in taken for sequence in batch] == list(range(1, 41))
+    assert len(taken) < 40
+    await loop.stop()
+    await reading
 
 
 @pytest.mark.integration

@@ -27,6 +27,7 @@ class PullLoop:
     own and goes with it. ``start_sequence`` counts only when the consumer is made. ``inactive_threshold_s``: how long a
     durable outlives its reader; None for ever. ``ordered``: every message of the consumer once, in stream order, or
     ``DeliveryGap`` before the first that would not be; for a reader that makes a new loop from a position of its own.
+    ``linger_s``: for a reader whom no order waits for; so long it leaves messages behind the first one where they are.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class PullLoop:
         inactive_threshold_s: float | None = None,
         last_per_subject: bool = False,
         ordered: bool = False,
+        linger_s: float = 0.0,
     ) -> None:
         self._bus = bus
         self.stream = stream
@@ -65,6 +67,7 @@ class PullLoop:
         )
         self._batch = batch
         self._ordered = ordered
+        self._linger_s = linger_s
         self._start_sequence = start_sequence
         self._pull: Pull | None = None
         self._stopping = False
@@ -89,6 +92,7 @@ class PullLoop:
             batch=self._batch,
             consumer_exists=self._consumer_exists,
             order=order,
+            linger_s=self._linger_s,
         )
         await pull.start()
         self._pull = pull

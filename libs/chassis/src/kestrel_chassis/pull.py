@@ -12,6 +12,10 @@ reads all of them:
 Invariants: at most ``batch`` messages are asked for or waiting here; nothing is asked faster than the pauses allow;
 silence longer than two heartbeats is treated as a lost request. With an ``order``, nothing at or behind a gap is given
 out: what came before it is, then ``DeliveryGap``. A reconnect is a gap, because what was on its way then is not known.
+
+Who is in no hurry lingers: the standing request is for one message only, and what follows it within ``linger_s`` stays
+at the server and is then taken at once. Otherwise every message wakes every one of its readers, while those whom an
+order waits for want the processor.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import nats.errors
 from nats.aio.client import Client
@@ -36,6 +40,8 @@ EXPIRES_S = 30.0
 HEARTBEAT_S = 10.0
 _PAUSE_MIN_S = 0.1
 _PAUSE_MAX_S = 5.0
+_GATHER_TIMEOUT_S = 1.0
+_WHAT_IS_THERE = {"no_wait": True}
 
 
 class Pull:
@@ -50,6 +56,7 @@ class Pull:
         batch: int,
         consumer_exists: Callable[[], Awaitable[bool]],
         order: DeliveryOrder | None = None,
+        linger_s: float = 0.0,
     ) -> None:
         self._client = client
         self._stream = stream
@@ -57,11 +64,14 @@ class Pull:
         self._batch = batch
         self._consumer_exists = consumer_exists
         self._order = order
+        self._linger_s = linger_s
+        self._is_behind = False
         self._gap: DeliveryGap | None = None
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
         self._buffer: deque[StoredMessage] = deque()
         self._wake = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._requests: dict[str, float] = {}  # token of a request -> when the server has surely dropped it
         self._asked = 0
         self._next_request = 0
@@ -94,6 +104,10 @@ class Pull:
             await self._pause()
             await self._refill()
             await self._wait()
+        if self._linger_s:
+            await self._gather()
+            if self._stopping:
+                return []
         taken = min(len(self._buffer), self._batch)
         messages = [self._buffer.popleft() for _ in range(taken)]
         self.pending = messages[-1].pending
@@ -104,6 +118,7 @@ class Pull:
         """No more messages; ``next`` returns at once. What was delivered and not taken comes again to somebody."""
         self._stopping = True
         self._buffer.clear()
+        self._stopped.set()
         self._wake.set()
         subscription, self._subscription = self._subscription, None
         if subscription is not None and not self._client.is_closed:
@@ -130,31 +145,54 @@ class Pull:
             except Unavailable:
                 self._grow_pause()
 
-    async def _refill(self) -> None:
-        room = self._batch - self._asked - len(self._buffer)
-        if self._ended or room < max(1, self._batch // 2) or not self._client.is_connected:
+    async def _gather(self) -> None:
+        """Let messages come in behind the first one, then take all there are. Who is behind does not linger."""
+        if not self._is_behind:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._linger_s):
+                    await self._stopped.wait()
+        self._is_behind = False
+        if self._ended or self._asked or not await self._ask(self._batch - len(self._buffer), _WHAT_IS_THERE):
             return
+        try:
+            async with asyncio.timeout(_GATHER_TIMEOUT_S):
+                while self._asked and not self._ended:
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            self._forget_requests()  # it was lost; the standing request brings what is left
+        self._is_behind = len(self._buffer) >= self._batch
+
+    async def _refill(self) -> None:
+        if self._linger_s:
+            room, least = int(not self._asked and not self._buffer), 1
+        else:
+            room, least = self._batch - self._asked - len(self._buffer), max(1, self._batch // 2)
+        if self._ended or room < least:
+            return
+        await self._ask(room, {"expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)})
+
+    async def _ask(self, count: int, terms: Mapping[str, object]) -> bool:
+        """Send a request; false if it cannot be sent now."""
+        if not self._client.is_connected or count < 1:
+            return False
         self._next_request += 1
         token = str(self._next_request)
-        request = {
-            "batch": room,
-            "expires": int(EXPIRES_S * 1e9),
-            "idle_heartbeat": int(HEARTBEAT_S * 1e9),
-        }
         try:
             await self._client.publish(
                 f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
-                json.dumps(request).encode(),
+                json.dumps({"batch": count, **terms}).encode(),
                 reply=f"{self._inbox}.{token}",
             )
         except nats.errors.Error:
             self._grow_pause()
-            return
+            return False
         now_s = time.monotonic()
         self._requests = {known: end_s for known, end_s in self._requests.items() if end_s > now_s}
         self._requests[token] = now_s + EXPIRES_S + HEARTBEAT_S
-        self._asked += room
+        self._asked += count
         self._heard_s = now_s
+        return True
 
     async def _wait(self) -> None:
         if self._buffer or self._ended:

@@ -34,6 +34,9 @@ from kestrel_governance.shell.fold import (
 )
 from kestrel_governance.shell.performer import Performer
 
+_LINGER_S = 0.02
+"""How long facts may wait for those behind them, so that an intent does not wait for each of them."""
+
 
 class TenureOver(Exception):
     """The tenure has to end and the next one fold again."""
@@ -136,14 +139,18 @@ class Tenure:
     # -- what comes by the bus --------------------------------------------------------------------------------------
 
     async def _intents(self, start_sequence: int) -> None:
-        async for message in self._messages(subjects.INTENTS, start_sequence):
-            with telemetry.span("intent.decide", message.traceparent) as span:
-                span.set("trading.account.id", account_of(message.subject))
-                try:
-                    await self._decide(message, span.traceparent)
-                except InvalidRequest as error:
-                    span.fail(error.reason, str(error))
-                    await self._parking.park(message, error)
+        async for batch in self._batches(subjects.INTENTS, start_sequence):
+            for message in batch:
+                await self._take_intent(message)
+
+    async def _take_intent(self, message: StoredMessage) -> None:
+        with telemetry.span("intent.decide", message.traceparent) as span:
+            span.set("trading.account.id", account_of(message.subject))
+            try:
+                await self._decide(message, span.traceparent)
+            except InvalidRequest as error:
+                span.fail(error.reason, str(error))
+                await self._parking.park(message, error)
 
     async def _decide(self, message: StoredMessage, traceparent: str) -> None:
         async with self.deciding():
@@ -160,22 +167,32 @@ class Tenure:
             await self._performer.perform(effects)
 
     async def _beads(self, start_sequence: int) -> None:
-        async for message in self._messages(subjects.BEADS, start_sequence, "bead.token.*"):
-            async with self.deciding():
-                learn_bead(self.authority, message)
+        await self._learn(subjects.BEADS, start_sequence, learn_bead, "bead.token.*")
 
     async def _journal(self, stream: str, start_sequence: int) -> None:
-        async for message in self._messages(stream, start_sequence):
+        await self._learn(stream, start_sequence, learn_journal_entry)
+
+    async def _learn(
+        self,
+        stream: str,
+        start_sequence: int,
+        learn: Callable[[Authority, StoredMessage], None],
+        subject: str | None = None,
+    ) -> None:
+        """Facts, a batch at a time: capital stays reserved until they are learned, so late is safe."""
+        async for batch in self._batches(stream, start_sequence, subject, linger_s=_LINGER_S):
             async with self.deciding():
-                learn_journal_entry(self.authority, message)
+                for message in batch:
+                    learn(self.authority, message)
 
     async def _market(self, start_sequence: int) -> None:
-        async for message in self._messages(subjects.MARKET, start_sequence):
-            learn_bar(self.authority, message)
+        async for batch in self._batches(subjects.MARKET, start_sequence):
+            for message in batch:
+                learn_bar(self.authority, message)
 
-    async def _messages(
-        self, stream: str, start_sequence: int, subject: str | None = None
-    ) -> AsyncIterator[StoredMessage]:
+    async def _batches(
+        self, stream: str, start_sequence: int, subject: str | None = None, *, linger_s: float = 0.0
+    ) -> AsyncIterator[list[StoredMessage]]:
         """What is stored from now on. Unacknowledged: the position is in memory, and a break means a new fold."""
         loop = PullLoop(
             self._bus,
@@ -184,11 +201,11 @@ class Tenure:
             start_sequence=start_sequence,
             ack="none",
             ordered=True,  # a lost delivery ends the tenure; the next one folds it
+            linger_s=linger_s,
         )
         try:
             async for batch in loop.batches():
-                for message in batch:
-                    yield message
+                yield batch
         finally:
             await loop.stop()
         raise TenureOver(f"reading {stream} was stopped")

@@ -12,6 +12,8 @@ from kestrel_domain.errors import Unavailable
 
 Handle = Callable[[StoredMessage], Awaitable[None]]
 PAUSE_S = 0.5
+LINGER_S = 0.05
+"""No order waits for the reconciler: it leaves the processor to those for whom one does, and reads in groups."""
 
 
 class Follow:
@@ -46,7 +48,13 @@ class Follow:
         """Until ``stop``."""
         while not self._stopping:
             self._loop = PullLoop(
-                self._bus, self.stream, start_sequence=self.sequence + 1, ack="none", batch=256, ordered=True
+                self._bus,
+                self.stream,
+                start_sequence=self.sequence + 1,
+                ack="none",
+                batch=256,
+                ordered=True,
+                linger_s=LINGER_S,
             )
             try:
                 async for messages in self._loop.batches():

@@ -1,8 +1,9 @@
 """Reads the journal of a partition without a gap.
 
-A consumer may lose what it delivered into a connection that was just breaking, and deliver it again after what came
-later. A command must not be overtaken or lost that way; the journal is contiguous, so a gap shows, and it is filled by
-reading before anything behind it is looked at.
+A consumer may lose what it delivered into a connection that was just breaking. A command must not be overtaken or lost
+that way. The deliveries are numbered, so a loss shows at the next one, at the next heartbeat or with the reconnect, and
+a new consumer begins behind our position: nothing has to be acknowledged. The journal is contiguous as well; a gap is
+filled by reading before anything behind it is looked at.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from collections.abc import AsyncGenerator
 from kestrel_chassis import telemetry
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.consume import PullLoop
-from kestrel_chassis.messages import ConsumerLost, StoredMessage
+from kestrel_chassis.messages import ConsumerLost, DeliveryGap, StoredMessage
 from kestrel_domain.errors import Unavailable
 
-_REDELIVERY_WAIT_S = 3.0
 _BATCH = 128
 
 
@@ -34,9 +34,9 @@ async def follow(bus: Bus, stream: str, after_sequence: int) -> AsyncGenerator[S
             stream,
             subjects=None,
             start_sequence=after_sequence + 1,
-            ack="explicit",
+            ack="none",
             batch=_BATCH,
-            ack_wait_s=_REDELIVERY_WAIT_S,
+            ordered=True,
         )
         try:
             async for batch in loop.batches():
@@ -48,10 +48,9 @@ async def follow(bus: Bus, stream: str, after_sequence: int) -> AsyncGenerator[S
                     if message.sequence > after_sequence:
                         yield message
                         after_sequence = message.sequence
-                    await loop.ack(message)
             return  # stopped: the service is going down
-        except ConsumerLost:
-            # Our consumer lives in the server's memory, and a restarted server has forgotten it. The position is ours.
+        except (ConsumerLost, DeliveryGap):
+            # A restarted server has forgotten our consumer, or a delivery was lost on the way. The position is ours.
             telemetry.count("journal.consumers_remade")
         finally:
             await loop.stop()
