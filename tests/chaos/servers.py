@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -20,8 +21,20 @@ from kestrel_chassis.bus import Bus
 from kestrel_chassis.nats_config import MAX_FILE_STORE_BYTES, nats_config_text
 from kestrel_domain.errors import KestrelError
 from kestrel_testkit.fixtures import eventually
-from kestrel_testkit.servers import ServerFailed, ServerProcess, free_port, nats_server_path
+from kestrel_testkit.servers import ServerFailed, ServerProcess, nats_server_path
 from tests.chaos.proxy import Proxy, Wires
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that differ from each other; asked for one by one, one may come twice."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
 
 
 class BreakableServer:
@@ -38,7 +51,7 @@ class BreakableServer:
         scheme: str = "nats",
     ) -> None:
         self.name = name
-        self.port, self.monitoring_port = free_port(), free_port()
+        self.port, self.monitoring_port = free_ports(2)
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.store = folder / name
         self.config = folder / f"{name}.conf"
@@ -79,6 +92,14 @@ class BreakableServer:
         except OSError:
             return 0
 
+    def hears(self, subject: str) -> bool:
+        """Whether some client listens to a subject that contains this."""
+        try:
+            with urllib.request.urlopen(self._page("connz?subs=1"), timeout=1.0) as answer:
+                return subject in answer.read().decode()
+        except OSError:
+            return False
+
     def _page(self, path: str) -> str:
         return f"http://127.0.0.1:{self.monitoring_port}/{path}"
 
@@ -88,7 +109,7 @@ class BreakableCluster:
 
     def __init__(self, folder: Path) -> None:
         self.wires = Wires()
-        cluster_ports = [free_port() for _ in range(3)]
+        cluster_ports = free_ports(3)
         self._routes = {
             (a, b): Proxy(self.wires, cluster_ports[b]) for a in range(3) for b in range(3) if a != b
         }  # from, to

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
-import time
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
-from kestrel_chassis import streams, telemetry
 from kestrel_chassis.bus import Bus
-from kestrel_chassis.consume import PullLoop
 from kestrel_chassis.journal import JournalWriter, read_journal
-from kestrel_chassis.lease import Lease
-from kestrel_chassis.messages import LimitReached, StoredMessage
-from kestrel_chassis.snapshots import SnapshotStore
+from kestrel_chassis.messages import LimitReached
+from kestrel_cli.demo import collect
 from kestrel_domain.effects import Publish
-from kestrel_domain.errors import InvariantBroken, KestrelError, OutcomeUnknown, Unavailable
-from kestrel_testkit.fixtures import connect, eventually, provision_afresh
+from kestrel_domain.errors import InvariantBroken
+from kestrel_testkit.fixtures import Database, connect, eventually, provision_afresh
+from tests.chaos import services
 from tests.chaos.conftest import Measure
 from tests.chaos.load import entries
-from tests.chaos.servers import BreakableServer, can_mount_small_disks, seen_by, small_disk
+from tests.chaos.servers import BreakableServer, can_mount_small_disks, small_disk
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(120)]
 
 DISK_BYTES = 24 << 20
+INVARIANT_BROKEN = 3
+"""The exit code of a service that found one of its invariants false."""
 
 
 def intent(number: int, body: bytes = b"x") -> Publish:
@@ -93,33 +92,55 @@ async def test_nats_24_flipped_byte_in_a_stored_block_stops_every_reader_of_the_
     await bus.close()
 
 
-async def test_nats_04_journal_that_lost_its_unsynced_tail_is_noticed_by_whoever_had_seen_it(
-    server: BreakableServer, tmp_path: Path, measure: Measure
+async def test_nats_04_journal_that_lost_its_unsynced_tail_stops_persistence_which_had_seen_it(
+    server: BreakableServer, postgres: Database, secrets: Path, tmp_path: Path, measure: Measure
 ) -> None:
     """What a power cut does to a server without always-sync: its newest blocks end earlier than what was acknowledged.
 
-    The chain of what is left is whole, so the chain cannot tell; those who remember a position can.
+    The chain of what is left is whole, so the chain cannot tell; the database, which remembers a position, can.
     """
     bus = await connect(server.url, tmp_path)
     await provision_afresh(bus)
-    writer = JournalWriter(bus, 0, 0, b"")
-    await writer.append(entries(200))
+    await JournalWriter(bus, 0, 0, b"").append(entries(200))
+    recorder = services.persistence(tmp_path, server.url, secrets, postgres.dsn)
+    recorder.start()
+    try:
+        await stored_up_to(postgres, 200)
+        recorder.send_signal(signal.SIGTERM)
+        assert await recorder.ended() == 0
+        await bus.close()
+        server.process.kill()
+        forget_the_tail(server.store)
+        server.process.start()
+        bus = await connect(server.url, tmp_path)
+        left = [record.sequence async for record in read_journal(bus, 0)]
+        assert left == list(range(1, len(left) + 1))
+        assert 0 < len(left) < 200
+        recorder.start()
+        assert await recorder.ended() == INVARIANT_BROKEN
+        assert f"JOURNAL_0 ends at {len(left)}, but the database holds it up to 200" in recorder.said()
+    finally:
+        recorder.end()
+    measure(entries=200, left=len(left), detected=True)
     await bus.close()
-    server.process.kill()
-    block = journal_blocks(server.store)[-1]
+
+
+async def stored_up_to(database: Database, sequence: int) -> None:
+    async def stored() -> bool:
+        try:
+            return (await collect.stream_positions(database.dsn)).get("JOURNAL_0", 0) >= sequence
+        except asyncpg.PostgresError:  # the tables are not made yet
+            return False
+
+    await eventually(stored, "persistence has the journal", timeout_s=30)
+
+
+def forget_the_tail(store: Path) -> None:
+    block = journal_blocks(store)[-1]
     with block.open("r+b") as file:
         file.truncate(block.stat().st_size * 3 // 4)
     for index in block.parent.glob("index.db"):
         index.unlink()
-    server.process.start()
-    bus = await connect(server.url, tmp_path)
-    left = [record.sequence async for record in read_journal(bus, 0)]
-    assert left == list(range(1, len(left) + 1))
-    assert 0 < len(left) < 200
-    with pytest.raises(InvariantBroken):
-        await read_from(bus, 200)
-    measure(entries=200, left=len(left), detected=True)
-    await bus.close()
 
 
 async def read_from(bus: Bus, sequence: int) -> None:

@@ -75,7 +75,8 @@ class PartitionOwner:
                 self._parts.served.drop()
                 partition.close()
         finally:
-            self._status.unblock(self._name)
+            # Whoever lost it, or failed in it, is not ready: a partition that nobody can serve must not look served.
+            self._status.block(self._name, f"partition {self._partition} waits for its lease")
             await lease.release()
 
     async def _acquire(self, lease: Lease) -> None:
