@@ -725,7 +725,8 @@ typedef struct {
     uint32_t event_first;    /* index of this input's first event in the events buffer */
     uint32_t event_count;
     int64_t value; /* the refused number, where docs/concepts/kernel.md names one for the refusal; else 0 */
-    uint64_t changed_slots[LK_SLOT_WORDS]; /* the slots whose view may differ from before */
+    uint64_t changed_slots[LK_SLOT_WORDS]; /* the slots whose view may differ from before; conviction, which
+                                               follows the account's capital, aside */
     lk_id_t trade_id; /* of the slot concerned; of inputs that concern several, of the one touched last; else empty */
 } lk_outcome_t;
 
