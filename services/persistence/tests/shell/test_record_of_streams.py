@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
+from kestrel.kernel.v1 import state_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.parking import ParkingLane
@@ -176,6 +179,51 @@ async def test_a_row_keeps_money_exact_from_bus_to_database(recorder: Recorder) 
     assert tuple(order) == ("PARTIALLY_FILLED", 40, 60)
     (position,) = await recorder.fetch("SELECT symbol, qty FROM v_positions")
     assert tuple(position) == ("AAPL", 40)
+
+
+async def test_what_a_trade_was_entered_with_is_read_from_the_database_alone_K23(recorder: Recorder) -> None:
+    intent, decision, entry = samples.intent(), samples.decision(), samples.full_entry()
+    decision.intent_sha256 = hashlib.sha256(intent.SerializeToString()).digest()
+    entry.commands[0].leverage = 3
+    entry.slots[0].exit_leg_bps[:] = [5_000, 10_000]
+    entry.account_after.capital.CopyFrom(samples.number(10**14, 8))
+    entry.account_after.capital_source = state_pb2.CAPITAL_SOURCE_E_ANCHORED
+    entry.account_after.taker_fee.CopyFrom(
+        state_pb2.FeeCalibration(
+            rate=samples.number(50_000, 8), ratio=samples.number(98_000_000, 8), status=state_pb2.FEE_STATUS_OK
+        )
+    )
+    await publish(
+        recorder.bus,
+        samples.record("INTENTS", f"intent.{samples.ACCOUNT}", intent),
+        samples.record("BEADS", f"bead.decision.{samples.ACCOUNT}", samples.bead("b1", decision=decision)),
+        samples.record("JOURNAL_0", f"journal.0.{samples.ACCOUNT}", entry),
+    )
+    recorder.start()
+    await recorder.caught_up()
+    (trade,) = await recorder.fetch(
+        "SELECT proposer, strategy, decided_by, decision_id, order_qty, reference_price, leverage, exit_leg_bps,"
+        " multiplier, capital, capital_source, taker_fee_rate, taker_fee_ratio, fees, realized_pnl, entry_qty"
+        " FROM v_trade_parameters WHERE trade_id = 'intent-1'"
+    )
+    assert dict(trade) == {
+        "proposer": None,
+        "strategy": "momentum",
+        "decided_by": "risk",
+        "decision_id": "decision-1",
+        "order_qty": 100,
+        "reference_price": Decimal("100.0000"),
+        "leverage": 3,
+        "exit_leg_bps": "5000,10000",
+        "multiplier": samples.INSTRUMENT.multiplier,
+        "capital": Decimal("1000000"),
+        "capital_source": "E_ANCHORED",
+        "taker_fee_rate": Decimal("0.0005"),
+        "taker_fee_ratio": Decimal("0.98"),
+        "fees": Decimal("1.25"),
+        "realized_pnl": Decimal("-1.24"),
+        "entry_qty": 40,
+    }
 
 
 async def test_a_fill_the_venue_took_back_is_kept_and_counts_no_more(recorder: Recorder) -> None:

@@ -261,6 +261,8 @@ def _slots(record: Record, entry: journal_pb2.JournalEntry) -> Iterator[Row]:
             closed_at_ns=count(slot.closed_at_ns),
             is_adopted=slot.is_adopted,
             is_overfilled=slot.is_overfilled,
+            conviction=money(slot.conviction, present=slot.HasField("conviction")),
+            exit_leg_bps=text(",".join(map(str, slot.exit_leg_bps))),
         )
 
 
@@ -303,5 +305,18 @@ def _account(record: Record, entry: journal_pb2.JournalEntry) -> Iterator[Row]:
         max_slots=after.max_slots,
         ledger_cause=name(state_pb2.LedgerCause, after.ledger_cause, "LEDGER_CAUSE"),
         execution_count=after.execution_count,
+        foreign_amount=money(after.foreign, present=after.HasField("foreign")),
+        foreign_count=count(after.foreign_count),
+        **_fees("maker_fee", after.maker_fee, present=after.HasField("maker_fee")),
+        **_fees("taker_fee", after.taker_fee, present=after.HasField("taker_fee")),
         **amounts,
     )
+
+
+def _fees(column: str, fees: state_pb2.FeeCalibration, *, present: bool) -> dict[str, Value]:
+    """The published rate, how far it holds, and what that amounts to (K17)."""
+    return {
+        f"{column}_rate": money(fees.rate, present=present),
+        f"{column}_ratio": money(fees.ratio, present=present),
+        f"{column}_status": name(state_pb2.FeeStatus, fees.status, "FEE_STATUS") if present else None,
+    }
