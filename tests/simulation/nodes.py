@@ -26,12 +26,14 @@ from kestrel_kernel.core import alerts
 from kestrel_kernel.core.partition import Partition, Step
 from kestrel_kernel.shell.recovery import recover
 from kestrel_kernel.shell.snapshots import PartitionSnapshots
+from kestrel_persistence.core import plan
 from kestrel_reconciler.core.reconciliation import AskTruth, Reconciliation, Rules, Truth
 from kestrel_testkit.world import KeyExists, Message, WrongSequence, at_once
 from kestrel_venue_gateway.core import reports, submission
 from kestrel_venue_gateway.core.admission import FlagsRead, Gate
 from kestrel_venue_gateway.core.book import AccountBook
 from kestrel_venue_gateway.core.truth import Portfolio, broker_truth, failed_truth
+from tests.simulation.database import Position, record_of
 from tests.simulation.referee import JOURNAL, PARTITION
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ ACCOUNT, VENUE = "SIM-1", "paper"
 RULES = Rules(confirm_at_last_ns=60 * MINUTE_NS)
 """Only differences that are proven: time jumps here by more than a busy account would ever stay unsettled."""
 
-SNAPSHOT_EVERY_ENTRIES = 40
+STORED_STREAMS = (JOURNAL, subjects.INBOX, subjects.BEADS, subjects.INTENTS, subjects.ALERTS, subjects.TRUTH)
+SNAPSHOT_EVERY_ENTRIES = 25
 
 Steps = Iterator[None]
 
@@ -98,9 +101,16 @@ def _journal(world: World, partition: Partition, steps: Sequence[Step]) -> Steps
     """One commit group: all entries, each behind the one before it, and only then what people hear of them."""
     for step in steps:
         yield
-        world.publish(step.publish(), expected_last_sequence=step.journal_sequence - 1)
+        stored = world.publish(step.publish(), expected_last_sequence=step.journal_sequence - 1)
+        _require_ours(stored, step)
     for step in steps:
         yield from _publish_all(world, alerts.of_entry(step.entry, step.journal_sequence))
+
+
+def _require_ours(stored: Message, step: Step) -> None:
+    """As the real writer does: an input's entry may be stored already, under its id, by somebody else."""
+    if stored.sequence != step.journal_sequence or stored.data != step.data:
+        raise WrongSequence(f"{stored.message_id} is stored at {stored.sequence}, with other bytes")
 
 
 def _publish_all(world: World, messages: Iterable[effects.Publish]) -> Steps:
@@ -431,6 +441,23 @@ def reconciler(world: World) -> Steps:
         yield
 
 
+def persistence(world: World) -> Steps:
+    """Reads from where the database stands, plans rows, and commits them with the new position, or not at all."""
+    while True:
+        for stream in STORED_STREAMS:
+            before = world.database.position(stream)
+            batch = list(world.read_some(stream, before.sequence + 1))
+            if not batch:
+                continue
+            planned = plan.plan([record_of(message) for message in batch], before.head, {})
+            after = Position(batch[-1].sequence, planned.head)
+            yield
+            world.database.commit(stream, planned.rows, before, after)
+            if world.fault("answer of the database lost", 0.03):
+                world.database.commit(stream, planned.rows, before, after)
+        yield
+
+
 def driver(world: World) -> Steps:
     """Strategies and operators: intents, exits, cancels; prices move; a stranger trades on our account."""
     while True:
@@ -448,7 +475,9 @@ def driver(world: World) -> Steps:
             world.request_cancel()
         elif action < 0.75 and world.fault("foreign order", 0.1):
             world.stranger_trades()
-        elif action < 0.85 and not world.referee.drift_symbol and world.fault("drift induced", 0.05):
+        elif action < 0.85 and world.fault("fill busted", 0.1):
+            world.bust_a_fill()
+        elif action < 0.95 and not world.referee.drift_symbol and world.fault("drift induced", 0.05):
             world.induce_drift(7)
 
 
@@ -457,5 +486,6 @@ NODES = {
     "governance": governance,
     "gateway": gateway,
     "reconciler": reconciler,
+    "persistence": persistence,
     "driver": driver,
 }

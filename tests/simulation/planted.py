@@ -20,10 +20,13 @@ from kestrel_governance.core.state import State
 from kestrel_kernel.core import replay, views
 from kestrel_kernel.core.partition import Partition
 from kestrel_kernel.shell import recovery, snapshots
+from kestrel_persistence.core import journal_rows
+from kestrel_persistence.core.record import Row
 from kestrel_reconciler.core.reconciliation import Reconciliation
 from kestrel_testkit.world import at_once
 from kestrel_venue_gateway.core import admission, reports, submission
 from tests.simulation import nodes
+from tests.simulation.database import Database, Position
 from tests.simulation.world import World
 
 Plant = Callable[[], Iterator[None]]
@@ -176,7 +179,10 @@ def gateway_loses_fills() -> Iterator[None]:
 @bug("follows another entry|applied before")
 def kernel_writes_without_an_expected_sequence() -> Iterator[None]:
     original = World.publish
-    with patch.object(World, "publish", lambda world, effect, **_: original(world, effect)):
+    with (
+        patch.object(World, "publish", lambda world, effect, **_: original(world, effect)),
+        patch.object(nodes, "_require_ours", _no_objection),
+    ):
         yield
 
 
@@ -225,6 +231,25 @@ def kernel_saves_a_snapshot_before_the_journal_has_its_entries() -> Iterator[Non
         yield from original(world, partition, steps)
 
     with patch.object(nodes, "_journal", journal):
+        yield
+
+
+@bug("another journal")
+def kernel_takes_another_owners_entry_for_its_own() -> Iterator[None]:
+    with patch.object(nodes, "_require_ours", _no_objection):
+        yield
+
+
+@bug("the venue holds|in one book only")
+def gateway_forgets_that_a_fill_was_busted() -> Iterator[None]:
+    original = reports.hear
+
+    def hear(event: Any, **about: Any) -> reports.Heard:
+        heard = original(event, **about)
+        is_bust = heard.report is not None and heard.report.WhichOneof("body") == "bust"
+        return reports.Heard(dropped="lost") if is_bust else heard
+
+    with patch.object(reports, "hear", hear):
         yield
 
 
@@ -320,6 +345,44 @@ def reconciler_corrects_the_book() -> Iterator[None]:
         return done
 
     with patch.object(Reconciliation, "tick", tick):
+        yield
+
+
+# --- persistence ----------------------------------------------------------------------------------------------------
+
+
+@bug("rows in|are not the")
+def persistence_moves_on_without_its_rows() -> Iterator[None]:
+    original = Database.commit
+    numbers = count(1)
+
+    def commit(database: Database, stream: str, rows: Any, before: Position, after: Position) -> bool:
+        return original(database, stream, rows if next(numbers) % 9 else (), before, after)
+
+    with patch.object(Database, "commit", commit):
+        yield
+
+
+@bug("the fills' rows are not the fills")
+def persistence_stores_a_bust_as_a_fill() -> Iterator[None]:
+    original = journal_rows._fills
+
+    def fills(record: Any, entry: journal_pb2.JournalEntry, message: Any) -> Iterator[Row]:
+        for row in original(record, entry, message):
+            yield Row(row.table, row.values | {"is_busted": False})
+
+    with patch.object(journal_rows, "_fills", fills):
+        yield
+
+
+@bug("the orders' rows are not")
+def persistence_forgets_exits() -> Iterator[None]:
+    original = journal_rows._commands
+
+    def commands(record: Any, entry: journal_pb2.JournalEntry) -> Iterator[Row]:
+        yield from (row for row in original(record, entry) if not row.values.get("is_exit"))
+
+    with patch.object(journal_rows, "_commands", commands):
         yield
 
 

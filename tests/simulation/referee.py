@@ -26,8 +26,10 @@ from kestrel_domain.timestamps import MILLISECOND_NS
 from kestrel_kernel.core import alerts
 from kestrel_kernel.core.partition import Partition
 from kestrel_kernel.core.replay import fold
+from kestrel_persistence.core import chain
 from kestrel_simulators.matching.books import Account
 from kestrel_testkit.world import Message, SimulatedBus
+from tests.simulation.database import Database, record_of
 
 PARTITION = 0
 JOURNAL = subjects.journal_stream(PARTITION)
@@ -100,6 +102,7 @@ class Referee:
         self._denied: set[str] = set()
         self._report_of_execution: dict[str, str] = {}
         self._watermark = 0
+        self._taken_back: set[str] = set()
         self._intents: dict[tuple[str, int], intent_pb2.Intent] = {}
         self._decisions: dict[tuple[str, int], authority_pb2.Decision] = {}
         self._authorized: dict[tuple[str, int], intent_pb2.AuthorizedIntent] = {}
@@ -153,6 +156,15 @@ class Referee:
             if command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT:
                 self._check_exit_size(command)
         for fill in entry.fills:
+            if fill.is_busted:
+                require(
+                    fill.execution_id in self.fills, "a fill was taken back that is not booked", fill.client_order_id
+                )
+                del self.fills[fill.execution_id]
+                self._taken_back.add(fill.execution_id)
+                self.counters["fill taken back"] += 1
+                continue
+            require(fill.execution_id not in self._taken_back, "a fill came back", fill.client_order_id)
             require(fill.execution_id not in self.fills, "a fill was booked twice", fill.client_order_id)
             self.fills[fill.execution_id] = fill
         self.compare_positions()
@@ -349,6 +361,34 @@ class Referee:
 
     # --- at rest -----------------------------------------------------------------------------------------------------
 
+    def check_database(self, database: Database) -> None:
+        """Each message was read once, and the rows say what the journal says."""
+        rows = Counter[str](row.table for row in database.rows.values())
+        for stream, position in database.positions.items():
+            require(position.sequence == self.bus.last_sequence(stream), f"{stream} is stored up to {position}")
+        unusable = Counter(row.values["stream"] for row in database.rows.values() if row.table == "unusable_messages")
+        for table, stream in (("journal_entries", JOURNAL), ("inbox_messages", subjects.INBOX)):
+            count = rows[table] + unusable[stream]
+            require(count == self.bus.last_sequence(stream), f"{count} rows in {table} and of what cannot be used")
+        head = database.position(subjects.BEADS).head
+        require(head.length == self.bus.last_sequence(subjects.BEADS), f"the chain of beads has {head.length} links")
+        require(head == self._bead_head(), "the chain of beads is not that of the stored bytes")
+        ordered = {row.values["client_order_id"] for row in database.rows.values() if row.table == "orders"}
+        submits = (one for one in self.commands.values() if one.kind != journal_pb2.COMMAND_KIND_CANCEL)
+        require(ordered == {one.client_order_id for one in submits}, "the orders' rows are not the journal's commands")
+        booked = Counter[object]()
+        for row in database.rows.values():
+            if row.table == "fills":
+                booked[row.values["execution_id"]] += -1 if row.values["is_busted"] else 1
+        require(+booked == Counter(self.fills.keys()), "the fills' rows are not the fills that were booked")
+        self.counters["database compared"] += 1
+
+    def _bead_head(self) -> chain.Head:
+        head = chain.Head()
+        for message in self.bus.read(subjects.BEADS):
+            head = chain.bead_link(head, record_of(message)).head
+        return head
+
     def open_slots(self) -> list[state_pb2.SlotSnapshot]:
         return [slot for slot in self.slots.values() if slot.stage not in OVER]
 
@@ -363,6 +403,10 @@ class Referee:
     def orders_of(self, trade_id: str) -> set[str]:
         return {one.client_order_id for one in self.commands.values() if one.trade_id == trade_id}
 
+    def taken_back_at_venue(self) -> set[str]:
+        facts: list[object] = [event.fact for event in self.venue_account.events]
+        return {fact.execution_id for fact in facts if isinstance(fact, venue_pb2.FillBust)}
+
     def related(self, about: str) -> set[str]:
         """The trade and all its orders, given any of them."""
         trades = {one.trade_id for one in self.commands.values() if one.client_order_id == about} or {about}
@@ -374,10 +418,11 @@ class Referee:
         ours = {name for name in self.venue_account.orders if name.startswith(CLIENT_ORDER_ID_PREFIX)}
         for name in sorted(ours - commanded):
             require(False, "the venue has an order that the journal does not command", name)
+        taken_back = self.taken_back_at_venue()
         at_venue = {
             fill.execution_id: fill.client_order_id
             for fill in self.venue_account.fills
-            if fill.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX)
+            if fill.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX) and fill.execution_id not in taken_back
         }
         for execution_id in sorted(at_venue.keys() ^ self.fills.keys()):
             require(False, f"fill {execution_id} is in one book only", at_venue.get(execution_id, ""))

@@ -15,7 +15,7 @@ import gc
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from kestrel.audit.v1 import audit_pb2
@@ -33,12 +33,13 @@ from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from kestrel_governance.core.limits import RiskLimits
 from kestrel_governance.risk_settings import AccountSettings, RiskSettings
-from kestrel_simulators.matching.books import Event, Life
+from kestrel_simulators.matching.books import Event, Life, Position
 from kestrel_simulators.paper.venue import Kind, NotFound, PaperVenue
 from kestrel_testkit.world import Message, ShellBus, SimulatedBus, SimulatedDisk, stream_of
 from kestrel_venue_gateway.core.reports import VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
-from tests.simulation.nodes import ACCOUNT, NODES, VENUE, Steps
+from tests.simulation.database import Database
+from tests.simulation.nodes import ACCOUNT, NODES, STORED_STREAMS, VENUE, Steps
 from tests.simulation.referee import OVER, PARTITION, SKEW_NS_MAX, WORKING, Referee, Violation
 from tests.simulation.story import Line, story
 
@@ -50,7 +51,7 @@ SIGNING_KEY = tokens.SigningKey.generate()
 REST_STEPS_MAX = 20_000
 DRIFT_QTY = 7
 EXPOSURE_RATIO_MAX = "0.02"  # a few orders at a time: the limit has to be met to be tested
-FREEZES = ("kernel", "gateway")
+FREEZES = ("kernel", "gateway", "persistence")
 
 
 @dataclass
@@ -78,6 +79,7 @@ class World:
         self.account_configuration = _configuration()
         self.shell_bus = ShellBus(self.bus)
         self.disk = TearingDisk(self)
+        self.database = Database()
         self._nodes: dict[str, Steps] = {}
         self._down: dict[str, int] = {}
         self._frozen: list[tuple[str, Steps, int]] = []
@@ -109,6 +111,7 @@ class World:
             self._stop_faults()
             self._come_to_rest()
             self.referee.check_books(ACCOUNT)
+            self.referee.check_database(self.database)
         finally:
             self.counters += self.referee.counters
             self.referee.partition.close()
@@ -229,21 +232,29 @@ class World:
 
     # --- the bus, as nodes use it --------------------------------------------------------------------------------
 
-    def publish(self, effect: Publish, *, expected_last_sequence: int | None = None) -> None:
-        """Store it; sometimes the acknowledgement is lost and the node stores it again under the same id."""
+    def publish(self, effect: Publish, *, expected_last_sequence: int | None = None) -> Message:
+        """Store it; what is stored, which is another message if its id was there before.
+
+        Sometimes the acknowledgement is lost and the node stores it again under the same id.
+        """
         sequence, duplicate = self.bus.publish(
             effect, now_ns=self.true_ns, expected_last_sequence=expected_last_sequence
         )
         self.note(f"#{sequence}{' (again)' if duplicate else ''}", message=effect)
+        stream = stream_of(effect.subject)
+        stored = self.bus.streams[stream].messages[sequence - 1]
         if duplicate:
             self.reached("duplicate suppressed")
-            return
-        stream = stream_of(effect.subject)
+            return stored
         if stream == subjects.TRUTH:
             self._truth_seen_inbox[sequence] = self.bus.last_sequence(subjects.INBOX)
-        self.referee.on_stored(self.bus.streams[stream].messages[sequence - 1])
-        if expected_last_sequence is None and self.fault("acknowledgement lost", 0.03):
-            self.bus.publish(effect, now_ns=self.true_ns)
+        self.referee.on_stored(stored)
+        if self.fault("acknowledgement lost", 0.03):
+            if expected_last_sequence is None:
+                self.bus.publish(effect, now_ns=self.true_ns)
+            else:
+                return self.publish(effect, expected_last_sequence=expected_last_sequence)
+        return stored
 
     def read_some(self, stream: str, start_sequence: int, *, prefix: str = "") -> Iterator[Message]:
         """What a consumer gets at this moment: a few of the messages that are there."""
@@ -458,6 +469,43 @@ class World:
         self.referee.drift_symbol = DRIFT_SYMBOL
         self.note(f"the venue's position in {DRIFT_SYMBOL} drifts by {qty}")
 
+    def bust_a_fill(self) -> None:
+        """The venue takes back the newest fill of a trade that is open; what the order had left is over, too."""
+        account = self.venue.engine.account(ACCOUNT)
+        ours = {order for slot in self.referee.open_slots() for order in self.referee.orders_of(slot.trade_id)}
+        taken_back = self.referee.taken_back_at_venue()
+        fill = next((one for one in reversed(account.fills) if one.client_order_id in ours), None)
+        if fill is None or fill.execution_id in taken_back:
+            return
+        before = self._booked(fill.symbol, taken_back)
+        position = self._booked(fill.symbol, {*taken_back, fill.execution_id})
+        account.positions[fill.symbol] = position[0]
+        account.wallet_units += position[1] - before[1] + Number.of(fill.fee).at(8).units
+        order = account.orders[fill.client_order_id]
+        order.cum_qty_units -= fill.last_qty.units
+        bust = venue_pb2.FillBust(execution_id=fill.execution_id, client_order_id=fill.client_order_id)
+        account.say(self.true_ns, bust)  # type: ignore[arg-type]  # the paper venue itself takes nothing back
+        if order.life is not Life.REJECTED:
+            order.life = Life.CANCELED
+            report = venue_pb2.OrderReport(
+                fact=venue_pb2.ORDER_FACT_CANCELED,
+                client_order_id=fill.client_order_id,
+                venue_order_id=order.venue_order_id,
+            )
+            account.say(self.true_ns, report)
+        account.say(self.true_ns, account.balance(account.last_sequence + 1))
+        self.note(f"the venue takes back {fill.execution_id}", fill.client_order_id)
+
+    def _booked(self, symbol: str, without: Collection[str]) -> tuple[Position, int]:
+        """What a position is, and has realized, if some of its fills never were."""
+        position, realized = Position(), 0
+        instrument = self.venue.engine.market(symbol).instrument
+        for fill in self.venue.engine.account(ACCOUNT).fills:
+            if fill.symbol == symbol and fill.execution_id not in without:
+                units = fill.last_qty.units if fill.side == common_pb2.SIDE_BUY else -fill.last_qty.units
+                realized += position.book(instrument, units, fill.last_price.units)
+        return position, realized
+
     def move_prices(self) -> None:
         symbol = self.random.choice(SYMBOLS)
         self._price_units[symbol] = max(500_000, self._price_units[symbol] + self.random.randrange(-8, 9) * 1000)
@@ -552,6 +600,11 @@ class World:
         ours = [order for name, order in orders.items() if name.startswith(CLIENT_ORDER_ID_PREFIX)]
         if working := [order for order in ours if order.life is Life.WORKING]:
             return f"{len(working)} orders work at the venue that no trade knows"
+        behind = [
+            name for name in STORED_STREAMS if self.database.position(name).sequence < self.bus.last_sequence(name)
+        ]
+        if behind:
+            return f"the database lacks what is in {', '.join(behind)}"
         if self.referee.unheard():
             return "the venue said something that is not stored yet"
         if self._late:
@@ -571,7 +624,7 @@ class TearingDisk(SimulatedDisk):
         self._world = world
 
     async def save(self, name: str, data: bytes) -> None:
-        if self._world.fault("snapshot torn", 0.2):
+        if self._world.fault("snapshot torn", 0.4):
             place = self._world.random.randrange(len(data))
             changed = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
             data = data[:place] if self._world.random.random() < 0.5 else changed
