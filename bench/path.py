@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import uvloop
 
-from bench import running, service
+from bench import persistence, running, service
 from bench.figures import milliseconds, percentile, ratio, result_hash, rounded
-from bench.trail import ENTRY_FLOOR, ENTRY_HOPS, EXIT_HOPS, Trails, between, hops, learn_everything
+from bench.trail import ENTRY_FLOOR, ENTRY_HOPS, EXIT_HOPS, Trail, Trails, between, hops, learn_everything
 from kestrel.admin.v1 import governance_pb2
 from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
@@ -45,12 +48,15 @@ STRATEGY = "bench"
 SYMBOLS = tuple(f"BENCH{number}" for number in range(60))
 """Many, since a symbol with an open trade takes no second one. Each has a real bar of AAPL."""
 
-MAIN_RATE = 20
+MAIN_RATE = 10
 """What the summary is about; on a machine that does not hold it, the greatest rate below that it holds."""
 
-_PLAN = {1: 20.0, 5: 10.0, 10: 10.0, MAIN_RATE: 12.0, 50: 8.0}
-_QUICK_PLAN = {1: 4.0, MAIN_RATE: 3.0}
+_PLAN = {0.5: 24.0, 5: 12.0, MAIN_RATE: 10.0, 15: 8.0, 20: 8.0, 25: 8.0, 35: 6.0, 50: 6.0, 100: 5.0}
+_QUICK_PLAN = {0.5: 4.0, 5: 3.0, MAIN_RATE: 3.0}
 """Entries a second, and for how many seconds. Each entry is followed by its exit, so twice as many orders."""
+
+_TAIL_RATE = 5
+"""The rate whose p99 is the measure for the sustained one: the lowest with enough entries for a p99."""
 
 _WARM_UP_COUNT = 40
 _FLOOR_COUNT, _QUICK_FLOOR_COUNT = 400, 50
@@ -68,21 +74,61 @@ Figures = dict[str, Any]
 
 
 def measure(*, quick: bool) -> Figures:
-    """One always-sync NATS server: some two minutes; quick, some 30 s."""
+    """On one always-sync NATS server and on three: some ten minutes; quick, some two."""
     quiet_libraries()
-    with running.temporary_folder("path") as folder, running.running_platform(folder) as (layout, endpoints):
-        figures = uvloop.run(_measure(layout, endpoints, quick=quick))
-    held = [rate for rate in _PLAN if rate <= MAIN_RATE and figures["rates"].get(str(rate), {}).get("held")]
-    assert held, f"not even the lowest rate was held: {figures['rates']}"
-    main = figures["rates"][str(held[-1])]
-    r1 = {
-        "rate_per_s": held[-1],
+    stored = persistence.measure(quick=quick)
+    figures = {f"r{servers}": _measure_on(servers, stored, quick=quick) for servers in (1, 3)}
+    results = {name: each.pop("result") for name, each in figures.items()}
+    return {
+        **figures,
+        "simulated_steps_per_s": _simulated_steps_per_s(quick=quick),
+        "floor_is": f"{len(ENTRY_FLOOR)} durable publishes, then 1 create",
+        "result": result_hash(results.values()),
+    }
+
+
+def _measure_on(servers: int, stored: Figures, *, quick: bool) -> Figures:
+    """``stored``: what was measured of persistence, which speaks to PostgreSQL alone."""
+    with running.temporary_folder("path") as folder, running.running_platform(folder, servers=servers) as platform:
+        figures = uvloop.run(_measure(*platform, quick=quick))
+    rates: Figures = figures["rates"]
+    held = [rate for rate in _PLAN if rates.get(str(rate), {}).get("held")]
+    assert held, f"not even the lowest rate was held: {rates}"
+    main_rate = max(rate for rate in held if rate <= MAIN_RATE)
+    main = rates[str(main_rate)]
+    return {
+        "servers": servers,
+        "orders_per_s": 2 * main_rate,
         **{name: main["intent_to_venue"][name] for name in ("count", "p50_ms", "p90_ms", "p99_ms", "max_ms")},
         **{name: main[name] for name in ("p50_over_floor", "p99_over_floor")},
-        "p50_ms_by_hop": {name: each["p50_ms"] for name, each in main["hops"].items()},
-        **uvloop.run(service.measure(quick=quick)),
+        "hops": main["hops"],
+        "sustained_orders_per_s": 2 * _sustained(rates, held),
+        "greatest_orders_per_s_held": 2 * max(held),
+        **uvloop.run(service.measure(quick=quick, servers=servers)),
+        **{name: stored[name] for name in ("persistence_rows_per_s", "persistence_over_floor")},
+        **figures,
     }
-    return {"r1": r1, **figures}
+
+
+def _sustained(rates: Figures, held: list[float]) -> float:
+    """The greatest rate before p99 has doubled."""
+    p99_ms_max = 2 * rates[str(_TAIL_RATE)]["intent_to_venue"]["p99_ms"] if _TAIL_RATE in held else 0.0
+    sustained = held[0]
+    for rate in held[1:]:
+        if rates[str(rate)]["intent_to_venue"]["p99_ms"] > p99_ms_max:
+            break
+        sustained = rate
+    return sustained
+
+
+def _simulated_steps_per_s(*, quick: bool) -> float:
+    """All cores in one process in the simulated world, as ``kestrel simulate`` runs them; on one core."""
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "2" if quick else "8", "--jobs", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    found = re.search(r"([\d.]+) steps/s\s*$", done.stdout, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"the simulation told no speed: {(done.stderr or done.stdout)[-500:]}")
+    return rounded(float(found.group(1)))
 
 
 async def _measure(layout: Layout, endpoints: Endpoints, *, quick: bool) -> Figures:
@@ -93,11 +139,12 @@ async def _measure(layout: Layout, endpoints: Endpoints, *, quick: bool) -> Figu
             load = Load(layout, endpoints, bus, desk)
             await load.prepare()
             example = (await load.run(_WARM_UP_COUNT, 10)).entries["bench-1"]
-            floor = Floor(bus, [example.bodies[name] for name in ENTRY_FLOOR])
+            floor = Floor(bus, {name: example.bodies[name] for name in ENTRY_FLOOR})
             await floor.prepare()
             floor_count = _QUICK_FLOOR_COUNT if quick else _FLOOR_COUNT
             for rate, seconds in (_QUICK_PLAN if quick else _PLAN).items():
-                floor_ns = await floor.measure(floor_count)
+                floor.forget()
+                await floor.measure(floor_count)
                 found = running.processes(layout)
                 cpu_before = running.cpu_seconds(found)
                 try:
@@ -106,24 +153,23 @@ async def _measure(layout: Layout, endpoints: Endpoints, *, quick: bool) -> Figu
                     rates[str(rate)] = {"held": 0, "why": str(error)}
                     break
                 cpu = {name: used - cpu_before[name] for name, used in running.cpu_seconds(found).items()}
-                floor_ns += await floor.measure(floor_count)
-                rates[str(rate)] = {"held": 1, **_told(trails, floor_ns, cpu)}
+                await floor.measure(floor_count)
+                rates[str(rate)] = {"held": 1, **_told(trails, floor, cpu)}
             result = await load.result()
         finally:
             await desk.close()
-    return {"rates": rates, "floor_is": f"{len(ENTRY_FLOOR)} durable publishes, then 1 create", "result": result}
+    return {"rates": rates, "result": result}
 
 
-def _told(trails: Trails, floor_ns: list[int], cpu: dict[str, float]) -> Figures:
+def _told(trails: Trails, floor: Floor, cpu: dict[str, float]) -> Figures:
     entries, exits = list(trails.entries.values()), list(trails.exits.values())
     to_venue = between(entries, "begun", "venue")
     assert len(to_venue) == len(entries), f"{len(entries) - len(to_venue)} of {len(entries)} never came to the venue"
     return {
         "intent_to_venue": milliseconds(to_venue),
-        "floor": milliseconds(floor_ns),
-        "p50_over_floor": ratio(percentile(to_venue, 0.5), percentile(floor_ns, 0.5)),
-        "p99_over_floor": ratio(percentile(to_venue, 0.99), percentile(floor_ns, 0.99)),
-        "hops": hops(entries, ENTRY_HOPS),
+        "floor": milliseconds(floor.whole_ns),
+        **_over(to_venue, floor.whole_ns),
+        "hops": _hops_beside_floor(entries, floor),
         "intent_to_row": milliseconds(between(entries, "begun", "row")),
         "exit_to_venue": milliseconds(between(exits, "begun", "venue")),
         "exit_hops": hops(exits, EXIT_HOPS),
@@ -131,34 +177,65 @@ def _told(trails: Trails, floor_ns: list[int], cpu: dict[str, float]) -> Figures
     }
 
 
+def _over(times_ns: list[int], floor_ns: list[int]) -> dict[str, float]:
+    return {
+        "p50_over_floor": ratio(percentile(times_ns, 0.5), percentile(floor_ns, 0.5)),
+        "p99_over_floor": ratio(percentile(times_ns, 0.99), percentile(floor_ns, 0.99)),
+    }
+
+
+def _hops_beside_floor(entries: list[Trail], floor: Floor) -> dict[str, dict[str, float]]:
+    """Each hop that ends with something stored beside the storing alone."""
+    told = hops(entries, ENTRY_HOPS)
+    for name, first, last in ENTRY_HOPS:
+        if name in told and last in floor.steps_ns:
+            told[name] |= _over(between(entries, first, last), floor.steps_ns[last])
+    return told
+
+
 @dataclass(slots=True)
 class Floor:
-    """The least that must be stored, by the same client, on the same server."""
+    """The least that must be stored, by the same client, on the same server. ``bodies`` by milestone."""
 
     bus: Bus
-    bodies: list[bytes]
+    bodies: dict[str, bytes]
     number: int = 0
+    whole_ns: list[int] = field(default_factory=list)
+    steps_ns: dict[str, list[int]] = field(default_factory=dict)
 
     async def prepare(self) -> None:
         """A stream and a bucket of our own, set up as the platform's are."""
+        replicas = (await self.bus.api(f"STREAM.INFO.{subjects.INBOX}"))["config"]["num_replicas"]
         for definition in (
-            StreamDefinition(_FLOOR_STREAM, ("bench.>",), "bench", 1, 256 << 20),
+            StreamDefinition(_FLOOR_STREAM, ("bench.>",), "bench", replicas, 256 << 20),
             StreamDefinition(
-                f"KV_{_FLOOR_BUCKET}", (f"$KV.{_FLOOR_BUCKET}.>",), "bench", 1, 64 << 20, messages_per_subject_max=1
+                f"KV_{_FLOOR_BUCKET}",
+                (f"$KV.{_FLOOR_BUCKET}.>",),
+                "bench",
+                replicas,
+                64 << 20,
+                messages_per_subject_max=1,
             ),
         ):
             await self.bus.api(f"STREAM.CREATE.{definition.name}", definition.config())
 
-    async def measure(self, count: int) -> list[int]:
-        times = []
+    def forget(self) -> None:
+        self.whole_ns, self.steps_ns = [], {}
+
+    async def measure(self, count: int) -> None:
         for _ in range(count):
             self.number += 1
-            began_ns = time.perf_counter_ns()
-            for place, body in enumerate(self.bodies):
-                await self.bus.publish(Publish(f"bench.{place}", body, f"floor-{self.number}-{place}", ""))
+            began_ns = at_ns = time.perf_counter_ns()
+            for name, body in self.bodies.items():
+                await self.bus.publish(Publish(f"bench.{name}", body, f"floor-{self.number}-{name}", ""))
+                at_ns = self._note(name, at_ns)
             await self.bus.bucket(_FLOOR_BUCKET).create(f"spent-{self.number}", b"JOURNAL_0:1:0")
-            times.append(time.perf_counter_ns() - began_ns)
-        return times
+            self.whole_ns.append(self._note("spent", at_ns) - began_ns)
+
+    def _note(self, name: str, began_ns: int) -> int:
+        now_ns = time.perf_counter_ns()
+        self.steps_ns.setdefault(name, []).append(now_ns - began_ns)
+        return now_ns
 
 
 class Load:

@@ -1,6 +1,6 @@
 """A platform for measuring: a supervisor of its own, wide limits, stopped by process id whatever happens.
 
-``python -m bench.running FOLDER`` is that supervisor; ``running_platform`` starts it and ends it.
+``python -m bench.running FOLDER SERVERS`` is that supervisor; ``running_platform`` starts it and ends it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from typing import IO, Any
 import psutil
 
 from kestrel_cli.platform.config import PlatformOptions, VenueManners, configuration
-from kestrel_cli.platform.layout import POSTGRES, Endpoints, Layout, choose_ports, read_json
+from kestrel_cli.platform.layout import NATS, POSTGRES, Endpoints, Layout, choose_ports, read_json
 from kestrel_cli.platform.lock import PlatformLock
 from kestrel_cli.platform.processes import launched
 from kestrel_cli.platform.supervisor import PlatformState, PlatformSupervisor
+from kestrel_testkit.servers import start_nats_cluster
 
 SLOT_COUNT = 64
 _START_TIMEOUT_S = 90.0
@@ -35,6 +36,8 @@ _WIDE_LIMITS = {"order_rate_count_max": 100_000, "open_position_count_max": SLOT
 """The laptop's limits would refuse the orders whose latency is measured."""
 
 SUPERVISOR = "supervisor"
+_CLUSTER = "cluster.json"
+"""In the platform's folder: process ids of the three NATS servers, when it runs on three."""
 
 
 @contextmanager
@@ -48,12 +51,13 @@ def temporary_folder(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def running_platform(folder: Path) -> Iterator[tuple[Layout, Endpoints]]:
-    """A ready platform, venue mode instant. Raises RuntimeError with the supervisor's last words."""
+def running_platform(folder: Path, *, servers: int = 1) -> Iterator[tuple[Layout, Endpoints]]:
+    """A ready platform, venue mode instant, on one NATS server or three. Raises RuntimeError with the supervisor's
+    last words."""
     layout = Layout(folder)
     layout.create()
     with layout.log(SUPERVISOR).open("ab") as log:
-        child = started([sys.executable, "-m", "bench.running", str(folder)], log)
+        child = started([sys.executable, "-m", "bench.running", str(folder), str(servers)], log)
     try:
         _wait_ready(layout, child)
         endpoints = Endpoints.load(layout.endpoints)
@@ -98,6 +102,10 @@ def processes(layout: Layout) -> dict[str, psutil.Process]:
     state = PlatformState.from_json(read_json(layout.state))
     if state is not None:
         pids[SUPERVISOR] = state.pid
+    cluster = layout.root / _CLUSTER
+    if cluster.exists():
+        del pids[NATS]  # it runs, and nobody talks to it
+        pids |= json.loads(cluster.read_text())
     return {name: psutil.Process(pid) for name, pid in pids.items()}
 
 
@@ -119,11 +127,12 @@ def _cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def _supervise(folder: Path) -> bool:
+async def _supervise(folder: Path, common: dict[str, Any]) -> bool:
     layout = Layout(folder)
     endpoints = choose_ports(None)
     account = configuration(layout, endpoints)["kernel"]["accounts"][0]
     overrides: dict[str, dict[str, Any]] = {
+        "common": common,
         "kernel": {"accounts": [{**account, "max_slots": SLOT_COUNT}]},
         "governance": {"risk": _WIDE_LIMITS},
     }
@@ -131,15 +140,29 @@ async def _supervise(folder: Path) -> bool:
     return await PlatformSupervisor(layout, endpoints, options).run()
 
 
-def _main(folder: Path) -> int:
+@contextmanager
+def _cluster(folder: Path) -> Iterator[dict[str, Any]]:
+    """Three servers beside the platform's own, which stays idle; the settings that lead everybody to them."""
+    cluster = start_nats_cluster(folder / "cluster")
+    try:
+        pids = {f"{NATS}-{number}": server.process.pid for number, server in enumerate(cluster.servers, start=1)}
+        (folder / _CLUSTER).write_text(json.dumps(pids))
+        yield {"nats_url": cluster.url, "nats_user": "", "nats_password": "", "replicas": 3}
+    finally:
+        cluster.stop()
+
+
+def _main(folder: Path, server_count: int) -> int:
     layout = Layout(folder)
     with PlatformLock(layout.lock) as lock:
         if not lock.acquire():
             print(f"another platform runs in {folder}", file=sys.stderr)
             return 1
-        return 0 if asyncio.run(_supervise(folder)) else 1
+        with contextlib.ExitStack() as opened:
+            common = opened.enter_context(_cluster(folder)) if server_count == 3 else {}
+            return 0 if asyncio.run(_supervise(folder, common)) else 1
 
 
 if __name__ == "__main__":
     assert os.path.isdir(sys.argv[1]), "the folder is made by who starts this"
-    raise SystemExit(_main(Path(sys.argv[1])))
+    raise SystemExit(_main(Path(sys.argv[1]), int(sys.argv[2])))

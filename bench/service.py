@@ -2,6 +2,7 @@
 
 The floor reads INBOX the way the service does (its own consumer, batches of 256, one acknowledgement a batch) and does
 nothing with it. The second floor also stores one message of the journal's size per input, in groups as the service.
+Then the service is killed, and what its successor does first is measured: recovery with its snapshots, and without.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,16 @@ from bench.figures import median, ratio, rounded
 from kestrel_chassis import identity, settings, streams
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.consume import PullLoop
+from kestrel_chassis.snapshots import SnapshotStore
 from kestrel_chassis.streams import StreamDefinition
 from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
-from kestrel_testkit.servers import start_nats
+from kestrel_kernel.shell import recovery
+from kestrel_kernel.shell.snapshots import PartitionSnapshots
+from kestrel_testkit.servers import start_nats, start_nats_cluster
 
-_TRADES, _QUICK_TRADES = 2_000, 150
+_TRADES, _QUICK_TRADES = 10_000, 150
+_FLOOR_COUNT = 20_000
 _BATCH = 256
 _ROUNDS = 3
 _TIMEOUT_S = 120.0
@@ -37,25 +44,24 @@ class _Settings(settings.ServiceSettings):
     service: str = "bench"
 
 
-async def measure(*, quick: bool) -> Figures:
-    """On an always-sync server of its own: some 30 s."""
+async def measure(*, quick: bool, servers: int = 1) -> Figures:
+    """On always-sync servers of its own: some two minutes."""
     inputs = lifecycles.trades(_QUICK_TRADES if quick else _TRADES)
-    with running.temporary_folder("service") as folder:
-        server = start_nats(folder / "nats")
+    floor_count = min(len(inputs), _FLOOR_COUNT)
+    with running.temporary_folder("service") as folder, _nats(folder, servers) as url:
+        common = {"nats_url": url, "data_dir": str(folder / "data"), "replicas": servers}
+        bus = await Bus.connect(_Settings.model_validate(common))
         try:
-            bus = await Bus.connect(_Settings.model_validate({"nats_url": server.url, "data_dir": folder}))
-            try:
-                await streams.provision(bus)
-                publishes = [Publish(each.subject, each.data, each.message_id, "") for each in inputs]
-                await bus.publish_all(publishes, timeout=_TIMEOUT_S)
-                service_s = await _service(bus, folder, server.url, len(inputs))
-                entry_bytes = await _entry_bytes(bus)
-                reading = [await _consume(bus, len(inputs)) for _ in range(_ROUNDS)]
-                storing = [await _consume(bus, len(inputs), store_bytes=entry_bytes) for _ in range(_ROUNDS)]
-            finally:
-                await bus.close()
+            await streams.provision(bus)
+            publishes = [Publish(each.subject, each.data, each.message_id, "") for each in inputs]
+            await bus.publish_all(publishes, timeout=_TIMEOUT_S)
+            service_s = await _service(bus, folder, common, len(inputs))
+            recovered = await _recovery(bus)
+            entry_bytes = await _entry_bytes(bus)
+            reading = [await _consume(bus, floor_count) for _ in range(_ROUNDS)]
+            storing = [await _consume(bus, floor_count, store_bytes=entry_bytes) for _ in range(_ROUNDS)]
         finally:
-            server.process.stop()
+            await bus.close()
     return {
         "kernel_service_inputs_per_s": rounded(service_s),
         "bare_consumption_per_s": rounded(median(reading)),
@@ -64,15 +70,53 @@ async def measure(*, quick: bool) -> Figures:
         "kernel_service_over_consumption_and_journal": ratio(service_s, median(storing)),
         "journal_entry_bytes": entry_bytes,
         "inputs": len(inputs),
+        **recovered,
     }
 
 
-async def _service(bus: Bus, folder: Path, url: str, count: int) -> float:
+@contextmanager
+def _nats(folder: Path, servers: int) -> Iterator[str]:
+    if servers == 1:
+        server = start_nats(folder / "nats")
+        try:
+            yield server.url
+        finally:
+            server.process.stop()
+    else:
+        cluster = start_nats_cluster(folder / "nats")
+        try:
+            yield cluster.url
+        finally:
+            cluster.stop()
+
+
+async def _recovery(bus: Bus) -> Figures:
+    """What a new owner does before it writes: from the snapshots that a killed one left, and from nothing."""
+    number = lifecycles.PARTITION
+    began_s = time.perf_counter()
+    snapshots = await PartitionSnapshots(SnapshotStore(bus), number).load()
+    fast, _ = await recovery.recover(bus, number, 1, snapshots)
+    snapshot_s = time.perf_counter() - began_s
+    began_s = time.perf_counter()
+    slow, _ = await recovery.recover(bus, number, 1, [])
+    full_s = time.perf_counter() - began_s
+    assert fast.journal_hash == slow.journal_hash, "both stand at the journal's end"
+    assert fast.digest(lifecycles.ACCOUNT) == slow.digest(lifecycles.ACCOUNT), "one journal, one state"
+    return {
+        "recovery_snapshot_s": rounded(snapshot_s),
+        "recovery_full_s": rounded(full_s),
+        "recovery_entries": slow.journal_sequence,
+        "recovery_entries_behind_snapshot": slow.journal_sequence
+        - max((s.journal_sequence for s in snapshots), default=0),
+        "recovery_full_entries_per_s": rounded(slow.journal_sequence / full_s),
+    }
+
+
+async def _service(bus: Bus, folder: Path, common: dict[str, Any], count: int) -> float:
     """Inputs a second from the first journaled input to the last, by the server's clock."""
     identity.create_laptop_secrets(folder / "secrets")
     config = folder / "kernel.yaml"
-    common = {"nats_url": url, "secrets_dir": str(folder / "secrets"), "data_dir": str(folder / "data")}
-    config.write_text(yaml.safe_dump({"common": common}))
+    config.write_text(yaml.safe_dump({"common": {**common, "secrets_dir": str(folder / "secrets")}}))
     with (folder / "kernel.log").open("wb") as log:
         command = [sys.executable, "-m", "kestrel_kernel", "--config", str(config)]
         child = running.started(command, log)
@@ -86,7 +130,8 @@ async def _service(bus: Bus, folder: Path, url: str, count: int) -> float:
             await asyncio.sleep(0.1)
         first, last = await bus.get_message(stream, 2), await bus.get_message(stream, count + 1)
     finally:
-        running.stop(child)
+        child.kill()  # as a crash would: the newest snapshot is behind the journal
+        child.wait()
     assert first is not None, "entry 1 is the epoch, entry 2 the first input"
     assert last is not None, "it was just counted"
     return (count - 1) / ((last.time_ns - first.time_ns) / 1e9)
