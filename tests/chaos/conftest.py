@@ -11,7 +11,7 @@ import pytest
 
 from kestrel_chassis.bus import Bus
 from kestrel_testkit.fixtures import connect, provision_afresh
-from tests.chaos.servers import BreakableCluster, BreakableServer
+from tests.chaos.servers import BreakableCluster, BreakableServer, can_mount
 
 LONG_VARIABLE, FIGURES_VARIABLE = "KESTREL_CHAOS_LONG", "KESTREL_CHAOS_FIGURES"
 
@@ -20,16 +20,21 @@ Measure = Callable[..., None]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "chaos_long: only `make chaos` runs it, because it takes long")
+    config.addinivalue_line("markers", "needs_mount: needs a mount namespace, which some containers do not give")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long rows to `make chaos`, which says so by a variable of the environment."""
-    if os.environ.get(LONG_VARIABLE):
-        return
-    long = [item for item in items if item.get_closest_marker("chaos_long")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+    left_out = [item for item in items if not _runs_here(item)]
+    if left_out and not config.option.collectonly:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _runs_here(item: pytest.Item) -> bool:
+    if item.get_closest_marker("chaos_long") and not os.environ.get(LONG_VARIABLE):
+        return False
+    return not item.get_closest_marker("needs_mount") or can_mount()
 
 
 @pytest.fixture

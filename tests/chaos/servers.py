@@ -5,12 +5,14 @@ The configuration is the platform's own (`nats_config_text`), with what a row of
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -21,7 +23,7 @@ from kestrel_chassis.bus import Bus
 from kestrel_chassis.nats_config import MAX_FILE_STORE_BYTES, nats_config_text
 from kestrel_domain.errors import KestrelError
 from kestrel_testkit.fixtures import eventually
-from kestrel_testkit.servers import ServerFailed, ServerProcess, nats_server_path
+from kestrel_testkit.servers import ServerProcess, nats_server_path
 from tests.chaos.proxy import Proxy, Wires
 
 
@@ -197,39 +199,49 @@ def _is_current(info: dict[str, Any]) -> bool:
     return len(replicas) == 2 and all(each.get("current") and not each.get("offline") for each in replicas)
 
 
-def small_disk(folder: Path, size_bytes: int) -> Callable[[list[str]], list[str]]:
-    """Run a server with a memory disk of that size mounted on a folder, seen by that server alone.
+class SmallDisk:
+    """A memory disk of a few megabytes, mounted on a folder in a mount namespace of its own.
 
-    Needs neither root nor a mount that somebody has to undo: the mount lives in a namespace that ends with the server.
+    Only what runs ``wrapped`` sees it. It needs no root where users may have namespaces, and leaves nothing behind: it
+    ends with the process that holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    unshare = [shutil.which("unshare") or "/usr/bin/unshare", "--mount"]
-    if os.geteuid() != 0:
-        unshare += ["--user", "--map-root-user"]
-    script = f'mount -t tmpfs -o size={size_bytes} tmpfs "$0" && exec "$@"'
 
-    def wrap(command: list[str]) -> list[str]:
-        return [*unshare, "sh", "-c", script, str(folder), *command]
+    def __init__(self, folder: Path, size_bytes: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._as_user = [] if os.geteuid() == 0 else ["--user"]
+        script = f'mount -t tmpfs -o size={size_bytes} tmpfs "$0" && echo mounted && exec sleep 3600'
+        mapped = ["--map-root-user"] if self._as_user else []
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", *self._as_user, *mapped, "sh", "-c", script, str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._holder.stdout is not None
+        self.is_mounted = self._holder.stdout.readline().strip() == "mounted"
 
-    return wrap
+    def wrapped(self, command: list[str]) -> list[str]:
+        """The command as one that sees the disk."""
+        credentials = ["--preserve-credentials"] if self._as_user else []
+        return ["nsenter", "--mount", *self._as_user, *credentials, "-t", str(self._holder.pid), *command]
+
+    def path(self, name: str) -> Path:
+        """A file on the disk, as this process can reach it."""
+        return Path(f"/proc/{self._holder.pid}/root") / self._folder.relative_to("/") / name
+
+    def close(self) -> None:
+        self._holder.kill()
+        self._holder.communicate(timeout=10)
 
 
-def can_mount_small_disks(folder: Path) -> bool:
+@functools.cache
+def can_mount() -> bool:
     """Whether this machine lets us have a mount namespace of our own."""
-    command = small_disk(folder, 1 << 20)(["true"])
-    return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
-
-
-def seen_by(server: BreakableServer, path: Path) -> Path:
-    """A path as that server sees it, from outside its namespace."""
-    return Path(f"/proc/{server.process.pid}/root") / path.relative_to("/")
-
-
-__all__ = [
-    "BreakableCluster",
-    "BreakableServer",
-    "ServerFailed",
-    "can_mount_small_disks",
-    "seen_by",
-    "small_disk",
-]
+    if shutil.which("unshare") is None or shutil.which("nsenter") is None:
+        return False
+    folder = Path(tempfile.mkdtemp(prefix="kestrel-mount-"))
+    disk = SmallDisk(folder, 1 << 20)
+    disk.close()
+    folder.rmdir()
+    return disk.is_mounted

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from kestrel_chassis import bus as bus_module
+from kestrel_chassis import telemetry
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.journal import JournalWriter, read_journal
+from kestrel_chassis.lease import Lease
 from kestrel_chassis.messages import LimitReached
 from kestrel_cli.demo import collect
 from kestrel_domain.effects import Publish
-from kestrel_domain.errors import InvariantBroken
+from kestrel_domain.errors import InvariantBroken, KestrelError, OutcomeUnknown, Unavailable
 from kestrel_testkit.fixtures import Database, connect, eventually, provision_afresh
-from tests.chaos import services
+from tests.chaos import certificates, services
 from tests.chaos.conftest import Measure
 from tests.chaos.load import entries
-from tests.chaos.servers import BreakableServer, can_mount_small_disks, small_disk
+from tests.chaos.servers import BreakableServer, SmallDisk
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(120)]
 
-DISK_BYTES = 24 << 20
+DISK_BYTES, BALLAST_BYTES, MESSAGE_BYTES = 24 << 20, 12 << 20, 100_000
 INVARIANT_BROKEN = 3
 """The exit code of a service that found one of its invariants false."""
 
@@ -34,18 +39,10 @@ def intent(number: int, body: bytes = b"x") -> Publish:
 
 
 @pytest.fixture
-def small_disk_server(tmp_path: Path) -> Iterator[BreakableServer]:
-    """A server whose store is on a disk of a few megabytes; on the usual one where no mount is allowed."""
-    store = tmp_path / "nats" / "kestrel"
-    possible = can_mount_small_disks(tmp_path / "probe")
-    found = (
-        BreakableServer(tmp_path / "nats", wrap=small_disk(store, DISK_BYTES))
-        if possible
-        else BreakableServer(tmp_path / "nats")
-    )
-    found.process.start()
-    yield found
-    found.process.kill()
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    disk = SmallDisk(tmp_path / "nats" / "kestrel", DISK_BYTES)
+    yield disk
+    disk.close()
 
 
 # --- disk, limits, corruption --------------------------------------------------------------------------------------
@@ -57,11 +54,10 @@ async def test_nats_18_full_store_is_told_apart_from_a_missing_leader_and_readin
     try:
         bus = await connect(server.url, tmp_path)
         await bus.api("STREAM.CREATE.SMALL", {"name": "SMALL", "subjects": ["small"], "discard": "new"})
-        stored = 0
-        with pytest.raises(LimitReached, match="10023"):
-            for number in range(100):
-                await bus.publish(Publish("small", b"x" * 100_000, f"m-{number}"))
-                stored += 1
+        acknowledged, failure = await publish_until_refused(bus)
+        stored = len(acknowledged)
+        assert isinstance(failure, LimitReached)
+        assert "10023" in str(failure)
         assert [message.sequence async for message in bus.read("SMALL")] == list(range(1, stored + 1))
         waiting = asyncio.create_task(bus.publish_until_stored(Publish("small", b"x" * 100_000, "waits for room")))
         await asyncio.wait({waiting}, timeout=0.3)
@@ -141,6 +137,135 @@ def forget_the_tail(store: Path) -> None:
         file.truncate(block.stat().st_size * 3 // 4)
     for index in block.parent.glob("index.db"):
         index.unlink()
+
+
+@pytest.mark.needs_mount
+async def test_nats_17_full_disk_freezes_the_stream_until_a_restart_and_loses_nothing_acknowledged(
+    small_disk: SmallDisk, tmp_path: Path, measure: Measure
+) -> None:
+    small_disk.path("ballast").write_bytes(b"x" * BALLAST_BYTES)
+    server = BreakableServer(tmp_path / "nats", wrap=small_disk.wrapped)
+    server.process.start()
+    try:
+        bus = await connect(server.url, tmp_path)
+        await bus.api("STREAM.CREATE.SMALL", {"name": "SMALL", "subjects": ["small"], "discard": "new"})
+        acknowledged, failure = await publish_until_refused(bus)
+        assert isinstance(failure, OutcomeUnknown | Unavailable)
+        assert not isinstance(failure, LimitReached), "a full disk is no limit anybody set"
+        assert server.health() == 503, "the plain health page says so: that is the one to scrape"
+        small_disk.path("ballast").unlink()
+        with pytest.raises((OutcomeUnknown, Unavailable)):
+            await bus.publish(Publish("small", b"", "after room was made"), timeout=1.0)
+        await bus.close()
+        server.process.kill()
+        server.process.start()
+        bus = await connect(server.url, tmp_path)
+        kept = [message.message_id async for message in bus.read("SMALL")]
+        assert kept[: len(acknowledged)] == acknowledged
+        assert len(kept) == len(set(kept)), "what was unknown is there once or not at all"
+        await bus.publish(Publish("small", b"", "after the restart"))
+        measure(acknowledged=len(acknowledged), lost=0, doubled=0)
+        await bus.close()
+    finally:
+        server.process.kill()
+
+
+async def publish_until_refused(bus: Bus) -> tuple[list[str], KestrelError | None]:
+    acknowledged: list[str] = []
+    for number in range(2 * DISK_BYTES // MESSAGE_BYTES):
+        try:
+            await bus.publish(Publish("small", b"x" * MESSAGE_BYTES, f"m-{number}"), timeout=1.5)
+        except KestrelError as error:
+            return acknowledged, error
+        acknowledged.append(f"m-{number}")
+    return acknowledged, None
+
+
+async def test_nats_25_permission_that_is_revoked_at_run_time_is_an_unknown_outcome_an_error_and_not_ready(
+    server: BreakableServer, secrets: Path, tmp_path: Path
+) -> None:
+    server.configure(authorization(allow='">"'))
+    server.reload()
+    login = {"nats_user": "kestrel", "nats_password": "word"}
+    admin = await connect(server.url, tmp_path, nats_user="admin", nats_password="word")
+    await provision_afresh(admin)
+    bus = await connect(server.url, tmp_path, **login)
+    kernel = services.kernel(tmp_path, server.url, secrets, common=login)
+    kernel.start()
+    try:
+        await kernel.until_ready()
+        await bus.publish(intent(1))
+        server.configure(authorization(allow='"_INBOX.>"'))
+        server.reload()
+
+        async def refused() -> bool:
+            with contextlib.suppress(OutcomeUnknown, Unavailable):
+                await bus.publish(intent(2), timeout=0.3)
+            return telemetry.figures().get("bus.errors", 0) > 0
+
+        await eventually(refused, "the violation is heard")
+        with pytest.raises((OutcomeUnknown, Unavailable)):
+            await bus.publish(intent(3), timeout=0.3)
+        await kernel.until_not_ready()
+        assert "permissions violation" in kernel.said()
+        server.configure(authorization(allow='">"'))
+        server.reload()
+        await kernel.until_ready()
+    finally:
+        kernel.end()
+        await bus.close()
+        await admin.close()
+
+
+def authorization(allow: str) -> str:
+    return (
+        'authorization {\n  users: [\n    { user: "admin", password: "word" }\n'
+        f'    {{ user: "kestrel", password: "word", permissions {{ publish: {{ allow: {allow} }} }} }}\n  ]\n}}\n'
+    )
+
+
+async def test_nats_27_owner_whose_event_loop_stalls_is_no_owner_when_it_wakes_up(
+    bus: Bus,
+) -> None:
+    """No callback can run while the loop stands still, so the answer must not depend on one having run."""
+    lease = Lease(bus, "kernel.0", "stalled", ttl_s=2.0)
+    await lease.acquire()
+    assert lease.held
+    time.sleep(1.2)  # noqa: ASYNC251  # the stall itself
+    assert not lease.held, "known before anything else could run"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await lease.lost.wait()
+    await asyncio.wait_for(lease.lost.wait(), 5)
+    await lease.release()
+
+
+async def test_nats_26_expired_certificate_keeps_clients_out_until_renewed_files_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_module, "_CONNECT_ATTEMPT_S", 1.0)
+    authority = certificates.Authority(tmp_path / "tls")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    authority.issue(expires_in_s=2)
+    server = BreakableServer(tmp_path / "nats", extra=authority.server_block(), scheme="tls")
+    server.process.start()
+    try:
+        bus = await connect(server.url, tmp_path)
+        await bus.api("INFO")
+        await eventually(authority.is_expired, "the certificate has expired")
+        await bus.api("INFO", timeout=2)  # what is connected stays connected
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await connect(server.url, tmp_path)
+        waiting = asyncio.create_task(connect(server.url, tmp_path))
+        authority.issue(expires_in_s=3600)
+        server.reload()
+        newcomer = await waiting
+        await newcomer.api("INFO")
+        await newcomer.close()
+        await bus.close()
+    finally:
+        server.process.kill()
 
 
 async def read_from(bus: Bus, sequence: int) -> None:

@@ -67,6 +67,8 @@ PIPELINE_WINDOW = 256
 
 _BACKOFF_MIN_S = 0.05
 _BACKOFF_MAX_S = 1.0
+_CONNECT_ATTEMPT_S = 10.0
+"""How long the library may try before it is begun anew: after a failed TLS handshake it waits for ever."""
 _CLOSE_TIMEOUT_S = 5.0
 _SAME_ERROR_S = 10.0
 _READ_LOSSES_MAX = 5
@@ -109,13 +111,15 @@ class Bus:
         wait_s = _BACKOFF_MIN_S
         while True:
             try:
-                await bus._connect_once()
+                async with asyncio.timeout(_CONNECT_ATTEMPT_S):
+                    await bus._connect_once()
                 return bus
             except (OSError, TimeoutError, nats.errors.Error) as error:
                 telemetry.count("bus.connect_failures")
                 telemetry.logger().warning("bus.connect_failed", url=settings.safe_nats_url, error=repr(error))
                 with contextlib.suppress(Exception):
-                    await client.close()
+                    async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                        await client.close()
                 client = Client()
                 bus = cls(client, settings)
                 await asyncio.sleep(_with_jitter(wait_s))
