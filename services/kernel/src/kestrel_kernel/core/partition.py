@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import kestrel_libkernel as lk
 from kestrel.common.v1 import common_pb2
@@ -49,6 +50,18 @@ class Step:
         )
         subject = subjects.journal(entry.partition, entry.account)
         return effects.Publish(subject, self.data, message_id, entry.traceparent)
+
+
+class Repetition(NamedTuple):
+    """What the kernel makes of a journaled input when it is applied again."""
+
+    state_digest: bytes
+    outcome: journal_pb2.Outcome
+    commands: list[journal_pb2.VenueCommand]
+
+
+_PARKED_NOW = Repetition(b"", journal_pb2.Outcome(code=PARKED), [])
+"""It cannot be placed or translated any more."""
 
 
 @dataclass(slots=True)
@@ -149,10 +162,7 @@ class Partition:
         entry. A message that cannot be parsed or placed changes no account; its entry's outcome is ``PARKED``.
         """
         if sequence <= self.inbox_sequence:
-            raise InvariantBroken(
-                f"input {sequence} was applied before: the journal stands at {self.inbox_sequence}",
-                reason="INPUT_REPEATED",
-            )
+            raise _repeated(sequence, self.inbox_sequence)
         entry = journal_pb2.JournalEntry(
             partition=self.partition,
             account=subjects.NO_ACCOUNT,
@@ -174,6 +184,25 @@ class Partition:
             self._park(entry, message, error)
         self.inbox_sequence = sequence
         return self._journaled(entry)
+
+    def apply_again(self, entry: journal_pb2.JournalEntry) -> Repetition:
+        """Replay of an applied input. The state moves on; what followed is computed as far as it is to be compared, and
+        nothing is written down: whoever replays a journal has it."""
+        if entry.input_sequence <= self.inbox_sequence:
+            raise _repeated(entry.input_sequence, self.inbox_sequence)
+        self.inbox_sequence = entry.input_sequence
+        account = self._accounts.get(entry.account)
+        if account is None:
+            return _PARKED_NOW
+        try:
+            translated, result, outcome = self._taken(account, translate.parse(entry.input), entry)
+        except InvalidRequest:
+            return _PARKED_NOW
+        written = journal_pb2.Outcome()
+        views.write_outcome(written, outcome)
+        slots = _Slots(account.kernel)
+        commands = [self._command(account, translated, command, slots) for command in result.commands]
+        return Repetition(account.kernel.digest(), written, commands)
 
     def skip(self, entry: journal_pb2.JournalEntry) -> None:
         """Replay of a parked input: nothing happened then, so nothing happens now, whatever the rules say today."""
@@ -246,6 +275,13 @@ class Partition:
         return account, door
 
     def _applied(self, account: _Account, message: inbox_pb2.InboxMessage, entry: journal_pb2.JournalEntry) -> None:
+        translated, result, outcome = self._taken(account, message, entry)
+        self._record(account, translated, result, outcome, entry)
+
+    def _taken(
+        self, account: _Account, message: inbox_pb2.InboxMessage, entry: journal_pb2.JournalEntry
+    ) -> tuple[translate.Translated, lk.Result, lk.Outcome]:
+        """The kernel has applied it, and the trade it opened is remembered."""
         now_ns = max(entry.input_time_ns, account.view.now_ns)
         stamp = translate.Stamp(now_ns, entry.input_sequence, self.journal_sequence + 1)
         translated = translate.translate(message, entry.door, account.configuration, stamp)
@@ -258,7 +294,7 @@ class Partition:
         if translated.trade is not None and outcome.accepted:
             account.trades[translated.trade.trade_id] = replace(translated.trade, traceparent=entry.traceparent)
             _forget_replaced(account, result.transitions)
-        self._record(account, translated, result, outcome, entry)
+        return translated, result, outcome
 
     def _record(
         self,
@@ -378,6 +414,12 @@ def _forget_replaced(account: _Account, transitions: Iterable[lk.Transition]) ->
         replaced = transition.to_stage == lk.Stage.IDLE and transition.trade_id
         if replaced and account.kernel.find_trade(transition.trade_id) is None:
             account.trades.pop(transition.trade_id, None)
+
+
+def _repeated(sequence: int, inbox_sequence: int) -> InvariantBroken:
+    return InvariantBroken(
+        f"input {sequence} was applied before: the journal stands at {inbox_sequence}", reason="INPUT_REPEATED"
+    )
 
 
 def _same_configuration(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from google.protobuf.message import DecodeError
 
 from kestrel.kernel.v1 import journal_pb2
-from kestrel_domain import subjects
 from kestrel_domain.errors import InvariantBroken
-from kestrel_kernel.core.partition import PARKED, Partition
+from kestrel_kernel.core.partition import PARKED, Partition, Repetition
 
 
 def fold(partition: Partition, journal_sequence: int, data: bytes) -> journal_pb2.JournalEntry:
@@ -40,20 +37,13 @@ def fold(partition: Partition, journal_sequence: int, data: bytes) -> journal_pb
         partition.confirm(data)
     else:
         _apply_again(partition, journal_sequence, entry)
-        partition.journal_hash = hashlib.sha256(data).digest()
+        partition.confirm(data)
     return entry
 
 
 def _apply_again(partition: Partition, journal_sequence: int, entry: journal_pb2.JournalEntry) -> None:
-    again = partition.apply(
-        subjects.inbox(partition.partition, entry.account, entry.door),
-        entry.input_sequence,
-        entry.input_time_ns,
-        entry.input,
-        entry.traceparent,
-        recorded_at_ns=entry.recorded_at_ns,
-    ).entry
-    for field in ("state_digest", "outcome", "commands"):
+    again = partition.apply_again(entry)
+    for field in Repetition._fields:
         _require(
             getattr(again, field) == getattr(entry, field),
             "REPLAY_DIFFERS",
