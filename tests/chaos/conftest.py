@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from kestrel_chassis.bus import Bus
 from kestrel_testkit.fixtures import connect, provision_afresh
 from tests.chaos.servers import BreakableCluster, BreakableServer, can_mount
+from tests.integration.platform import RunningPlatform
 
 LONG_VARIABLE, FIGURES_VARIABLE = "KESTREL_CHAOS_LONG", "KESTREL_CHAOS_FIGURES"
 
@@ -83,3 +86,13 @@ def server(tmp_path: Path) -> Iterator[BreakableServer]:
     found.process.start()
     yield found
     found.process.kill()
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[RunningPlatform]:
+    """The whole platform, as `kestrel up` starts it."""
+    folder = Path(tempfile.mkdtemp(prefix="kestrel-chaos-"))
+    running = RunningPlatform.start(folder, "--mode", "instant", "--seed", "6")
+    yield running
+    running.stop()
+    shutil.rmtree(folder, ignore_errors=True)
