@@ -12,11 +12,12 @@ LIBKERNEL_SOURCES := $(wildcard libkernel/include/lk/*.h libkernel/src/*.c libke
                        libkernel/python/src/kestrel_libkernel/*)
 C_FILES := $(wildcard libkernel/include/lk/*.h $(foreach folder,src tests fuzz tools replay bench,libkernel/$(folder)/*.[ch]))
 SEED ?= 1
+MINUTES ?= 10
 PYTEST_WORKERS ?= 2
 
 export UV_NO_PROGRESS := 1
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-fast check lint types fmt bench sim gen gen-check lock lock-peers clean libkernel-test abi-check
+.PHONY: help setup demo up down test test-fast check lint types fmt bench sim chaos gen gen-check lock lock-peers clean libkernel-test abi-check
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "; print "Kestrel\n"} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +65,9 @@ bench: .venv/.ready ## Benchmarks, one JSON file per area in var/bench/ (install
 
 sim: .venv/.ready ## The simulated world, by seed: make sim SEED=7
 	$(BIN)/kestrel simulate --seed $(SEED)
+
+chaos: .venv/.ready ## Break real servers and the running platform, and count: make chaos SEED=7 MINUTES=10
+	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES)
 
 gen: .venv/.ready ## Generate: contracts, the binding of libkernel, the kernel's page
 	$(BIN)/python tools/generate.py
