@@ -184,7 +184,7 @@ class Referee:
             ours[slot.instrument.symbol] += slot.qty.units
         for fill in self.fills.values():
             booked[fill.symbol] += fill.last_qty.units * (1 if fill.side == common_pb2.SIDE_BUY else -1)
-        for symbol in booked.keys() | ours.keys():
+        for symbol in (booked.keys() | ours.keys()) - {self.drift_symbol}:
             held = self.venue_account.positions.get(symbol)
             at_venue = held.qty_units if held is not None else 0
             figures = f"{symbol}: the venue holds {at_venue}, the slots {ours[symbol]}, the fills {booked[symbol]}"
@@ -402,6 +402,9 @@ class Referee:
 
     def orders_of(self, trade_id: str) -> set[str]:
         return {one.client_order_id for one in self.commands.values() if one.trade_id == trade_id}
+
+    def sent_count(self, client_order_id: str) -> int:
+        return self._sent[client_order_id]
 
     def taken_back_at_venue(self) -> set[str]:
         facts: list[object] = [event.fact for event in self.venue_account.events]

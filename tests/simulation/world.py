@@ -114,11 +114,15 @@ class World:
             self.referee.check_database(self.database)
         finally:
             self.counters += self.referee.counters
-            self.referee.partition.close()
-            for steps_left in [*self._nodes.values(), *(frozen for _, frozen, _ in self._frozen)]:
-                steps_left.close()  # type: ignore[attr-defined]  # frees the kernels' memory
+            self.close()
             if collects:
                 gc.enable()
+
+    def close(self) -> None:
+        """Frees the kernels' memory."""
+        self.referee.partition.close()
+        for steps_left in [*self._nodes.values(), *(frozen for _, frozen, _ in self._frozen)]:
+            steps_left.close()  # type: ignore[attr-defined]
 
     def _come_to_rest(self) -> None:
         for step in range(REST_STEPS_MAX):
@@ -311,7 +315,7 @@ class World:
             time_in_force=command.time_in_force,
             reduce_only=command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT,
         )
-        if self.fault("send arrives late", 0.04):
+        if self.fault("send arrives late", 0.08):
             self._late.append((self.true_ns + self.random.randrange(1, 4_000) * MILLISECOND_NS, request))
             return SendResult(Outcome.UNKNOWN)
         answer = self._place(request)
