@@ -22,13 +22,14 @@ def simulate(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many, counting up.")] = 1,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps with faults, before all has to rest.")] = 3000,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="How many processes share the seeds.")] = 1,
+    without: Annotated[str, typer.Option("--without", help="Kinds of faults to leave out, with commas between.")] = "",
     trace: Annotated[bool, typer.Option("--trace", help="Print what happened, step by step.")] = False,
     go_on: Annotated[bool, typer.Option("--go-on", help="Run the other seeds after one failed.")] = False,
 ) -> None:
     """Run all services in one process on a simulated bus, clock and venue, and search for a schedule that breaks them.
 
-    The seed decides everything: what is lost, doubled, late, killed. The same seed is the same history. A failure
-    prints what led to it and the command that shows it again; the exit status is 1. Ctrl-C stops.
+    The seed decides everything: what is lost, doubled, late, killed. The same seed is the same history. A failure is
+    made smaller, prints what led to it and the command that shows it again; the exit status is 1. Ctrl-C stops.
 
     [dim]Examples:[/]
       kestrel simulate --seed 7 --trace
@@ -46,5 +47,6 @@ def simulate(
 
     numbers = {"--seed": seed, "--seeds": seeds, "--steps": steps, "--jobs": jobs}
     arguments = [word for name, number in numbers.items() for word in (name, str(number))]
+    arguments += ["--without", without]
     switches = {"--trace": trace, "--go-on": go_on}
     raise typer.Exit(main(arguments + [name for name, is_on in switches.items() if is_on]))
