@@ -31,6 +31,9 @@ from kestrel_domain.errors import KestrelError
 
 _CHECK_INTERVAL_S = 10.0
 _CLOSER_TIMEOUT_S = 5.0
+_SWITCH_INTERVAL_S = 0.0005
+"""How long the thread that writes spans may keep the interpreter from an event loop that has something to do. Python's
+own 5 ms are as long as an order's whole way to the venue should be."""
 EXIT_REFUSED = 4
 """The service refused to start: wrong streams, missing secrets, a port in use."""
 
@@ -69,6 +72,7 @@ def main(settings_cls: type[Settings], build: Build[Settings], argv: Sequence[st
         print("protobuf runs without its C library: 36 times slower; refused", file=sys.stderr)
         sys.exit(EXIT_REFUSED)
     settings = settings_module.load(settings_cls, argv)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     sys.exit(uvloop.run(run_service(settings, build)))
 
 
