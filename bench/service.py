@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from bench import lifecycles, running
@@ -55,7 +56,7 @@ async def measure(*, quick: bool, servers: int = 1) -> Figures:
             await streams.provision(bus)
             publishes = [Publish(each.subject, each.data, each.message_id, "") for each in inputs]
             await bus.publish_all(publishes, timeout=_TIMEOUT_S)
-            service_s = await _service(bus, folder, common, len(inputs))
+            service_s, memory = await _service(bus, folder, common, len(inputs))
             recovered = await _recovery(bus)
             entry_bytes = await _entry_bytes(bus)
             reading = [await _consume(bus, floor_count) for _ in range(_ROUNDS)]
@@ -71,6 +72,7 @@ async def measure(*, quick: bool, servers: int = 1) -> Figures:
         "journal_entry_bytes": entry_bytes,
         "inputs": len(inputs),
         **recovered,
+        **memory,
     }
 
 
@@ -112,8 +114,9 @@ async def _recovery(bus: Bus) -> Figures:
     }
 
 
-async def _service(bus: Bus, folder: Path, common: dict[str, Any], count: int) -> float:
-    """Inputs a second from the first journaled input to the last, by the server's clock."""
+async def _service(bus: Bus, folder: Path, common: dict[str, Any], count: int) -> tuple[float, Figures]:
+    """Inputs a second from the first journaled input to the last, by the server's clock; and what closed trades cost in
+    memory."""
     identity.create_laptop_secrets(folder / "secrets")
     config = folder / "kernel.yaml"
     config.write_text(yaml.safe_dump({"common": {**common, "secrets_dir": str(folder / "secrets")}}))
@@ -121,9 +124,11 @@ async def _service(bus: Bus, folder: Path, common: dict[str, Any], count: int) -
         command = [sys.executable, "-m", "kestrel_kernel", "--config", str(config)]
         child = running.started(command, log)
     stream = subjects.journal_stream(lifecycles.PARTITION)
+    resident: list[tuple[int, float]] = []
     try:
         deadline_s = time.monotonic() + _TIMEOUT_S
-        while (await bus.stream_state(stream)).last_sequence < count + 1:
+        while (done := (await bus.stream_state(stream)).last_sequence) < count + 1:
+            resident.append((done, psutil.Process(child.pid).memory_info().rss / 2**20))
             if child.poll() is not None or time.monotonic() > deadline_s:
                 words = (folder / "kernel.log").read_text(errors="replace")[-1500:]
                 raise RuntimeError(f"the kernel service did not journal {count} inputs:\n{words}")
@@ -134,7 +139,15 @@ async def _service(bus: Bus, folder: Path, common: dict[str, Any], count: int) -
         child.wait()
     assert first is not None, "entry 1 is the epoch, entry 2 the first input"
     assert last is not None, "it was just counted"
-    return (count - 1) / ((last.time_ns - first.time_ns) / 1e9)
+    return (count - 1) / ((last.time_ns - first.time_ns) / 1e9), _growth(resident, count)
+
+
+def _growth(resident: list[tuple[int, float]], count: int) -> Figures:
+    """Resident memory after a quarter of the inputs, when every cache and buffer has been used, and near the end."""
+    warm = [mib for done, mib in resident if done >= count // 4]
+    if not warm:
+        return {}
+    return {"kernel_service_mib_at_a_quarter": rounded(warm[0]), "kernel_service_mib_at_the_end": rounded(warm[-1])}
 
 
 async def _entry_bytes(bus: Bus) -> int:
