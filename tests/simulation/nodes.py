@@ -477,6 +477,8 @@ def driver(world: World) -> Steps:
             world.stranger_trades()
         elif action < 0.85 and world.fault("fill busted", 0.1):
             world.bust_a_fill()
+        elif action < 0.9 and world.fault("fill corrected", 0.1):
+            world.correct_a_fill()
         elif action < 0.95 and not world.referee.drift_symbol and world.fault("drift induced", 0.05):
             world.induce_drift(7)
 

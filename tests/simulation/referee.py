@@ -155,19 +155,24 @@ class Referee:
         for command in entry.commands:
             if command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT:
                 self._check_exit_size(command)
+        self._book(entry)
+        self.compare_positions()
+
+    def _book(self, entry: journal_pb2.JournalEntry) -> None:
+        """A fill is booked once; what was taken back stays so; a correction does both in one entry."""
+        taken_back = {fill.execution_id for fill in entry.fills if fill.is_busted}
+        for execution_id in taken_back:
+            require(self.fills.pop(execution_id, None) is not None, f"{execution_id} was taken back, and never booked")
         for fill in entry.fills:
             if fill.is_busted:
-                require(
-                    fill.execution_id in self.fills, "a fill was taken back that is not booked", fill.client_order_id
-                )
-                del self.fills[fill.execution_id]
-                self._taken_back.add(fill.execution_id)
-                self.counters["fill taken back"] += 1
                 continue
             require(fill.execution_id not in self._taken_back, "a fill came back", fill.client_order_id)
             require(fill.execution_id not in self.fills, "a fill was booked twice", fill.client_order_id)
             self.fills[fill.execution_id] = fill
-        self.compare_positions()
+        gone = taken_back - self.fills.keys()
+        self._taken_back |= gone
+        self.counters["fill taken back"] += len(gone)
+        self.counters["correction booked"] += len(taken_back - gone)
 
     def _check_exit_size(self, command: journal_pb2.VenueCommand) -> None:
         open_qty, order_qty = abs(Number.of(self.slots[command.trade_id].qty)), Number.of(command.order_qty)
@@ -408,7 +413,8 @@ class Referee:
 
     def taken_back_at_venue(self) -> set[str]:
         facts: list[object] = [event.fact for event in self.venue_account.events]
-        return {fact.execution_id for fact in facts if isinstance(fact, venue_pb2.FillBust)}
+        busts = (fact for fact in facts if isinstance(fact, venue_pb2.FillBust))
+        return {bust.execution_id for bust in busts if not bust.HasField("corrected")}
 
     def related(self, about: str) -> set[str]:
         """The trade and all its orders, given any of them."""

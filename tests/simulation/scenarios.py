@@ -152,6 +152,18 @@ def a_fill_that_is_taken_back_is_counted_out_again(stage: Stage) -> None:
     stage.until(lambda: stage.alerts()["FILL_BUSTED"] == 1)
 
 
+@scenario
+def a_corrected_fill_takes_the_place_of_the_first(stage: Stage) -> None:
+    stage.hold("trade")
+    before = stage.slot("trade").entry_price.units
+    stage.correct_a_fill()
+    stage.until(lambda: stage.counters_of_referee()["correction booked"] == 1 and stage.is_quiet())
+    assert stage.qty("trade") == stage.venue_qty() == 10
+    assert stage.slot("trade").entry_price.units != before
+    stage.leave("trade")
+    stage.until(lambda: stage.is_over("trade") and stage.is_quiet())
+
+
 # --- doubt -----------------------------------------------------------------------------------------------------------
 
 

@@ -190,6 +190,9 @@ class Stage(World):
     def sent(self, client_order_id: str) -> int:
         return self.referee.sent_count(client_order_id)
 
+    def counters_of_referee(self) -> Counter[str]:
+        return self.referee.counters
+
     def alerts(self) -> Counter[str]:
         stored = self.bus.read(subjects.ALERTS)
         return Counter(audit_pb2.Alert.FromString(message.data).reason for message in stored)

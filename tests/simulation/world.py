@@ -15,7 +15,8 @@ import gc
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from kestrel.audit.v1 import audit_pb2
@@ -483,37 +484,71 @@ class World:
 
     def bust_a_fill(self) -> None:
         """The venue takes back the newest fill of a trade that is open; what the order had left is over, too."""
-        account = self.venue.engine.account(ACCOUNT)
-        ours = {order for slot in self.referee.open_slots() for order in self.referee.orders_of(slot.trade_id)}
-        taken_back = self.referee.taken_back_at_venue()
-        fill = next((one for one in reversed(account.fills) if one.client_order_id in ours), None)
-        if fill is None or fill.execution_id in taken_back:
+        fill = self._newest_fill()
+        if fill is None:
             return
-        before = self._booked(fill.symbol, taken_back)
-        position = self._booked(fill.symbol, {*taken_back, fill.execution_id})
-        account.positions[fill.symbol] = position[0]
-        account.wallet_units += position[1] - before[1] + Number.of(fill.fee).at(8).units
+        account = self.venue.engine.account(ACCOUNT)
+        account.wallet_units += Number.of(fill.fee).at(8).units
+        with self._books_again(fill.symbol):
+            account.say(  # the paper venue itself takes nothing back, so its events know no such fact
+                self.true_ns,
+                venue_pb2.FillBust(execution_id=fill.execution_id, client_order_id=fill.client_order_id),  # type: ignore[arg-type]
+            )
         order = account.orders[fill.client_order_id]
         order.cum_qty_units -= fill.last_qty.units
-        bust = venue_pb2.FillBust(execution_id=fill.execution_id, client_order_id=fill.client_order_id)
-        account.say(self.true_ns, bust)  # type: ignore[arg-type]  # the paper venue itself takes nothing back
-        if order.life is not Life.REJECTED:
-            order.life = Life.CANCELED
-            report = venue_pb2.OrderReport(
-                fact=venue_pb2.ORDER_FACT_CANCELED,
-                client_order_id=fill.client_order_id,
-                venue_order_id=order.venue_order_id,
-            )
-            account.say(self.true_ns, report)
+        order.life = Life.CANCELED
+        report = venue_pb2.OrderReport(
+            fact=venue_pb2.ORDER_FACT_CANCELED,
+            client_order_id=fill.client_order_id,
+            venue_order_id=order.venue_order_id,
+        )
+        account.say(self.true_ns, report)
         account.say(self.true_ns, account.balance(account.last_sequence + 1))
         self.note(f"the venue takes back {fill.execution_id}", fill.client_order_id)
 
-    def _booked(self, symbol: str, without: Collection[str]) -> tuple[Position, int]:
-        """What a position is, and has realized, if some of its fills never were."""
+    def correct_a_fill(self) -> None:
+        """The venue says that the newest fill of an open trade was at another price."""
+        fill = self._newest_fill()
+        if fill is None:
+            return
+        account = self.venue.engine.account(ACCOUNT)
+        with self._books_again(fill.symbol):
+            corrected = venue_pb2.Fill()
+            corrected.CopyFrom(fill)
+            corrected.last_price.units += self.random.choice((-100, 100))
+            account.fills = [corrected if one is fill else one for one in account.fills]
+            account.say(
+                self.true_ns,
+                venue_pb2.FillBust(  # type: ignore[arg-type]
+                    execution_id=fill.execution_id, client_order_id=fill.client_order_id, corrected=corrected
+                ),
+            )
+        account.say(self.true_ns, account.balance(account.last_sequence + 1))
+        self.note(f"the venue corrects {fill.execution_id}", fill.client_order_id)
+
+    def _newest_fill(self) -> venue_pb2.Fill | None:
+        """Of a trade that is open, if it was not taken back."""
+        ours = {order for slot in self.referee.open_slots() for order in self.referee.orders_of(slot.trade_id)}
+        fills = reversed(self.venue.engine.account(ACCOUNT).fills)
+        fill = next((one for one in fills if one.client_order_id in ours), None)
+        return None if fill is None or fill.execution_id in self.referee.taken_back_at_venue() else fill
+
+    @contextmanager
+    def _books_again(self, symbol: str) -> Iterator[None]:
+        """What is done inside changes the past of a position: it and the money follow."""
+        account = self.venue.engine.account(ACCOUNT)
+        _, before = self._booked(symbol)
+        yield
+        account.positions[symbol], after = self._booked(symbol)
+        account.wallet_units += after - before
+
+    def _booked(self, symbol: str) -> tuple[Position, int]:
+        """What a position is, and has realized, by the fills that stand."""
         position, realized = Position(), 0
         instrument = self.venue.engine.market(symbol).instrument
+        taken_back = self.referee.taken_back_at_venue()
         for fill in self.venue.engine.account(ACCOUNT).fills:
-            if fill.symbol == symbol and fill.execution_id not in without:
+            if fill.symbol == symbol and fill.execution_id not in taken_back:
                 units = fill.last_qty.units if fill.side == common_pb2.SIDE_BUY else -fill.last_qty.units
                 realized += position.book(instrument, units, fill.last_price.units)
         return position, realized

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 from kestrel_domain.errors import InvalidRequest
 
@@ -53,6 +54,7 @@ def derived_id(kind: str, *parts: str | int | bytes) -> str:
     return "".join([_BASE32_PAIRS[padded >> shift & 1023] for shift in _SHIFTS])
 
 
+@lru_cache(maxsize=4096)  # asked for at each step of a trade's life
 def token_id(intent_id: str, attempt: int) -> str:
     """One attempt of one intent has one token, however often it is decided (T03)."""
     return derived_id("token", intent_id, attempt)
@@ -63,6 +65,7 @@ def warrant_id(trade_id: str) -> str:
     return derived_id("warrant", trade_id)
 
 
+@lru_cache(maxsize=4096)  # asked for at each step of a trade's life
 def entry_client_order_id(token: str) -> str:
     """Our identity of an entry order: prefix and hash of the token's id. 28 characters."""
     return CLIENT_ORDER_ID_PREFIX + derived_id("entry", token)
