@@ -6,8 +6,15 @@
 
 bool lk_book_realized(const lk_book_t *book, int direction, int64_t *realized)
 {
+    int64_t narrow = 0;
+    bool fits = lk_subtract(book->exit_notional, book->entry_notional, &narrow);
+    fits &= lk_add(narrow, book->open_cost, &narrow);
+    fits &= lk_add(narrow, book->skipped_cost, &narrow);
+    fits &= lk_multiply(narrow, direction, &narrow);
+    fits &= lk_add(narrow, book->venue_realized, realized);
+    if (fits) return true;
     lk_wide_t gain = (lk_wide_t)book->exit_notional - book->entry_notional + book->open_cost + book->skipped_cost;
-    return lk_narrow(gain * direction + book->venue_realized, realized);
+    return lk_narrow(gain * direction + book->venue_realized, realized); /* only a part of the sum did not fit */
 }
 
 /* The share of cost that leaves with part_qty of whole_qty, rounded so that we realize less: the dearer side of a long,
@@ -18,6 +25,13 @@ static int64_t cost_share(int64_t cost, int64_t part_qty, int64_t whole_qty, int
     if (part_qty == whole_qty) return cost;
     lk_wide_t product = (lk_wide_t)cost * part_qty; /* |share| <= |cost|: it fits */
     return (int64_t)(direction > 0 ? lk_divide_up(product, whole_qty) : lk_divide_down(product, whole_qty));
+}
+
+/* Of the notional of a fill, what belongs to a part of it; exact: a notional is a multiple of its quantity. */
+static int64_t notional_of(int64_t notional, int64_t part_qty, int64_t qty)
+{
+    if (part_qty == 0) return 0;
+    return part_qty == qty ? notional : (int64_t)((lk_wide_t)notional * part_qty / qty);
 }
 
 /* Move the open position by a fill; *skipped_cost is what of it realizes nothing: the cost that a fill without a figure
@@ -36,13 +50,13 @@ static bool move_position(lk_book_t *book, int direction, const lk_execution_t *
     int64_t closed_qty = !reduces ? 0 : qty < standing_qty ? qty : standing_qty;
     int64_t costless_qty = closed_qty > costed_qty ? closed_qty - costed_qty : 0; /* of what is closed */
     int64_t opened_qty = qty - closed_qty;
-    int64_t opened_cost = (int64_t)((lk_wide_t)notional * opened_qty / qty); /* exact: notional is a multiple of qty */
+    int64_t opened_cost = notional_of(notional, opened_qty, qty);
     int64_t removed_cost = 0;
 
     if (closed_qty > costless_qty) {
         removed_cost = cost_share(book->open_cost, closed_qty - costless_qty, costed_qty, direction);
     }
-    *skipped_cost = execution->is_skipped ? removed_cost : (int64_t)((lk_wide_t)notional * costless_qty / qty);
+    *skipped_cost = execution->is_skipped ? removed_cost : notional_of(notional, costless_qty, qty);
     book->surplus_unpriced_qty -= costless_qty;
     int64_t costless_opened_qty = is_exit && execution->is_skipped ? opened_qty : 0;
     return lk_add(book->surplus_unpriced_qty, costless_opened_qty, &book->surplus_unpriced_qty) &&

@@ -1,29 +1,40 @@
 /* One call of apply: its answer and its events. */
 #include "internal.h"
 
-lk_event_t *lk_emit(lk_call_t *call, lk_event_kind_t kind, uint32_t slot_index)
+static inline void put_id(lk_id_t *to, const lk_id_t *from)
+{
+    if (from == NULL)
+        lk_clear(to, sizeof *to);
+    else
+        *to = *from;
+}
+
+/* Ids are three quarters of an event: each is written once, not cleared before. */
+lk_event_t *lk_emit(lk_call_t *call, lk_event_kind_t kind, uint32_t slot_index, const lk_id_t *client_order_id,
+                    const lk_id_t *venue_order_id, const lk_id_t *execution_id)
 {
     LK_ASSERT(call->event_count < call->kernel->event_capacity);
+    const lk_slot_t *slot = slot_index == LK_NO_SLOT ? NULL : &call->kernel->slots[slot_index];
     lk_event_t *event = &call->events[call->event_count++];
-    lk_clear(event, sizeof *event);
+    lk_clear(event, offsetof(lk_event_t, trade_id));
+    put_id(&event->trade_id, slot == NULL ? NULL : &slot->trade_id);
+    put_id(&event->client_order_id, client_order_id);
+    put_id(&event->venue_order_id, venue_order_id);
+    put_id(&event->execution_id, execution_id);
     event->kind = (uint8_t)kind;
     event->slot_index = slot_index;
-    if (slot_index == LK_NO_SLOT) return event;
-    const lk_slot_t *slot = &call->kernel->slots[slot_index];
-    event->trade_id = slot->trade_id;
-    event->price_scale = slot->price_scale;
-    event->qty_scale = slot->qty_scale;
+    event->price_scale = slot == NULL ? 0 : slot->price_scale;
+    event->qty_scale = slot == NULL ? 0 : slot->qty_scale;
     return event;
 }
+_Static_assert(sizeof(lk_event_t) == offsetof(lk_event_t, trade_id) + 4 * sizeof(lk_id_t), "figures, then four ids");
 
 void lk_emit_anomaly(lk_call_t *call, lk_code_t code, uint32_t slot_index, const lk_id_t *order_id,
                      const lk_id_t *execution_id)
 {
-    lk_event_t *event = lk_emit(call, LK_EVENT_ANOMALY, slot_index);
+    lk_event_t *event = lk_emit(call, LK_EVENT_ANOMALY, slot_index, order_id, NULL, execution_id);
     event->code = (uint32_t)code;
     event->severity = (uint8_t)lk_code_severity(event->code);
-    if (order_id != NULL) event->client_order_id = *order_id;
-    if (execution_id != NULL) event->execution_id = *execution_id;
     call->kernel->ledger.anomaly_count++;
     if (slot_index != LK_NO_SLOT && event->severity >= LK_SEVERITY_WARNING) {
         call->kernel->slots[slot_index].has_anomaly = 1;
@@ -35,10 +46,9 @@ void lk_emit_cancel(lk_call_t *call, uint32_t slot_index, uint32_t place)
     lk_order_t *order = lk_slot_order(&call->kernel->slots[slot_index], place);
     LK_ASSERT(lk_order_is_live(order));
     order->cancel_pending = 1;
-    lk_event_t *event = lk_emit(call, LK_EVENT_COMMAND, slot_index);
+    lk_event_t *event =
+        lk_emit(call, LK_EVENT_COMMAND, slot_index, &order->client_order_id, &order->venue_order_id, NULL);
     event->command = LK_COMMAND_CANCEL;
-    event->client_order_id = order->client_order_id;
-    event->venue_order_id = order->venue_order_id;
     event->side = order->side;
     event->order_type = order->order_type;
     event->time_in_force = order->time_in_force;
@@ -51,7 +61,7 @@ void lk_emit_transition(lk_call_t *call, uint32_t slot_index, lk_stage_t from_st
                         lk_lifecycle_t from_lifecycle, lk_lifecycle_t to_lifecycle)
 {
     const lk_slot_t *slot = &call->kernel->slots[slot_index];
-    lk_event_t *event = lk_emit(call, LK_EVENT_TRANSITION, slot_index);
+    lk_event_t *event = lk_emit(call, LK_EVENT_TRANSITION, slot_index, NULL, NULL, NULL);
     event->from_stage = (uint8_t)from_stage;
     event->to_stage = (uint8_t)to_stage;
     event->from_lifecycle = (uint8_t)from_lifecycle;
@@ -99,7 +109,7 @@ void lk_after(lk_call_t *call, lk_before_t before)
     bool is_over = stage == LK_STAGE_TERMINAL_WRITTEN;
     bool was_busy = lk_set_has(call->kernel->busy_slots, before.slot_index);
 
-    LK_ASSERT(lk_slot_is_sound(slot));
+    LK_ASSERT(slot->trade_sequence != 0); /* whoever changed an order or the book has looked at that part */
     lk_set_add(call->outcome->changed_slots, before.slot_index);
     call->outcome->trade_id = slot->trade_id;
     lk_set_add(call->kernel->dirty_slots, before.slot_index);

@@ -1,25 +1,26 @@
 /* What the venue and the clock tell of orders and prices. */
 #include "internal.h"
 
-/* By the venue's id, else by ours. */
-bool lk_find_order_stated(const lk_kernel_t *kernel, const lk_input_t *input, lk_reading_t client_id,
-                          lk_reading_t venue_id, uint32_t *slot_index, uint32_t *place)
+lk_by_t lk_find_named_order(const lk_kernel_t *kernel, const lk_input_t *input, uint32_t *slot_index, uint32_t *place)
 {
-    if (!venue_id.is_empty &&
-        lk_find_order_by(kernel, &input->venue_order_id, venue_id.hash, true, slot_index, place)) {
-        return true;
-    }
-    return !client_id.is_empty &&
-           lk_find_order_by(kernel, &input->client_order_id, client_id.hash, false, slot_index, place);
+    if (lk_find_order(kernel, &input->venue_order_id, true, slot_index, place)) return LK_BY_VENUE_ID;
+    return lk_find_order(kernel, &input->client_order_id, false, slot_index, place) ? LK_BY_CLIENT_ID : LK_BY_NONE;
+}
+
+lk_field_t lk_bad_order_id(const lk_input_t *input, lk_by_t by)
+{
+    if (by != LK_BY_CLIENT_ID && !lk_id_is_sound(&input->client_order_id)) return LK_FIELD_CLIENT_ORDER_ID;
+    return by == LK_BY_VENUE_ID || lk_id_is_sound(&input->venue_order_id) ? LK_FIELD_NONE : LK_FIELD_VENUE_ORDER_ID;
 }
 
 /* ------------------------------------------------------------------------------------------------- order -- */
 
-static lk_field_t bad_order_field(const lk_input_t *input, lk_reading_t client_id, lk_reading_t venue_id)
+static lk_field_t bad_order_field(const lk_input_t *input, lk_by_t by)
 {
-    if (!client_id.is_sound) return LK_FIELD_CLIENT_ORDER_ID;
-    if (!venue_id.is_sound) return LK_FIELD_VENUE_ORDER_ID;
-    if (client_id.is_empty && venue_id.is_empty) return LK_FIELD_CLIENT_ORDER_ID;
+    lk_field_t field = lk_bad_order_id(input, by);
+    if (field != LK_FIELD_NONE) return field;
+    bool has_id = !lk_id_is_empty(&input->client_order_id) || !lk_id_is_empty(&input->venue_order_id);
+    if (!has_id) return LK_FIELD_CLIENT_ORDER_ID;
     bool is_fact = input->order_fact > LK_FACT_NONE && input->order_fact < LK_FACT_TRADED;
     return is_fact ? LK_FIELD_NONE : LK_FIELD_ORDER_FACT;
 }
@@ -57,13 +58,10 @@ lk_code_t lk_apply_order(lk_call_t *call)
     uint32_t slot_index = 0;
     uint32_t place = 0;
 
-    lk_reading_t client_id = lk_read_id(&input->client_order_id);
-    lk_reading_t venue_id = lk_read_id(&input->venue_order_id);
-    lk_field_t field = bad_order_field(input, client_id, venue_id);
+    lk_by_t by = lk_find_named_order(kernel, input, &slot_index, &place);
+    lk_field_t field = bad_order_field(input, by);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_EVENT, field, 0);
-    if (!lk_find_order_stated(kernel, input, client_id, venue_id, &slot_index, &place)) {
-        return lk_refuse(call, LK_CODE_UNRESOLVED_SLOT, LK_FIELD_CLIENT_ORDER_ID, 0);
-    }
+    if (by == LK_BY_NONE) return lk_refuse(call, LK_CODE_UNRESOLVED_SLOT, LK_FIELD_CLIENT_ORDER_ID, 0);
     lk_order_t *order = lk_slot_order(&kernel->slots[slot_index], place);
     lk_life_t life = lk_life_after((lk_life_t)order->life, fact);
     bool is_too_late = order->is_done && fact != LK_FACT_ACKNOWLEDGED; /* all of it has traded: nothing can end it */
@@ -74,7 +72,10 @@ lk_code_t lk_apply_order(lk_call_t *call)
     lk_before_t before = lk_before(call, slot_index);
     order->life = (uint8_t)life;
     learn_fact(order, fact, input->now_ns);
-    lk_learn_venue_order_id(kernel, slot_index, place, &input->venue_order_id);
+    if (!lk_id_is_empty(&input->venue_order_id)) {
+        lk_learn_venue_order_id(kernel, slot_index, place, &input->venue_order_id);
+    }
+    LK_ASSERT(lk_order_is_sound(order));
     lk_code_t anomaly = anomaly_of(fact);
     if (anomaly != LK_CODE_OK) lk_emit_anomaly(call, anomaly, slot_index, &order->client_order_id, NULL);
     lk_after(call, before);

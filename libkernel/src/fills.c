@@ -12,13 +12,6 @@ typedef struct {
     bool is_by_stage;
 } route_t;
 
-/* The ids of a fill. */
-typedef struct {
-    lk_reading_t execution;
-    lk_reading_t client;
-    lk_reading_t venue;
-} ids_t;
-
 /* What a fill changes of its order. */
 typedef struct {
     int64_t cum_qty;
@@ -31,7 +24,7 @@ static const lk_order_t NO_ORDER = {.life = LK_LIFE_NONE};
 /* What a fill changes, before it does. */
 typedef struct {
     lk_book_t book;
-    lk_ledger_t ledger;
+    lk_sums_t sums;
     counts_t counts;
     const lk_order_t *order; /* as it still is; NO_ORDER: none of ours */
     lk_execution_t execution;
@@ -62,14 +55,14 @@ static bool route_by_stage(const lk_kernel_t *kernel, const lk_input_t *input, r
     return true;
 }
 
-static bool route_fill(const lk_kernel_t *kernel, const lk_input_t *input, const ids_t *ids, route_t *route)
+/* An order was found already, or the stage decides. */
+static bool route_fill(const lk_kernel_t *kernel, const lk_input_t *input, lk_by_t by, route_t *route)
 {
-    *route = (route_t){0};
-    if (ids->venue.is_empty && ids->client.is_empty)
-        return input->symbol.text[0] != '\0' && route_by_stage(kernel, input, route);
-    bool is_found = lk_find_order_stated(kernel, input, ids->client, ids->venue, &route->slot_index, &route->place);
     route->is_exit = route->place != 0;
-    return is_found;
+    route->is_by_stage = false;
+    if (by != LK_BY_NONE) return true;
+    if (!lk_id_is_empty(&input->venue_order_id) || !lk_id_is_empty(&input->client_order_id)) return false;
+    return input->symbol.text[0] != '\0' && route_by_stage(kernel, input, route);
 }
 
 /* ----------------------------------------------------------------------------------------------- figures -- */
@@ -115,9 +108,9 @@ static int64_t magnitude(int64_t value)
 }
 
 /* The venue's fee for an execution, known for the first time. */
-static void learn_fee(const lk_kernel_t *kernel, change_t *change, const lk_execution_t *execution)
+static void learn_fee(lk_kernel_t *kernel, change_t *change, const lk_execution_t *execution)
 {
-    change->fee_was_refused = !lk_fee_learn(&kernel->config, &change->ledger, execution);
+    change->fee_was_refused = !lk_fee_learn(&kernel->config, &kernel->ledger, execution);
 }
 
 /* Fold the execution into the copies. */
@@ -132,9 +125,9 @@ static bool fold(const lk_kernel_t *kernel, change_t *change, bool bridges)
     if (!lk_slot_unrealized(slot, book, slot->mark, kernel->config.amount_scale, &unrealized)) return false;
     if (!lk_add(book->fees, execution->fee, &book->fees)) return false;
     if (!lk_add(book->predicted_fees, predicted_fee, &book->predicted_fees)) return false;
-    if (execution->is_exit && execution->is_skipped && bridges) change->ledger.bridge_skipped++;
-    return lk_ledger_predict(&change->ledger, bridges, predicted_fee, magnitude(predicted_fee)) &&
-           lk_ledger_book(&change->ledger, bridges, execution->realized, execution->fee);
+    if (execution->is_exit && execution->is_skipped && bridges) change->sums.bridge_skipped++;
+    return lk_ledger_predict(&change->sums, bridges, predicted_fee, magnitude(predicted_fee)) &&
+           lk_ledger_book(&change->sums, bridges, execution->realized, execution->fee);
 }
 
 /* The order's own counts; without an order nothing. */
@@ -168,9 +161,11 @@ static void learn_traded(lk_slot_t *slot, lk_order_t *order)
 
 /* ------------------------------------------------------------------------------------------------ events -- */
 
-static lk_event_t *emit_booked(lk_call_t *call, const lk_execution_t *execution, const lk_order_t *order)
+static lk_event_t *emit_booked(lk_call_t *call, const lk_execution_t *execution, const lk_order_t *order,
+                               const lk_id_t *venue_order_id)
 {
-    lk_event_t *event = lk_emit(call, LK_EVENT_FILL_BOOKED, execution->slot_index);
+    lk_event_t *event = lk_emit(call, LK_EVENT_FILL_BOOKED, execution->slot_index, &order->client_order_id,
+                                venue_order_id, &execution->execution_id);
     event->flags =
         (uint8_t)((execution->is_exit ? LK_EVENT_IS_EXIT : 0u) | (execution->has_price ? LK_EVENT_HAS_PRICE : 0u) |
                   (execution->fee_is_predicted ? LK_EVENT_FEE_PREDICTED : 0u));
@@ -179,9 +174,6 @@ static lk_event_t *emit_booked(lk_call_t *call, const lk_execution_t *execution,
     event->price.units = execution->price;
     event->fee.units = execution->fee;
     event->realized_pnl.units = execution->realized;
-    event->execution_id = execution->execution_id;
-    event->client_order_id = order->client_order_id;
-    event->venue_order_id = order->venue_order_id;
     return event;
 }
 
@@ -234,11 +226,12 @@ static void flag_fill(lk_call_t *call, const change_t *change, const route_t *ro
 
 /* -------------------------------------------------------------------------------------------------- fill -- */
 
-static lk_field_t bad_fill_field(const lk_input_t *input, const ids_t *ids)
+static lk_field_t bad_fill_field(const lk_input_t *input, lk_by_t by)
 {
-    if (ids->execution.is_empty || !ids->execution.is_sound) return LK_FIELD_EXECUTION_ID;
-    if (!ids->client.is_sound) return LK_FIELD_CLIENT_ORDER_ID;
-    if (!ids->venue.is_sound) return LK_FIELD_VENUE_ORDER_ID;
+    bool has_id = !lk_id_is_empty(&input->execution_id) && lk_id_is_sound(&input->execution_id);
+    if (!has_id) return LK_FIELD_EXECUTION_ID;
+    lk_field_t field = lk_bad_order_id(input, by);
+    if (field != LK_FIELD_NONE) return field;
     if (input->side != LK_SIDE_BUY && input->side != LK_SIDE_SELL) return LK_FIELD_SIDE;
     if (input->liquidity >= LK_LIQUIDITY_COUNT) return LK_FIELD_LIQUIDITY;
     if (input->price_scale > LK_SCALE_MAX) return LK_FIELD_PRICE_SCALE;
@@ -266,7 +259,7 @@ static void prepare(const lk_kernel_t *kernel, const route_t *route, const lk_id
     change->order = route->place == LK_NO_ORDER ? &NO_ORDER : lk_slot_order(slot, route->place);
     change->counts = (counts_t){change->order->cum_qty, change->order->priced_qty, change->order->cum_notional};
     lk_copy(&change->book, &slot->book, sizeof change->book);
-    lk_copy(&change->ledger, &kernel->ledger, sizeof change->ledger);
+    change->sums = lk_ledger_sums(&kernel->ledger);
     change->price_was_rounded = false;
     change->fee_was_refused = false;
     change->execution.execution_id = *execution_id;
@@ -282,54 +275,58 @@ static void put_back(lk_kernel_t *kernel, const route_t *route, const change_t *
 {
     lk_slot_t *slot = &kernel->slots[route->slot_index];
     lk_copy(&slot->book, &change->book, sizeof slot->book);
-    lk_copy(&kernel->ledger, &change->ledger, sizeof kernel->ledger);
+    lk_ledger_put_sums(&kernel->ledger, &change->sums);
+    LK_ASSERT(lk_book_is_sound(&slot->book));
     if (route->place == LK_NO_ORDER) return;
     lk_order_t *order = lk_slot_order(slot, route->place);
     order->cum_qty = change->counts.cum_qty;
     order->priced_qty = change->counts.priced_qty;
     order->cum_notional = change->counts.cum_notional;
+    LK_ASSERT(lk_order_is_sound(order));
 }
 
 lk_code_t lk_apply_fill(lk_call_t *call)
 {
     lk_kernel_t *kernel = call->kernel;
     const lk_input_t *input = call->input;
-    route_t route;
+    route_t route = {0};
     change_t change;
 
-    ids_t ids = {lk_read_id(&input->execution_id), lk_read_id(&input->client_order_id),
-                 lk_read_id(&input->venue_order_id)};
-    lk_field_t field = bad_fill_field(input, &ids);
+    lk_by_t by = lk_find_named_order(kernel, input, &route.slot_index, &route.place);
+    lk_field_t field = bad_fill_field(input, by);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_EVENT, field, fill_value(input, field));
-    if (lk_window_find_execution(kernel, &input->execution_id, ids.execution.hash) != NULL) {
+    uint64_t execution_hash = lk_hash_id(&input->execution_id);
+    if (lk_window_find_execution(kernel, &input->execution_id, execution_hash) != NULL) {
         return lk_refuse(call, LK_CODE_DUPLICATE_EVENT, LK_FIELD_EXECUTION_ID, 0);
     }
-    if (!route_fill(kernel, input, &ids, &route)) {
+    if (!route_fill(kernel, input, by, &route)) {
         return lk_refuse(call, LK_CODE_UNRESOLVED_SLOT, LK_FIELD_CLIENT_ORDER_ID, 0);
     }
     lk_slot_t *slot = &kernel->slots[route.slot_index];
     prepare(kernel, &route, &input->execution_id, &change);
     change.execution.liquidity = input->liquidity;
-    bool bridges = lk_ledger_takes(&change.ledger, change.execution.number);
+    bool bridges = lk_ledger_bridges_next(&kernel->ledger);
     lk_code_t code = read_figures(call, slot, change.execution.side, &change, &field);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, fill_value(input, field), route.slot_index);
     if (!count_on_order(&change.counts, &change.execution) || !fold(kernel, &change, bridges)) {
         return lk_refuse_at(call, LK_CODE_OVERFLOW, LK_FIELD_QTY, input->qty.units, route.slot_index);
     }
-    if (!change.execution.fee_is_predicted) learn_fee(kernel, &change, &change.execution);
 
     lk_before_t before = lk_before(call, route.slot_index);
     bool was_late = before.stage == LK_STAGE_TERMINAL_WRITTEN || lk_life_has_ended((lk_life_t)change.order->life);
     put_back(kernel, &route, &change);
+    if (!bridges) lk_ledger_take_awaited(&kernel->ledger, change.execution.number);
+    if (!change.execution.fee_is_predicted) learn_fee(kernel, &change, &change.execution);
     if (route.place != LK_NO_ORDER) learn_traded(slot, lk_slot_order(slot, route.place));
     if (route.is_by_stage) kernel->ledger.routed_by_stage_count++;
     if (!route.is_exit && slot->opened_at_ns == 0) slot->opened_at_ns = input->now_ns;
-    if (route.place != LK_NO_ORDER) {
+    if (!lk_id_is_empty(&input->venue_order_id)) { /* so it was not routed by stage, and there is an order */
         lk_learn_venue_order_id(kernel, route.slot_index, route.place, &input->venue_order_id);
     }
-    lk_window_add_execution(kernel, &change.execution, ids.execution.hash);
-    lk_event_t *booked = emit_booked(call, &change.execution, change.order);
-    if (lk_id_is_empty(&booked->venue_order_id)) booked->venue_order_id = input->venue_order_id;
+    lk_window_add_execution(kernel, &change.execution, execution_hash);
+    const lk_id_t *known_id = &change.order->venue_order_id;
+    const lk_id_t *venue_order_id = lk_id_is_empty(known_id) ? &input->venue_order_id : known_id;
+    lk_event_t *booked = emit_booked(call, &change.execution, change.order, venue_order_id);
     if (route.is_by_stage) booked->flags |= LK_EVENT_ROUTED_BY_STAGE;
     flag_fill(call, &change, &route, was_late);
     hold_exit_to_position(call, route.slot_index);
@@ -343,9 +340,8 @@ lk_code_t lk_apply_fill(lk_call_t *call)
 static lk_code_t find_execution(lk_call_t *call, lk_execution_t **execution)
 {
     const lk_id_t *id = &call->input->execution_id;
-    lk_reading_t reading = lk_read_id(id);
-    if (reading.is_empty || !reading.is_sound) return LK_CODE_INVALID_EVENT;
-    *execution = lk_window_find_execution(call->kernel, id, reading.hash);
+    if (lk_id_is_empty(id) || !lk_id_is_sound(id)) return LK_CODE_INVALID_EVENT;
+    *execution = lk_window_find_execution(call->kernel, id, lk_hash_id(id));
     return *execution == NULL ? LK_CODE_UNKNOWN_EXECUTION : LK_CODE_OK;
 }
 
@@ -378,19 +374,19 @@ static bool unfold(const lk_kernel_t *kernel, change_t *change, const lk_executi
     if (!lk_subtract(book->fees, execution->fee, &book->fees)) return false;
     if (!lk_subtract(book->predicted_fees, predicted_fee, &book->predicted_fees)) return false;
     uncount_on_order(&change->counts, execution);
-    bool was_bridged = execution->number > change->ledger.anchored_count;
+    bool was_bridged = execution->number > kernel->ledger.anchored_count;
     if (was_bridged && execution->is_exit && execution->is_skipped && !execution->is_settled) {
-        change->ledger.bridge_skipped--;
+        change->sums.bridge_skipped--;
     }
     /* The venue takes it back now, so its wallet will change by it: it bridges, whenever the fill itself was anchored.
      */
-    return lk_ledger_predict(&change->ledger, was_bridged, -predicted_fee, -magnitude(predicted_fee)) &&
-           lk_ledger_book(&change->ledger, true, *realized, -execution->fee);
+    return lk_ledger_predict(&change->sums, was_bridged, -predicted_fee, -magnitude(predicted_fee)) &&
+           lk_ledger_book(&change->sums, true, *realized, -execution->fee);
 }
 
 static void emit_unbooked(lk_call_t *call, const lk_execution_t *execution, const lk_order_t *order, int64_t realized)
 {
-    lk_event_t *event = emit_booked(call, execution, order);
+    lk_event_t *event = emit_booked(call, execution, order, &order->venue_order_id);
     event->flags |= LK_EVENT_BUSTED;
     event->fee.units = -execution->fee;
     event->realized_pnl.units = realized;
@@ -472,12 +468,12 @@ lk_code_t lk_apply_correction(lk_call_t *call)
         return lk_refuse_at(call, LK_CODE_OVERFLOW, LK_FIELD_QTY, input->qty.units, route.slot_index);
     }
     bool is_first_fee = execution->fee_is_predicted && !change.execution.fee_is_predicted;
-    if (is_first_fee) learn_fee(kernel, &change, &change.execution);
 
     lk_before_t before = lk_before(call, route.slot_index);
     put_back(kernel, &route, &change);
+    if (is_first_fee) learn_fee(kernel, &change, &change.execution);
     emit_unbooked(call, execution, change.order, realized);
-    emit_booked(call, &change.execution, change.order);
+    emit_booked(call, &change.execution, change.order, &change.order->venue_order_id);
     change.execution.realized = realized_sum;
     *execution = change.execution;
     lk_execution_changed(kernel, execution);
@@ -502,9 +498,9 @@ static bool settle_realized(change_t *change, lk_execution_t *execution, bool br
     if (!execution->is_exit || !execution->is_skipped) return true;
     *added = amount;
     change->book.skipped_count--;
-    if (bridges) change->ledger.bridge_skipped--;
+    if (bridges) change->sums.bridge_skipped--;
     return lk_add(change->book.venue_realized, amount, &change->book.venue_realized) &&
-           lk_book_realized(&change->book, direction, &figure) && lk_ledger_book(&change->ledger, bridges, amount, 0);
+           lk_book_realized(&change->book, direction, &figure) && lk_ledger_book(&change->sums, bridges, amount, 0);
 }
 
 /* The settled fee replaces what was booked (K17). */
@@ -516,8 +512,8 @@ static bool settle_fee(change_t *change, lk_execution_t *execution, bool bridges
     if (!lk_subtract(change->book.predicted_fees, predicted_fee, &change->book.predicted_fees)) return false;
     execution->fee = fee;
     execution->fee_is_predicted = 0;
-    return lk_ledger_predict(&change->ledger, bridges, -predicted_fee, -magnitude(predicted_fee)) &&
-           lk_ledger_book(&change->ledger, bridges, 0, *added);
+    return lk_ledger_predict(&change->sums, bridges, -predicted_fee, -magnitude(predicted_fee)) &&
+           lk_ledger_book(&change->sums, bridges, 0, *added);
 }
 
 /* Not repaired, but the venue sees it otherwise. */
@@ -532,10 +528,9 @@ static bool settlement_differs(const lk_kernel_t *kernel, const lk_execution_t *
 static void emit_settled(lk_call_t *call, const lk_execution_t *execution, const lk_order_t *order, bool is_there,
                          int64_t realized, int64_t fee)
 {
-    lk_event_t *event = lk_emit(call, LK_EVENT_SETTLED, is_there ? execution->slot_index : LK_NO_SLOT);
+    lk_event_t *event = lk_emit(call, LK_EVENT_SETTLED, is_there ? execution->slot_index : LK_NO_SLOT,
+                                &order->client_order_id, NULL, &execution->execution_id);
     event->flags = execution->is_exit ? LK_EVENT_IS_EXIT : 0;
-    event->execution_id = execution->execution_id;
-    event->client_order_id = order->client_order_id;
     event->side = execution->side;
     event->realized_pnl.units = realized;
     event->fee.units = fee;
@@ -578,11 +573,11 @@ lk_code_t lk_apply_settlement(lk_call_t *call)
         ((input->flags & LK_HAS_FEE) != 0 && !settle_fee(&change, &execution, bridges, input->fee.units, &fee))) {
         return lk_refuse(call, LK_CODE_OVERFLOW, has_amount ? LK_FIELD_AMOUNT : LK_FIELD_FEE, input->amount.units);
     }
-    if (is_first_fee) learn_fee(kernel, &change, &execution);
 
     *found = execution;
+    if (is_first_fee) learn_fee(kernel, &change, found);
     if (!is_there) {
-        kernel->ledger = change.ledger;
+        lk_ledger_put_sums(&kernel->ledger, &change.sums);
         lk_execution_changed(kernel, found);
         emit_settled(call, found, change.order, false, realized, fee);
         flag_fee(call, &change, LK_NO_SLOT, found);

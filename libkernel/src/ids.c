@@ -18,13 +18,13 @@ static inline bytes_t load(const char *text)
 /* Not 0 where a byte is neither NUL nor printable. As signed numbers, 0x80 and above are negative. */
 static inline bytes_t unprintable(bytes_t bytes)
 {
-    return ~((bytes == 0) | ((bytes > 0x20) & (bytes < 0x7f)));
+    return ((bytes < 0x21) ^ (bytes == 0)) | (bytes == 0x7f);
 }
 
 /* Not 0 where a NUL is followed by something else; reads one byte beyond sixteen. */
 static inline bytes_t resumed(const char *text)
 {
-    return (load(text) == 0) & (load(text + 1) != 0);
+    return (load(text) == 0) & load(text + 1);
 }
 
 static inline bool is_any(bytes_t bytes)
@@ -69,16 +69,16 @@ static inline bytes_t bad_half(const char *text)
     return bad_but_last(text) | unprintable(load(text + 16)) | resumed(text + 15);
 }
 
-static inline bool has_upper(const lk_id_t *id)
-{
-    return is_any(load(id->text + HALF) | load(id->text + HALF + 16));
-}
-
-static const lk_id_t NO_ID = {{0}};
-
 uint64_t lk_hash_symbol(const lk_symbol_t *symbol)
 {
     return hash_half(symbol->text, LOWER_SALT);
+}
+
+/* A sound id has an upper half only if that begins with a character. Of an unsound one any hash will do: hashes find
+ * candidates, and whole ids are compared. */
+static inline bool has_upper(const lk_id_t *id)
+{
+    return id->text[HALF] != '\0';
 }
 
 uint64_t lk_hash_id(const lk_id_t *id)
@@ -88,23 +88,12 @@ uint64_t lk_hash_id(const lk_id_t *id)
 }
 
 /* Most ids end in their lower half, and those that nobody stated at once. */
-lk_reading_t lk_read_id(const lk_id_t *id)
-{
-    if (lk_id_is_empty(id)) return (lk_reading_t){0, lk_id_equal(id, &NO_ID), true};
-    const char *upper = id->text + HALF;
-    bytes_t bad = bad_half(id->text);
-    lk_reading_t reading = {hash_half(id->text, LOWER_SALT), false, false};
-    if (has_upper(id)) {
-        bad |= bad_half(upper) | resumed(upper - 16);
-        reading.hash += hash_half(upper, UPPER_SALT);
-    }
-    reading.is_sound = !is_any(bad);
-    return reading;
-}
-
 bool lk_id_is_sound(const lk_id_t *id)
 {
-    return lk_read_id(id).is_sound;
+    const char *upper = id->text + HALF;
+    bytes_t bad = has_upper(id) ? bad_half(upper) | resumed(upper - 16) : load(upper) | load(upper + 16);
+    bad |= lk_id_is_empty(id) ? load(id->text) | load(id->text + 16) : bad_half(id->text);
+    return !is_any(bad);
 }
 
 bool lk_symbol_is_sound(const lk_symbol_t *symbol)
@@ -270,7 +259,8 @@ void lk_learn_venue_order_id(lk_kernel_t *kernel, uint32_t slot_index, uint32_t 
     uint32_t other_slot = 0;
     uint32_t other_place = 0;
     lk_order_t *order = lk_slot_order(&kernel->slots[slot_index], place);
-    if (lk_id_is_empty(venue_order_id) || !lk_id_is_empty(&order->venue_order_id)) return;
+    LK_ASSERT(!lk_id_is_empty(venue_order_id));
+    if (!lk_id_is_empty(&order->venue_order_id)) return;
     if (lk_find_order(kernel, venue_order_id, true, &other_slot, &other_place)) return; /* another order goes by it */
     order->venue_order_id = *venue_order_id;
     index_order_id(kernel, venue_order_id, order_value(slot_index, place, true));
@@ -290,10 +280,49 @@ static uint64_t *newest_of(const lk_window_t *window, uint64_t hash)
     return &window->newest[hash & window->chain_mask];
 }
 
+/* The filter has a word for each of four generations of numbers, a generation being half of what the window holds. What
+ * is in the window is of this generation or the two before it; the next one's words are cleared while this one fills.
+ */
+static uint64_t *filter_of(const lk_window_t *window, uint64_t hash)
+{
+    return &window->filter[(hash >> 48 & window->filter_mask) * LK_GENERATIONS];
+}
+
+static uint64_t filter_bits(uint64_t hash)
+{
+    return UINT64_C(1) << (hash >> 42 & 63) | UINT64_C(1) << (hash >> 36 & 63);
+}
+
+static uint64_t generation_of(const lk_window_t *window, uint64_t number)
+{
+    return number >> window->generation_bits;
+}
+
+static void filter_add(lk_window_t *window, uint64_t hash)
+{
+    uint64_t generation = generation_of(window, window->count);
+    uint64_t cleared = window->count & window->filter_mask;
+    window->filter[cleared * LK_GENERATIONS + (generation + 1) % LK_GENERATIONS] = 0;
+    filter_of(window, hash)[generation % LK_GENERATIONS] |= filter_bits(hash);
+}
+
+/* False: it is not in the window, which nearly always is so, and known without following a chain. */
+static bool filter_has(const lk_window_t *window, uint64_t hash)
+{
+    const uint64_t *words = filter_of(window, hash);
+    uint64_t generation = generation_of(window, window->count);
+    uint64_t bits = filter_bits(hash);
+    bool is_young = (words[generation % LK_GENERATIONS] & bits) == bits;
+    bool is_older = (words[(generation - 1) % LK_GENERATIONS] & bits) == bits;
+    bool is_oldest = (words[(generation - 2) % LK_GENERATIONS] & bits) == bits;
+    return (is_young | is_older | is_oldest) != 0;
+}
+
 static void window_add(lk_window_t *window, uint64_t hash)
 {
     uint64_t *newest = newest_of(window, hash);
     window->count++;
+    filter_add(window, hash);
     *link_of(window, window->count) = (lk_link_t){hash, *newest};
     *newest = window->count;
 }
@@ -309,9 +338,16 @@ static uint64_t window_next(const lk_window_t *window, uint64_t hash, uint64_t n
     return 0;
 }
 
+/* The newest number with this hash; 0: none. */
+static uint64_t window_first(const lk_window_t *window, uint64_t hash)
+{
+    return filter_has(window, hash) ? window_next(window, hash, *newest_of(window, hash)) : 0;
+}
+
 /* Empty, as after `count` ids that nobody remembers. */
 static void window_clear(lk_window_t *window, uint64_t count)
 {
+    memset(window->filter, 0, (window->filter_mask + 1) * LK_GENERATIONS * sizeof *window->filter);
     memset(window->newest, 0, (window->chain_mask + 1) * sizeof *window->newest);
     window->count = count;
 }
@@ -350,7 +386,7 @@ static uint32_t ring_place(const lk_kernel_t *kernel, uint64_t number)
 bool lk_window_has_event(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash)
 {
     const lk_window_t *window = &kernel->event_window;
-    uint64_t number = window_next(window, hash, *newest_of(window, hash));
+    uint64_t number = window_first(window, hash);
     for (; number != 0; number = window_next(window, hash, link_of(window, number)->previous)) {
         if (lk_id_equal(&kernel->event_ids[ring_place(kernel, number)], id)) return true;
     }
@@ -368,7 +404,7 @@ void lk_window_add_event(lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash)
 lk_execution_t *lk_window_find_execution(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash)
 {
     const lk_window_t *window = &kernel->execution_window;
-    uint64_t number = window_next(window, hash, *newest_of(window, hash));
+    uint64_t number = window_first(window, hash);
     for (; number != 0; number = window_next(window, hash, link_of(window, number)->previous)) {
         lk_execution_t *execution = &kernel->executions[ring_place(kernel, number)];
         if (lk_id_equal(&execution->execution_id, id)) return execution;

@@ -217,16 +217,21 @@ typedef struct {
     uint32_t mask;
 } lk_index_t;
 
+#define LK_GENERATIONS 4u
+
 /* The ids that a ring holds, by hash; see ids.c. Numbers count from 1. */
 typedef struct {
     uint64_t hash;
     uint64_t previous; /* the number before it in its chain; 0: none */
 } lk_link_t;
 typedef struct {
+    uint64_t *filter; /* by hash, then generation: bits of the hashes in it; what has not all its bits is not there */
     uint64_t *newest; /* by hash: the last number of the chain; 0: none */
     lk_link_t *links; /* by number */
+    uint64_t filter_mask;
     uint64_t chain_mask;
     uint64_t link_mask;
+    uint32_t generation_bits;
     uint64_t count;
 } lk_window_t;
 
@@ -313,13 +318,6 @@ static inline bool lk_id_equal(const lk_id_t *a, const lk_id_t *b)
 {
     return memcmp(a, b, sizeof *a) == 0;
 }
-/* What is asked of an id that comes in, in one look. */
-typedef struct {
-    uint64_t hash;
-    bool is_sound;
-    bool is_empty;
-} lk_reading_t;
-lk_reading_t lk_read_id(const lk_id_t *id);
 uint64_t lk_hash_id(const lk_id_t *id);
 uint64_t lk_hash_symbol(const lk_symbol_t *symbol);
 bool lk_window_has_event(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t hash);
@@ -338,7 +336,7 @@ void lk_index_order(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place);
 void lk_index_trade(lk_kernel_t *kernel, uint32_t slot_index);
 void lk_unindex_order(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place);
 void lk_unindex_slot(lk_kernel_t *kernel, uint32_t slot_index);
-/* Unless the order has one, or another order goes by it. */
+/* Unless the order has one, or another order goes by it. The id is not empty. */
 void lk_learn_venue_order_id(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place, const lk_id_t *venue_order_id);
 void lk_rebuild_indexes(lk_kernel_t *kernel);
 
@@ -399,6 +397,9 @@ bool lk_slot_notional(const lk_slot_t *slot, uint32_t amount_scale, int64_t pric
 /* Of a book of the slot's, at a mark (0: none). */
 bool lk_slot_unrealized(const lk_slot_t *slot, const lk_book_t *book, int64_t mark, uint32_t amount_scale,
                         int64_t *unrealized);
+/* Always true, before and after every input: of a slot, and of the parts of it that an input changes. */
+bool lk_order_is_sound(const lk_order_t *order);
+bool lk_book_is_sound(const lk_book_t *book);
 bool lk_slot_is_sound(const lk_slot_t *slot);
 
 /* book.c */
@@ -407,7 +408,9 @@ bool lk_book_add(lk_book_t *book, int direction, lk_execution_t *execution);
 bool lk_book_remove(lk_book_t *book, int direction, const lk_execution_t *execution);
 
 /* call.c */
-lk_event_t *lk_emit(lk_call_t *call, lk_event_kind_t kind, uint32_t slot_index);
+/* An event with these ids (NULL: none) and the slot's trade; figures are 0. */
+lk_event_t *lk_emit(lk_call_t *call, lk_event_kind_t kind, uint32_t slot_index, const lk_id_t *client_order_id,
+                    const lk_id_t *venue_order_id, const lk_id_t *execution_id);
 void lk_emit_anomaly(lk_call_t *call, lk_code_t code, uint32_t slot_index, const lk_id_t *order_id,
                      const lk_id_t *execution_id);
 void lk_emit_cancel(lk_call_t *call, uint32_t slot_index, uint32_t place);
@@ -451,18 +454,36 @@ bool lk_fee_is_sound(const lk_ledger_t *ledger);
 void lk_fee_view(const lk_config_t *config, const lk_ledger_t *ledger, uint8_t liquidity, lk_fee_view_t *view);
 
 /* facts.c */
-bool lk_find_order_stated(const lk_kernel_t *kernel, const lk_input_t *input, lk_reading_t client_id,
-                          lk_reading_t venue_id, uint32_t *slot_index, uint32_t *place);
+/* By which id an input names an order of ours: the venue's, else ours. */
+typedef enum { LK_BY_NONE, LK_BY_VENUE_ID, LK_BY_CLIENT_ID } lk_by_t;
+lk_by_t lk_find_named_order(const lk_kernel_t *kernel, const lk_input_t *input, uint32_t *slot_index, uint32_t *place);
+/* Which of the two is no id. The one that the order was found by is: it equals one that we hold. */
+lk_field_t lk_bad_order_id(const lk_input_t *input, lk_by_t by);
+
+/* What executions change of the ledger: found first, put back when all of it fits. */
+typedef struct {
+    int64_t bridge;
+    int64_t bridge_predicted;
+    int64_t bridge_skipped;
+    int64_t realized;
+    int64_t fees;
+    int64_t predicted_fees;
+    uint8_t is_bridged;
+} lk_sums_t;
 
 /* ledger.c: `bridges` says whether the venue's wallet, as last stated, does not contain it yet. */
-bool lk_ledger_book(lk_ledger_t *ledger, bool bridges, int64_t realized, int64_t fee);
+bool lk_ledger_book(lk_sums_t *sums, bool bridges, int64_t realized, int64_t fee);
+bool lk_ledger_predict(lk_sums_t *sums, bool bridges, int64_t fee_change, int64_t bridge_change);
+lk_sums_t lk_ledger_sums(const lk_ledger_t *ledger);
+void lk_ledger_put_sums(lk_ledger_t *ledger, const lk_sums_t *sums);
 /* The time, before anything else of an input: did a funding time pass while a position was open? */
 void lk_ledger_pass_time(lk_kernel_t *kernel, int64_t now_ns);
 bool lk_ledger_is_sound(const lk_ledger_t *ledger);
 /* What is published: the wallet at the anchor (or the seed) and what we booked since, kept within 64 bits. */
 int64_t lk_ledger_capital(const lk_kernel_t *kernel);
-/* Whether this new execution bridges; not when the wallet is taken to hold it already. */
-bool lk_ledger_takes(lk_ledger_t *ledger, uint64_t number);
-bool lk_ledger_predict(lk_ledger_t *ledger, bool bridges, int64_t fee_change, int64_t bridge_change);
+/* Whether the next execution bridges; not when the wallet is taken to hold it already. */
+bool lk_ledger_bridges_next(const lk_ledger_t *ledger);
+/* It was booked, and does not bridge. */
+void lk_ledger_take_awaited(lk_ledger_t *ledger, uint64_t number);
 
 #endif

@@ -41,12 +41,16 @@ static bool take_index(lk_kernel_t *kernel, lk_index_t *index, uint32_t entry_co
 static bool take_window(lk_kernel_t *kernel, lk_window_t *window)
 {
     uint32_t link_count = kernel->config.window_count;
-    uint32_t chain_count = 2 * link_count;
+    uint32_t chain_count = link_count / 4;  /* the filter keeps most from being followed */
+    uint32_t filter_count = link_count / 8; /* four ids for each word: one in twenty is found there by chance */
+    window->generation_bits = (uint32_t)__builtin_ctz(link_count) - 1;
+    window->filter_mask = filter_count - 1;
     window->link_mask = link_count - 1;
     window->chain_mask = chain_count - 1;
+    window->filter = take(kernel, (size_t)filter_count * LK_GENERATIONS, sizeof *window->filter);
     window->links = take(kernel, link_count, sizeof *window->links);
     window->newest = take(kernel, chain_count, sizeof *window->newest);
-    return window->links != NULL && window->newest != NULL;
+    return window->filter != NULL && window->links != NULL && window->newest != NULL;
 }
 
 static bool take_memory(lk_kernel_t *kernel)
@@ -89,6 +93,7 @@ lk_status_t lk_kernel_create(const lk_config_t *config, lk_kernel_t **kernel)
 
 static void free_window(lk_window_t *window)
 {
+    free(window->filter);
     free(window->links);
     free(window->newest);
 }
@@ -151,9 +156,9 @@ static lk_code_t check_common(lk_call_t *call)
     bool must_have_id = needs_event_id(input);
 
     if (must_have_id) {
-        lk_reading_t id = lk_read_id(&input->event_id);
-        if (id.is_empty || !id.is_sound) return malformed(call, LK_FIELD_EVENT_ID, 0);
-        call->event_hash = id.hash;
+        bool is_id = !lk_id_is_empty(&input->event_id) && lk_id_is_sound(&input->event_id);
+        if (!is_id) return malformed(call, LK_FIELD_EVENT_ID, 0);
+        call->event_hash = lk_hash_id(&input->event_id);
     }
     if ((input->flags & ~LK_FLAGS_ALL) != 0) return malformed(call, LK_FIELD_FLAGS, input->flags);
     if (must_have_id && lk_window_has_event(call->kernel, &input->event_id, call->event_hash)) {

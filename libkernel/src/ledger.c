@@ -5,29 +5,54 @@
  */
 #include "internal.h"
 
-bool lk_ledger_book(lk_ledger_t *ledger, bool bridges, int64_t realized, int64_t fee)
+lk_sums_t lk_ledger_sums(const lk_ledger_t *ledger)
 {
-    if (!lk_add(ledger->realized, realized, &ledger->realized)) return false;
-    if (!lk_add(ledger->fees, fee, &ledger->fees)) return false;
+    return (lk_sums_t){.bridge = ledger->bridge,
+                       .bridge_predicted = ledger->bridge_predicted,
+                       .bridge_skipped = ledger->bridge_skipped,
+                       .realized = ledger->realized,
+                       .fees = ledger->fees,
+                       .predicted_fees = ledger->predicted_fees,
+                       .is_bridged = ledger->is_bridged};
+}
+
+void lk_ledger_put_sums(lk_ledger_t *ledger, const lk_sums_t *sums)
+{
+    ledger->bridge = sums->bridge;
+    ledger->bridge_predicted = sums->bridge_predicted;
+    ledger->bridge_skipped = sums->bridge_skipped;
+    ledger->realized = sums->realized;
+    ledger->fees = sums->fees;
+    ledger->predicted_fees = sums->predicted_fees;
+    ledger->is_bridged = sums->is_bridged;
+}
+
+bool lk_ledger_book(lk_sums_t *sums, bool bridges, int64_t realized, int64_t fee)
+{
+    if (!lk_add(sums->realized, realized, &sums->realized)) return false;
+    if (!lk_add(sums->fees, fee, &sums->fees)) return false;
     if (!bridges || (realized == 0 && fee == 0)) return true;
-    ledger->is_bridged = 1;
-    return lk_add(ledger->bridge, realized, &ledger->bridge) && lk_subtract(ledger->bridge, fee, &ledger->bridge);
+    sums->is_bridged = 1;
+    return lk_add(sums->bridge, realized, &sums->bridge) && lk_subtract(sums->bridge, fee, &sums->bridge);
 }
 
-bool lk_ledger_predict(lk_ledger_t *ledger, bool bridges, int64_t fee_change, int64_t bridge_change)
+bool lk_ledger_predict(lk_sums_t *sums, bool bridges, int64_t fee_change, int64_t bridge_change)
 {
-    if (!lk_add(ledger->predicted_fees, fee_change, &ledger->predicted_fees)) return false;
-    return !bridges || lk_add(ledger->bridge_predicted, bridge_change, &ledger->bridge_predicted);
+    if (!lk_add(sums->predicted_fees, fee_change, &sums->predicted_fees)) return false;
+    return !bridges || lk_add(sums->bridge_predicted, bridge_change, &sums->bridge_predicted);
 }
 
-bool lk_ledger_takes(lk_ledger_t *ledger, uint64_t number)
+bool lk_ledger_bridges_next(const lk_ledger_t *ledger)
+{
+    return ledger->awaited_count == 0;
+}
+
+void lk_ledger_take_awaited(lk_ledger_t *ledger, uint64_t number)
 {
     LK_ASSERT(number > ledger->anchored_count);
-    if (ledger->awaited_count == 0) return true;
     ledger->awaited_count--;
     ledger->has_awaited = 1;
     ledger->anchored_count = number;
-    return false;
 }
 
 int64_t lk_ledger_capital(const lk_kernel_t *kernel)
@@ -75,8 +100,9 @@ void lk_ledger_pass_time(lk_kernel_t *kernel, int64_t now_ns)
 
 lk_code_t lk_apply_funding(lk_call_t *call)
 {
-    lk_ledger_t ledger = call->kernel->ledger;
+    lk_ledger_t ledger;
     int64_t amount = call->input->amount.units;
+    lk_copy(&ledger, &call->kernel->ledger, sizeof ledger);
     if (amount == 0) return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_AMOUNT, amount);
     if (!lk_symbol_is_sound(&call->input->symbol)) {
         return lk_refuse(call, LK_CODE_INVALID_EVENT, LK_FIELD_SYMBOL, 0);
@@ -87,7 +113,7 @@ lk_code_t lk_apply_funding(lk_call_t *call)
 
     ledger.is_bridged = 1;
     ledger.is_funding_due = 0;
-    call->kernel->ledger = ledger;
+    lk_copy(&call->kernel->ledger, &ledger, sizeof ledger);
     return LK_CODE_OK;
 }
 
@@ -110,7 +136,8 @@ static void flag_foreign(lk_call_t *call)
 lk_code_t lk_apply_foreign(lk_call_t *call)
 {
     const lk_input_t *input = call->input;
-    lk_ledger_t ledger = call->kernel->ledger;
+    lk_ledger_t ledger;
+    lk_copy(&ledger, &call->kernel->ledger, sizeof ledger);
     bool has_amount = (input->flags & LK_HAS_AMOUNT) != 0;
     bool has_fee = (input->flags & LK_HAS_FEE) != 0;
     int64_t amount = has_amount ? input->amount.units : 0;
@@ -129,7 +156,7 @@ lk_code_t lk_apply_foreign(lk_call_t *call)
     ledger.foreign_count++;
     if (effect != 0) ledger.is_bridged = 1;
     if (!has_amount) ledger.has_foreign = 1;
-    call->kernel->ledger = ledger;
+    lk_copy(&call->kernel->ledger, &ledger, sizeof ledger);
     flag_foreign(call);
     return LK_CODE_OK;
 }
@@ -246,7 +273,8 @@ lk_code_t lk_apply_balance(lk_call_t *call)
 {
     lk_kernel_t *kernel = call->kernel;
     const lk_input_t *input = call->input;
-    lk_ledger_t ledger = kernel->ledger;
+    lk_ledger_t ledger;
+    lk_copy(&ledger, &kernel->ledger, sizeof ledger);
     uint64_t count = ledger.execution_count;
     bool has_unseen_fills = false;
     uint64_t watermark = included_count(&ledger, input->execution_watermark, &has_unseen_fills);
@@ -276,7 +304,7 @@ lk_code_t lk_apply_balance(lk_call_t *call)
     else
         ledger.ledger_delta = 0; /* nothing to compare yet */
     anchor(&ledger, input, watermark, &rest);
-    kernel->ledger = ledger;
+    lk_copy(&kernel->ledger, &ledger, sizeof ledger);
     if (is_compared) tell_ledger_status(call);
     return LK_CODE_OK;
 }

@@ -33,7 +33,9 @@ bool lk_rescale(int64_t units, uint32_t from_scale, uint32_t to_scale, lk_roundi
     LK_ASSERT(from_scale <= LK_SCALE_MAX);
     LK_ASSERT(to_scale <= LK_SCALE_MAX);
     *is_exact = true;
-    if (from_scale <= to_scale) return lk_multiply(units, lk_power_of_ten(to_scale - from_scale), result);
+    *result = units;
+    if (from_scale == to_scale) return true;
+    if (from_scale < to_scale) return lk_multiply(units, lk_power_of_ten(to_scale - from_scale), result);
     int64_t divisor = lk_power_of_ten(from_scale - to_scale);
     *is_exact = units % divisor == 0;
     *result = (int64_t)(rounding == LK_ROUND_UP ? lk_divide_up(units, divisor) : lk_divide_down(units, divisor));

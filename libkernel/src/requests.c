@@ -228,7 +228,8 @@ static lk_before_t take_slot(lk_call_t *call, uint32_t slot_index, const lk_slot
         lk_emit_transition(call, slot_index, before.stage, LK_STAGE_IDLE, before.lifecycle, LK_LIFECYCLE_NONE);
     }
     lk_unindex_slot(kernel, slot_index);
-    lk_clear(slot->exits, lk_slot_exits_kept(slot) * sizeof slot->exits[0]); /* others are 0 already */
+    for (uint32_t i = 0; i < lk_slot_exits_kept(slot); i++) /* others are 0 already */
+        lk_clear(&slot->exits[i], sizeof slot->exits[i]);
     lk_copy(slot, content, offsetof(lk_slot_t, exits));
     slot->trade_sequence = ++kernel->ledger.trade_count;
     lk_index_trade(kernel, slot_index);
@@ -239,10 +240,9 @@ static lk_before_t take_slot(lk_call_t *call, uint32_t slot_index, const lk_slot
 static void emit_submit(lk_call_t *call, uint32_t slot_index, lk_command_t command, const lk_order_t *order)
 {
     const lk_slot_t *slot = &call->kernel->slots[slot_index];
-    lk_event_t *event = lk_emit(call, LK_EVENT_COMMAND, slot_index);
+    lk_event_t *event = lk_emit(call, LK_EVENT_COMMAND, slot_index, &order->client_order_id, NULL, NULL);
     bool is_exit = command == LK_COMMAND_SUBMIT_EXIT;
     event->command = (uint8_t)command;
-    event->client_order_id = order->client_order_id;
     event->side = order->side;
     event->order_type = order->order_type;
     event->time_in_force = order->time_in_force;

@@ -27,14 +27,14 @@ bool lk_slot_unrealized(const lk_slot_t *slot, const lk_book_t *book, int64_t ma
 
 /* Figures that may not be negative are looked at together, by their signs. Where both sides of a difference are not
  * negative it cannot overflow; else the signs tell already. */
-static bool order_is_sound(const lk_order_t *order)
+bool lk_order_is_sound(const lk_order_t *order)
 {
     uint64_t rest = (uint64_t)order->cum_qty - (uint64_t)order->priced_qty;
     int64_t signs = order->cum_qty | order->priced_qty | (int64_t)rest | order->cum_notional;
     return signs >= 0 && order->life > LK_LIFE_NONE && order->life < LK_LIFE_COUNT && order->order_qty > 0;
 }
 
-static bool book_is_sound(const lk_book_t *book)
+bool lk_book_is_sound(const lk_book_t *book)
 {
     uint64_t entry_rest = (uint64_t)book->entry_qty - (uint64_t)book->entry_unpriced_qty;
     uint64_t exit_rest = (uint64_t)book->exit_qty - (uint64_t)book->skipped_qty;
@@ -45,13 +45,12 @@ static bool book_is_sound(const lk_book_t *book)
     return signs >= 0;
 }
 
-/* Always true of a slot, before and after every input. */
 bool lk_slot_is_sound(const lk_slot_t *slot)
 {
     if (slot->trade_sequence == 0) return slot->entry.life == LK_LIFE_NONE && slot->book.entry_qty == 0;
-    if (!order_is_sound(&slot->entry)) return false;
+    if (!lk_order_is_sound(&slot->entry)) return false;
     for (uint32_t i = 0; i < lk_slot_exits_kept(slot); i++) {
-        if (!order_is_sound(&slot->exits[i])) return false;
+        if (!lk_order_is_sound(&slot->exits[i])) return false;
     }
-    return book_is_sound(&slot->book) && slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
+    return lk_book_is_sound(&slot->book) && slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
 }
