@@ -50,7 +50,7 @@ static lk_code_t anomaly_of(lk_order_fact_t fact)
     }
 }
 
-lk_code_t lk_apply_order(lk_call_t *call)
+LK_FLATTEN lk_code_t lk_apply_order(lk_call_t *call)
 {
     lk_kernel_t *kernel = call->kernel;
     const lk_input_t *input = call->input;

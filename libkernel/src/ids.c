@@ -312,10 +312,9 @@ static bool filter_has(const lk_window_t *window, uint64_t hash)
     const uint64_t *words = filter_of(window, hash);
     uint64_t generation = generation_of(window, window->count);
     uint64_t bits = filter_bits(hash);
-    bool is_young = (words[generation % LK_GENERATIONS] & bits) == bits;
-    bool is_older = (words[(generation - 1) % LK_GENERATIONS] & bits) == bits;
-    bool is_oldest = (words[(generation - 2) % LK_GENERATIONS] & bits) == bits;
-    return (is_young | is_older | is_oldest) != 0;
+    uint64_t seen = words[generation % LK_GENERATIONS] | words[(generation - 1) % LK_GENERATIONS] |
+                    words[(generation - 2) % LK_GENERATIONS];
+    return (seen & bits) == bits;
 }
 
 static void window_add(lk_window_t *window, uint64_t hash)

@@ -42,7 +42,7 @@ static bool take_window(lk_kernel_t *kernel, lk_window_t *window)
 {
     uint32_t link_count = kernel->config.window_count;
     uint32_t chain_count = link_count / 4;  /* the filter keeps most from being followed */
-    uint32_t filter_count = link_count / 8; /* four ids for each word: one in twenty is found there by chance */
+    uint32_t filter_count = link_count / 4; /* two ids for each word: few are found there by chance */
     window->generation_bits = (uint32_t)__builtin_ctz(link_count) - 1;
     window->filter_mask = filter_count - 1;
     window->link_mask = link_count - 1;

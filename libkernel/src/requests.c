@@ -145,12 +145,12 @@ static uint32_t slot_in_symbol(const lk_kernel_t *kernel, const lk_symbol_t *sym
     return LK_NO_SLOT;
 }
 
-/* Where a new trade may go: its own slot if this is a further attempt of it, else a free one. LK_CODE_OK, or the code
- * of the refusal, with the field it is about and the slot in the way. */
-static lk_code_t find_place(const lk_kernel_t *kernel, const lk_input_t *input, uint32_t *slot_index, lk_field_t *field)
+/* Where a new trade may go: its own slot if this is a further attempt of it, else (LK_NO_SLOT) a free one. LK_CODE_OK,
+ * or the code of the refusal, with the field it is about and the slot in the way. */
+static lk_code_t find_place(const lk_kernel_t *kernel, const lk_input_t *input, uint32_t own_slot, uint32_t *slot_index,
+                            lk_field_t *field)
 {
-    uint32_t place = 0;
-    if (!lk_find_trade(kernel, &input->trade_id, &place)) place = free_slot(kernel);
+    uint32_t place = own_slot == LK_NO_SLOT ? free_slot(kernel) : own_slot;
     *slot_index = LK_NO_SLOT;
     *field = LK_FIELD_NONE;
     if (place == LK_NO_SLOT) return LK_CODE_SLOT_BUSY;
@@ -161,10 +161,16 @@ static lk_code_t find_place(const lk_kernel_t *kernel, const lk_input_t *input, 
     return LK_CODE_OK;
 }
 
-/* The trade is in a slot and not over. */
-static bool trade_is_open(const lk_kernel_t *kernel, const lk_id_t *trade_id, uint32_t *slot_index)
+/* The slot that holds a trade, over or not; or LK_NO_SLOT. */
+static uint32_t slot_of_trade(const lk_kernel_t *kernel, const lk_id_t *trade_id)
 {
-    return lk_find_trade(kernel, trade_id, slot_index) && lk_set_has(kernel->busy_slots, *slot_index);
+    uint32_t slot_index = 0;
+    return lk_find_trade(kernel, trade_id, &slot_index) ? slot_index : LK_NO_SLOT;
+}
+
+static bool is_open(const lk_kernel_t *kernel, uint32_t slot_index)
+{
+    return slot_index != LK_NO_SLOT && lk_set_has(kernel->busy_slots, slot_index);
 }
 
 /* The largest notional it may come to, at the dearest price that it states. */
@@ -269,9 +275,8 @@ lk_code_t lk_apply_enter(lk_call_t *call)
 
     lk_field_t field = bad_enter_field(input, &kernel->config);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_INTENT, field, field_value(input, field));
-    if (trade_is_open(kernel, &input->trade_id, &slot_index)) {
-        return lk_refuse_at(call, LK_CODE_SLOT_BUSY, LK_FIELD_TRADE_ID, 0, slot_index);
-    }
+    uint32_t own_slot = slot_of_trade(kernel, &input->trade_id);
+    if (is_open(kernel, own_slot)) return lk_refuse_at(call, LK_CODE_SLOT_BUSY, LK_FIELD_TRADE_ID, 0, own_slot);
     if (order_id_is_taken(kernel, &input->client_order_id)) {
         return lk_refuse(call, LK_CODE_INVALID_INTENT, LK_FIELD_CLIENT_ORDER_ID, 0);
     }
@@ -281,7 +286,7 @@ lk_code_t lk_apply_enter(lk_call_t *call)
     if (input->expires_at_ns != 0 && input->now_ns >= input->expires_at_ns) {
         return lk_refuse(call, LK_CODE_ENTRY_EXPIRED, LK_FIELD_EXPIRES_AT_NS, input->expires_at_ns);
     }
-    lk_code_t code = find_place(kernel, input, &slot_index, &field);
+    lk_code_t code = find_place(kernel, input, own_slot, &slot_index, &field);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, 0, slot_index);
     lk_slot_t content;
     slot_from_enter(input, &content);
@@ -382,7 +387,7 @@ static void set_exit_terms(lk_call_t *call, uint32_t slot_index, lk_order_t *ord
     lk_emit_anomaly(call, LK_CODE_EXIT_PRICE_REPAIRED, slot_index, &order->client_order_id, NULL);
 }
 
-lk_code_t lk_apply_exit(lk_call_t *call)
+LK_FLATTEN lk_code_t lk_apply_exit(lk_call_t *call)
 {
     lk_kernel_t *kernel = call->kernel;
     const lk_input_t *input = call->input;
@@ -584,10 +589,9 @@ lk_code_t lk_apply_adopt(lk_call_t *call)
 
     lk_field_t field = bad_adopt_field(input, &kernel->config);
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_INTENT, field, field_value(input, field));
-    if (trade_is_open(kernel, &input->trade_id, &slot_index)) {
-        return lk_refuse_at(call, LK_CODE_SLOT_BUSY, LK_FIELD_TRADE_ID, 0, slot_index);
-    }
-    lk_code_t code = find_place(kernel, input, &slot_index, &field);
+    uint32_t own_slot = slot_of_trade(kernel, &input->trade_id);
+    if (is_open(kernel, own_slot)) return lk_refuse_at(call, LK_CODE_SLOT_BUSY, LK_FIELD_TRADE_ID, 0, own_slot);
+    lk_code_t code = find_place(kernel, input, own_slot, &slot_index, &field);
     if (code == LK_CODE_SLOT_BUSY) return lk_refuse(call, LK_CODE_ORPHAN_POSITION, LK_FIELD_QTY, input->qty.units);
     if (code != LK_CODE_OK) return lk_refuse_at(call, code, field, 0, slot_index);
     lk_slot_t content;
