@@ -240,6 +240,7 @@ static lk_before_t take_slot(lk_call_t *call, uint32_t slot_index, const lk_slot
     slot->trade_sequence = ++kernel->ledger.trade_count;
     lk_index_trade(kernel, slot_index);
     lk_index_order(kernel, slot_index, 0);
+    LK_ASSERT(lk_slot_is_sound(slot));
     return (lk_before_t){slot_index, LK_STAGE_IDLE, LK_LIFECYCLE_NONE};
 }
 
@@ -352,6 +353,7 @@ static lk_order_t *add_exit(lk_call_t *call, uint32_t slot_index, const lk_id_t 
     order->order_type = LK_ORDER_TYPE_MARKET;
     order->time_in_force = LK_TIME_IN_FORCE_DAY;
     slot->exit_count++;
+    LK_ASSERT(lk_order_is_sound(order));
     lk_index_order(call->kernel, slot_index, place);
     return order;
 }
