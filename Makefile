@@ -12,7 +12,7 @@ LIBKERNEL_SOURCES := $(wildcard libkernel/include/lk/*.h libkernel/src/*.c libke
                        libkernel/python/src/kestrel_libkernel/*)
 C_FILES := $(wildcard libkernel/include/lk/*.h $(foreach folder,src tests fuzz tools replay bench,libkernel/$(folder)/*.[ch]))
 SEED ?= 1
-MINUTES ?= 10
+MINUTES ?= 20
 PYTEST_WORKERS ?= 2
 
 export UV_NO_PROGRESS := 1
@@ -66,7 +66,7 @@ bench: .venv/.ready ## Benchmarks, one JSON file per area in var/bench/ (install
 sim: .venv/.ready ## The simulated world, by seed: make sim SEED=7
 	$(BIN)/kestrel simulate --seed $(SEED)
 
-chaos: .venv/.ready ## Break real servers and the running platform, and count: make chaos SEED=7 MINUTES=10
+chaos: .venv/.ready ## Break real servers and the running platform, and count: make chaos SEED=7 MINUTES=20
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES)
 
 gen: .venv/.ready ## Generate: contracts, the binding of libkernel, the kernel's page

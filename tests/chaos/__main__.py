@@ -1,6 +1,6 @@
 """`make chaos`: every row of the table, then the seeded driver on a platform with three NATS servers.
 
-    python -m tests.chaos [--seed 7] [--minutes 10] [--only rows|driver] [--out var/chaos]
+    python -m tests.chaos [--seed 7] [--minutes 20] [--only rows|driver] [--out var/chaos]
 
 The rows take about eight minutes, the driver as long as it is given. Leaves with 1 when anything was lost, doubled,
 broken or failed; `chaos.json` has every figure.
@@ -61,7 +61,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Break the platform and count.")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long the driver may begin new cases")
+    parser.add_argument("--minutes", type=float, default=20.0, help="how long the driver may begin new cases")
     parser.add_argument("--only", choices=("rows", "driver"))
     parser.add_argument("--out", type=Path, default=Path("var/chaos"))
     return parser.parse_args()

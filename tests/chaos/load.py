@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from kestrel.kernel.v1 import journal_pb2
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.journal import JournalWriter, entry_hash, read_journal
 from kestrel_domain.effects import Publish
-from kestrel_domain.errors import InvariantBroken
+from kestrel_domain.errors import InvariantBroken, Unavailable
 from kestrel_testkit.fixtures import eventually
 
 _PACE_S = 0.004
 _ENTRIES_AT_ONCE = 5
+_LEADERS_TIMEOUT_S = 30.0
+
+T = TypeVar("T")
 
 
 def entries(count: int, previous: bytes = b"", *, start: int = 1, owner: int = 1) -> list[Publish]:
@@ -89,7 +94,7 @@ class Load:
         self._stopping.set()
         async with asyncio.timeout(60):
             await asyncio.gather(*self._tasks)
-        stored = [(message.message_id, message.sequence) async for message in self._bus.read("INTENTS")]
+        stored = await _read_while_leaders_change(self._intents)
         places = set(stored)
         times = Counter(identity for identity, _ in stored)
         lost = sum(1 for pair in self._acked.items() if pair not in places)
@@ -98,14 +103,14 @@ class Load:
         doubled = sum(count - 1 for count in times.values()) + len(inputs) - len(set(inputs))
         return Outcome(self.stored, lost + missing, doubled, chain_intact, self._longest_silence_s)
 
+    async def _intents(self) -> list[tuple[str, int]]:
+        return [(message.message_id, message.sequence) async for message in self._bus.read("INTENTS")]
+
     async def _read_journal(self) -> tuple[list[int], bool]:
-        inputs = []
         try:
-            async for record in read_journal(self._bus, 0):
-                inputs.append(record.entry.input_sequence)
+            return [entry.input_sequence for entry in await journal_entries(self._bus)], True
         except InvariantBroken:
-            return inputs, False
-        return inputs, True
+            return [], False
 
     async def _journal(self) -> None:
         writer = JournalWriter(self._bus, 0, 0, b"")
@@ -129,3 +134,24 @@ class Load:
         now_s = time.monotonic()
         self._longest_silence_s = max(self._longest_silence_s, now_s - self._last_s)
         self._last_s = now_s
+
+
+async def journal_entries(bus: Bus) -> list[journal_pb2.JournalEntry]:
+    """The whole journal, every hash checked. Raises ``InvariantBroken``."""
+
+    async def read() -> list[journal_pb2.JournalEntry]:
+        return [record.entry async for record in read_journal(bus, 0)]
+
+    return await _read_while_leaders_change(read)
+
+
+async def _read_while_leaders_change(read: Callable[[], Awaitable[list[T]]]) -> list[T]:
+    """Once more, within a bound, while streams elect their leaders: reading is not what is being tested."""
+    deadline_s = time.monotonic() + _LEADERS_TIMEOUT_S
+    while True:
+        try:
+            return await read()
+        except Unavailable:
+            if time.monotonic() > deadline_s:
+                raise
+        await asyncio.sleep(0.2)

@@ -308,7 +308,7 @@ TABLE = (
         28,
         "Rolling upgrade",
         "each server in turn: lame duck, restart, wait until current, under load",
-        "short pauses, nothing lost or doubled",
+        "pauses of seconds, nothing lost or doubled",
         (f"{_THREE}::test_nats_28_rolling_upgrade_under_load_pauses_and_loses_nothing",),
     ),
     Row(
