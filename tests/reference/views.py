@@ -230,7 +230,7 @@ def _show_conviction(view: SlotView, slot: Slot, capital: int) -> None:
 def _order_view(slot: Slot, order: Order, amount_scale: int) -> OrderView:
     view = OrderView(
         life=order.life,
-        is_filled=int(order.life != Life.NONE and order.leaves_qty <= 0),
+        is_filled=int(order.life != Life.NONE and (bool(order.is_done) or order.leaves_qty <= 0)),
         in_doubt=order.in_doubt,
         cancel_pending=order.cancel_pending,
         side=order.side,

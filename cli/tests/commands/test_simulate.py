@@ -23,4 +23,4 @@ def test_without_the_source_the_command_says_where_to_run_it(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["simulate"])
     assert result.exit_code == 2
-    assert "comes with Kestrel's source" in result.output
+    assert "there is no tests/simulation here" in result.output

@@ -109,7 +109,9 @@ class Recorder:
         await eventually(stored, "everything is stored", timeout_s=30)
 
     async def verdicts(self) -> list[Verdict]:
-        return await Audit(self.database, self.bus, self.file, self.key.public_key(), STREAMS).verify()
+        return await Audit(self.database, self.bus, self.file, self.key.public_key(), STREAMS).verify(
+            patience_seconds=1.0
+        )
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         async with self.database.connection() as connection:

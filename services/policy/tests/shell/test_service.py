@@ -103,6 +103,10 @@ async def intents(bus: Bus) -> list[intent_pb2.Intent]:
     return await stored(bus, subjects.INTENTS, "intent.PAPER-1", intent_pb2.Intent)
 
 
+async def _exits(bus: Bus) -> list[inbox_pb2.InboxMessage]:
+    return await stored(bus, subjects.INBOX, "inbox.0.PAPER-1.exit", inbox_pb2.InboxMessage)
+
+
 async def show(bus: Bus, bars: list[venue_pb2.Bar]) -> None:
     await bus.publish_all(
         [
@@ -139,6 +143,7 @@ async def test_bars_become_signals_and_an_intent_and_an_exit_X01(
     rising = [bars.one(day, 100 * 1.01**day * (1.004 if day % 2 else 1.0)) for day in range(1, 17)]
     await show(bus, rising)
     await eventually(lambda: _holds(bus, 16), "every bar has its signal")
+    await eventually(lambda: intents(bus), "the signals have become an intent")
     (intent,) = await intents(bus)
     assert intent.side == common_pb2.SIDE_BUY
     assert [s.market_time_ns for s in await signals(bus)] == [bar.start_ns for bar in rising]
@@ -150,7 +155,8 @@ async def test_bars_become_signals_and_an_intent_and_an_exit_X01(
     await kernel.enter(intent)
     await show(bus, [bars.one(17, 50)])
     await eventually(lambda: _holds(bus, 17), "the bar has its signal")
-    exits = await stored(bus, subjects.INBOX, "inbox.0.PAPER-1.exit", inbox_pb2.InboxMessage)
+    await eventually(lambda: _exits(bus), "the fall has become an exit")
+    exits = await _exits(bus)
     assert [(message.exit.trade_id, message.exit.reason) for message in exits] == [(intent.intent_id, "STOP")]
     assert policy.stop() == 0
 

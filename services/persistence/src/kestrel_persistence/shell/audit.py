@@ -58,7 +58,7 @@ class Audit:
         """
         verdicts = []
         ends = {stream: await self._settled(stream, patience_seconds) for stream in self._streams}
-        checkpoints, problem = await self._checkpoints()
+        checkpoints, problem = await self._settled_checkpoints(patience_seconds)
         if problem:
             verdicts.append(Verdict("checkpoints", Head(), Head(), 0, problem))
         for stream in self._streams:
@@ -78,6 +78,16 @@ class Audit:
                     break
                 await asyncio.sleep(0.1)
         return position.sequence
+
+    async def _settled_checkpoints(self, patience_seconds: float) -> tuple[list[Checkpoint], str]:
+        """A checkpoint is written to the file, and then to the database, so only a difference that lasts is one."""
+        checkpoints, problem = await self._checkpoints()
+        for _ in range(int(patience_seconds / 0.1)):
+            if not problem:
+                break
+            await asyncio.sleep(0.1)
+            checkpoints, problem = await self._checkpoints()
+        return checkpoints, problem
 
     async def _checkpoints(self) -> tuple[list[Checkpoint], str]:
         """Those of the file and those of the database; they must be the same."""
