@@ -8,6 +8,7 @@ filled by reading before anything behind it is looked at.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 from kestrel_chassis import telemetry
@@ -17,6 +18,7 @@ from kestrel_chassis.messages import ConsumerLost, DeliveryGap, StoredMessage
 from kestrel_domain.errors import Unavailable
 
 _BATCH = 128
+_PAUSE_S = 0.2
 
 
 async def read_to_end(bus: Bus, stream: str, after_sequence: int) -> AsyncGenerator[StoredMessage, None]:
@@ -39,6 +41,7 @@ async def follow(bus: Bus, stream: str, after_sequence: int) -> AsyncGenerator[S
             ordered=True,
         )
         try:
+            await _start(loop)
             async for batch in loop.batches():
                 for message in batch:
                     async for missed in _read_contiguous(bus, stream, after_sequence, message.sequence - 1):
@@ -54,6 +57,20 @@ async def follow(bus: Bus, stream: str, after_sequence: int) -> AsyncGenerator[S
             telemetry.count("journal.consumers_remade")
         finally:
             await loop.stop()
+
+
+async def _start(loop: PullLoop) -> None:
+    """Make the consumer, for as long as nobody can: an election is no reason to end a session. Its lease may be."""
+    while True:
+        try:
+            await loop.start()
+            return
+        except (ConsumerLost, DeliveryGap):
+            raise
+        except Unavailable as error:
+            telemetry.count("journal.consumer_waits")
+            telemetry.logger().warning("journal.not_followed", stream=loop.stream, error=str(error))
+            await asyncio.sleep(_PAUSE_S)
 
 
 async def _read_contiguous(
