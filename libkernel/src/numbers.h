@@ -34,31 +34,23 @@ static inline bool lk_narrow(lk_wide_t wide, int64_t *value)
 /* 10^exponent, for exponents up to LK_SCALE_MAX. */
 int64_t lk_power_of_ten(uint32_t exponent);
 
-/* Whether both can be divided by the machine's own instruction, as nearly all can: a wide division is a function. */
-static inline bool lk_are_narrow(lk_wide_t a, lk_wide_t b)
+/* Whether the machine's own instruction can divide it, as nearly always: a wide division is a function. */
+static inline bool lk_is_narrow(lk_wide_t dividend)
 {
-    return a == (int64_t)a && b == (int64_t)b;
+    return dividend == (int64_t)dividend;
 }
 
 /* Towards minus infinity, and towards plus infinity; divisor > 0. */
-static inline lk_wide_t lk_divide_down(lk_wide_t dividend, lk_wide_t divisor)
+static inline lk_wide_t lk_divide_down(lk_wide_t dividend, int64_t divisor)
 {
-    if (lk_are_narrow(dividend, divisor)) {
-        int64_t narrow = (int64_t)dividend / (int64_t)divisor;
-        return (lk_wide_t)narrow - ((int64_t)dividend % (int64_t)divisor < 0);
-    }
-    lk_wide_t quotient = dividend / divisor;
-    return dividend % divisor < 0 ? quotient - 1 : quotient;
+    if (lk_is_narrow(dividend)) return (lk_wide_t)((int64_t)dividend / divisor) - ((int64_t)dividend % divisor < 0);
+    return dividend / divisor - (dividend % divisor < 0);
 }
 
-static inline lk_wide_t lk_divide_up(lk_wide_t dividend, lk_wide_t divisor)
+static inline lk_wide_t lk_divide_up(lk_wide_t dividend, int64_t divisor)
 {
-    if (lk_are_narrow(dividend, divisor)) {
-        int64_t narrow = (int64_t)dividend / (int64_t)divisor;
-        return (lk_wide_t)narrow + ((int64_t)dividend % (int64_t)divisor > 0);
-    }
-    lk_wide_t quotient = dividend / divisor;
-    return dividend % divisor > 0 ? quotient + 1 : quotient;
+    if (lk_is_narrow(dividend)) return (lk_wide_t)((int64_t)dividend / divisor) + ((int64_t)dividend % divisor > 0);
+    return dividend / divisor + (dividend % divisor > 0);
 }
 
 /* To the nearest, ties to even; dividend >= 0, divisor > 0. */

@@ -346,8 +346,32 @@ static void test_fill_price_finer_than_the_instrument_s_is_rounded_against_us_K2
     bench_free(bench);
 }
 
+/* Beyond 64 bits as below: away from what is exact, to the side that was asked for. */
+static void test_divisions_round_alike_however_wide_the_dividend_is_K20(void)
+{
+    lk_wide_t wide = (lk_wide_t)INT64_MAX * 10;
+    CHECK(lk_divide_down(-7, 2) == -4 && lk_divide_down(7, 2) == 3 && lk_divide_down(-8, 2) == -4);
+    CHECK(lk_divide_up(-7, 2) == -3 && lk_divide_up(7, 2) == 4 && lk_divide_up(8, 2) == 4);
+    CHECK(lk_divide_down(wide + 5, 10) == INT64_MAX && lk_divide_down(-wide, 10) == -(lk_wide_t)INT64_MAX);
+    CHECK(lk_divide_down(-wide - 5, 10) == -(lk_wide_t)INT64_MAX - 1);
+    CHECK(lk_divide_up(wide + 5, 10) == (lk_wide_t)INT64_MAX + 1 && lk_divide_up(wide, 10) == INT64_MAX);
+    CHECK(lk_divide_up(-wide - 5, 10) == -(lk_wide_t)INT64_MAX);
+}
+
+static void test_fill_with_a_venue_id_alone_that_nobody_knows_belongs_to_nothing_K07(void)
+{
+    bench_t *bench = bench_new(1);
+    enter(bench, "trade", "entry", LK_SIDE_BUY, 10);
+    lk_input_t input = fill_input(bench, "", "x1", LK_SIDE_BUY, 10, 1000);
+    input.venue_order_id = id_of("venue-unknown");
+    CHECK(apply(bench, &input) == LK_CODE_UNRESOLVED_SLOT);
+    bench_free(bench);
+}
+
 int main(void)
 {
+    RUN(test_divisions_round_alike_however_wide_the_dividend_is_K20);
+    RUN(test_fill_with_a_venue_id_alone_that_nobody_knows_belongs_to_nothing_K07);
     RUN(test_ids_that_share_a_hash_in_the_index_stay_apart_K07);
     RUN(test_later_of_two_that_share_a_hash_can_go_first_K07);
     RUN(test_indexes_hold_only_what_is_in_the_slots_however_many_there_were_K07);
