@@ -29,7 +29,7 @@ from kestrel_cli.platform import buses
 from tests.chaos import three_nodes
 from tests.chaos.conftest import FIGURES_VARIABLE, LONG_VARIABLE
 from tests.chaos.driver import CaseResult, Driver
-from tests.chaos.table import TABLE, Row
+from tests.chaos.table import LONG_TESTS, TABLE, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 _ROWS_TIMEOUT_S = 1800
@@ -108,6 +108,7 @@ def _row_report(row: Row, outcomes: Results, measured: dict[str, list[dict[str, 
         "name": row.name,
         "tests": list(row.tests),
         "runs": len(runs),
+        "only_in_make_chaos": [name for name in names if name in LONG_TESTS],
         "not_run_here": [name for name in names if name not in outcomes],
         "passed": bool(runs) and all(outcome == "passed" for outcome in runs),
         "lost": _worst(figures, "lost"),
@@ -126,13 +127,25 @@ def _worst(figures: list[dict[str, Any]], name: str) -> Any:
 
 def _rows_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="The failure modes of NATS")
-    for heading in ("#", "what breaks", "tests run", "outcome", "lost", "doubled", "chain", "healthy again", "silence"):
+    for heading in (
+        "#",
+        "what breaks",
+        "tests run",
+        "long ones",
+        "outcome",
+        "lost",
+        "doubled",
+        "chain",
+        "healthy again",
+        "silence",
+    ):
         table.add_column(heading)
     for row in rows:
         table.add_row(
             str(row["number"]),
             row["name"],
             str(row["runs"]),
+            str(len(row["only_in_make_chaos"]) or ""),
             "[green]as expected[/]" if row["passed"] else "[red]failed[/]" if row["runs"] else "not possible here",
             *(_shown(row[name]) for name in ("lost", "doubled")),
             "intact" if row["chain_intact"] else "[red]broken[/]",

@@ -14,6 +14,7 @@ import pytest
 from kestrel_chassis.bus import Bus
 from kestrel_testkit.fixtures import connect, provision_afresh
 from tests.chaos.servers import BreakableCluster, BreakableServer, can_mount
+from tests.chaos.table import LONG_TESTS
 from tests.integration.platform import RunningPlatform
 
 LONG_VARIABLE, FIGURES_VARIABLE = "KESTREL_CHAOS_LONG", "KESTREL_CHAOS_FIGURES"
@@ -22,7 +23,6 @@ Measure = Callable[..., None]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "chaos_long: only `make chaos` runs it, because it takes long")
     config.addinivalue_line("markers", "needs_mount: needs a mount namespace, which some containers do not give")
 
 
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _runs_here(item: pytest.Item) -> bool:
-    if item.get_closest_marker("chaos_long") and not os.environ.get(LONG_VARIABLE):
+    if item.name.partition("[")[0] in LONG_TESTS and not os.environ.get(LONG_VARIABLE):
         return False
     return not item.get_closest_marker("needs_mount") or can_mount()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.chaos.table import TABLE, Row
+from tests.chaos.table import LONG_TESTS, TABLE, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "concepts" / "reliability.md"
@@ -39,7 +39,7 @@ def _line(row: Row) -> str:
 
 def _link(test: str) -> str:
     file, _, name = test.partition("::")
-    return f"[`{name}`](../../{file})"
+    return f"[`{name}`](../../{file}){' (`make chaos` only)' if name in LONG_TESTS else ''}"
 
 
 if __name__ == "__main__":

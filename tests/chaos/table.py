@@ -26,6 +26,17 @@ class Row:
     remark: str = ""
 
 
+LONG_TESTS = frozenset(
+    {
+        "test_nats_01_graceful_end_of_the_leader_is_a_short_pause",
+        "test_nats_03_kill_9_of_all_servers_delays_and_loses_nothing",
+        "test_nats_23_follower_that_was_away_holds_up_nobody_and_catches_up",
+        "test_nats_28_rolling_upgrade_under_load_pauses_and_loses_nothing",
+        "test_nats_29_sigterm_of_every_service_under_load_loses_and_doubles_nothing",
+    }
+)
+"""They run in `make chaos` alone; all others in `make test` as well."""
+
 TABLE = (
     Row(
         1,

@@ -17,7 +17,6 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.xdist_group("chaos"),
     pytest.mark.timeout(240),
-    pytest.mark.chaos_long,
 ]
 
 

@@ -60,7 +60,6 @@ async def test_nats_05_frozen_leader_leaves_publishes_unknown_and_the_history_ex
 @pytest.mark.parametrize(
     ("number", "farewell"), [(signal.SIGUSR2, "lame duck"), (signal.SIGTERM, "terminate")], ids=["lame-duck", "sigterm"]
 )
-@pytest.mark.chaos_long
 async def test_nats_01_graceful_end_of_the_leader_is_a_short_pause(
     cluster: BreakableCluster, broken_bus: Bus, measure: Measure, number: signal.Signals, farewell: str
 ) -> None:
@@ -77,7 +76,6 @@ async def test_nats_01_graceful_end_of_the_leader_is_a_short_pause(
     assert outcome.clean, outcome
 
 
-@pytest.mark.chaos_long
 async def test_nats_03_kill_9_of_all_servers_delays_and_loses_nothing(
     cluster: BreakableCluster, broken_bus: Bus, measure: Measure
 ) -> None:
@@ -152,7 +150,6 @@ async def test_nats_22_leader_cut_off_from_the_others_takes_no_write_and_its_wri
     await majority.close()
 
 
-@pytest.mark.chaos_long
 async def test_nats_23_follower_that_was_away_holds_up_nobody_and_catches_up(
     cluster: BreakableCluster, broken_bus: Bus, measure: Measure
 ) -> None:
@@ -181,7 +178,6 @@ async def _is_current(cluster: BreakableCluster, bus: Bus) -> bool:
     return True
 
 
-@pytest.mark.chaos_long
 async def test_nats_28_rolling_upgrade_under_load_pauses_and_loses_nothing(
     cluster: BreakableCluster, broken_bus: Bus, measure: Measure
 ) -> None:
