@@ -273,7 +273,8 @@ class Referee:
 
     def exposure(self, now_ns: int) -> Number:
         """Held, working, or authorized and on its way, each at the price it was decided on."""
-        newest = dict(sorted(self._authorized))
+        # The newest by when it was authorized: people may answer an older attempt last.
+        newest = {trade_id: attempt for trade_id, attempt in self._authorized}  # noqa: C416 - dict() would copy the dict
         return sum((self._exposure_of(*key, now_ns) for key in newest.items()), start=Number.zero())
 
     def _exposure_of(self, trade_id: str, attempt: int, now_ns: int) -> Number:
