@@ -35,7 +35,8 @@ from kestrel_governance.shell.fold import (
 from kestrel_governance.shell.performer import Performer
 
 _LINGER_S = 0.02
-"""How long facts may wait for those behind them, so that an intent does not wait for each of them."""
+"""How long what becomes of tokens may wait for what follows it, so that an intent does not wait for each word of it.
+What the kernel journals does not linger: whoever leaves a symbol and enters it again at once would find it busy."""
 
 
 class TenureOver(Exception):
@@ -167,7 +168,7 @@ class Tenure:
             await self._performer.perform(effects)
 
     async def _beads(self, start_sequence: int) -> None:
-        await self._learn(subjects.BEADS, start_sequence, learn_bead, "bead.token.*")
+        await self._learn(subjects.BEADS, start_sequence, learn_bead, subject="bead.token.*", linger_s=_LINGER_S)
 
     async def _journal(self, stream: str, start_sequence: int) -> None:
         await self._learn(stream, start_sequence, learn_journal_entry)
@@ -177,10 +178,12 @@ class Tenure:
         stream: str,
         start_sequence: int,
         learn: Callable[[Authority, StoredMessage], None],
+        *,
         subject: str | None = None,
+        linger_s: float = 0.0,
     ) -> None:
-        """Facts, a batch at a time: capital stays reserved until they are learned, so late is safe."""
-        async for batch in self._batches(stream, start_sequence, subject, linger_s=_LINGER_S):
+        """Facts, as many at a time as have come: capital stays reserved until they are learned, so late is safe."""
+        async for batch in self._batches(stream, start_sequence, subject, linger_s=linger_s):
             async with self.deciding():
                 for message in batch:
                     learn(self.authority, message)
