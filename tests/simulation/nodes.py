@@ -44,7 +44,7 @@ RULES = Rules(confirm_at_last_ns=60 * MINUTE_NS)
 """Only differences that are proven: time jumps here by more than a busy account would ever stay unsettled."""
 
 STORED_STREAMS = (JOURNAL, subjects.INBOX, subjects.BEADS, subjects.INTENTS, subjects.ALERTS, subjects.TRUTH)
-SNAPSHOT_EVERY_ENTRIES = 12
+SNAPSHOT_EVERY_ENTRIES = 25
 
 Steps = Iterator[None]
 

@@ -236,7 +236,10 @@ def kernel_saves_a_snapshot_before_the_journal_has_its_entries() -> Iterator[Non
 
 @bug("another journal|follows another entry|is not what the kernel computes")
 def kernel_takes_another_owners_entry_for_its_own() -> Iterator[None]:
-    with patch.object(nodes, "_require_ours", _no_objection):
+    with (
+        patch.object(nodes, "_require_ours", _no_objection),
+        patch.object(nodes, "SNAPSHOT_EVERY_ENTRIES", 8),  # it shows when its wrong state is restored
+    ):
         yield
 
 

@@ -324,8 +324,8 @@ class World:
             time_in_force=command.time_in_force,
             reduce_only=command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT,
         )
-        if self.fault("send arrives late", 0.12):
-            self._late.append((self.true_ns + self.random.randrange(1, 8_000) * MILLISECOND_NS, request))
+        if self.fault("send arrives late", 0.08):
+            self._late.append((self.true_ns + self.random.randrange(1, 4_000) * MILLISECOND_NS, request))
             return SendResult(Outcome.UNKNOWN)
         answer = self._place(request)
         return SendResult(Outcome.UNKNOWN) if self.fault("answer lost on the way back", 0.04) else answer
