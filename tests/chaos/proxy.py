@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Coroutine
 from typing import Any
-
-from kestrel_testkit.servers import free_port
 
 _CALL_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 65_536
@@ -18,7 +17,9 @@ class Proxy:
     """Passes bytes on from its own port to another; cut, it drops what is open and refuses what is new."""
 
     def __init__(self, wires: Wires, target_port: int) -> None:
-        self.port = free_port()
+        self._socket = socket.socket()  # bound at once, so that nobody else is given its port
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
         self._wires = wires
         self._target_port = target_port
         self._open: set[asyncio.StreamWriter] = set()
@@ -34,7 +35,7 @@ class Proxy:
         self._is_cut = False
 
     async def _listen(self) -> None:
-        await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        await asyncio.start_server(self._accept, sock=self._socket)
 
     async def _drop(self) -> None:
         self._is_cut = True

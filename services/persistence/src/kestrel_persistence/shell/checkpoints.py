@@ -121,7 +121,8 @@ class Checkpointer:
         while True:
             await self._changed.wait()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), self._every_seconds)
+                async with asyncio.timeout(self._every_seconds):  # wait_for may lose a cancellation
+                    await self._full.wait()
             self._changed.clear()
             self._full.clear()
             self._unsigned = 0
