@@ -135,7 +135,8 @@ class VenueProcess:
             due_ns = self.venue.engine.next_deadline_ns()
             wait_s = None if due_ns is None else max(0, due_ns - self.now_ns()) / SECOND_NS
             try:
-                await asyncio.wait_for(self._rescheduled.wait(), wait_s)
+                async with asyncio.timeout(wait_s):  # wait_for may lose a cancellation
+                    await self._rescheduled.wait()
             except TimeoutError:
                 continue
 

@@ -217,7 +217,8 @@ class Tenure:
                 wait_s = min(wait_s, max(0.0, (deadline[0] - self._parts.clock_ns()) / 1e9))
             if wait_s > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._moved.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):  # wait_for may lose a cancellation
+                        await self._moved.wait()
                 continue
             assert deadline is not None
             await self._publish_tick(*deadline)

@@ -80,7 +80,10 @@ class Watch:
             next_ns = min((one.next_deadline_ns() for one in self.accounts.values()), default=0)
             seconds = (next_ns - self._clock_ns()) / 1e9 if next_ns else IDLE_SECONDS_MAX
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), min(max(seconds, 0.01), IDLE_SECONDS_MAX))
+                async with asyncio.timeout(
+                    min(max(seconds, 0.01), IDLE_SECONDS_MAX)
+                ):  # wait_for may lose a cancellation
+                    await self._wake.wait()
 
     async def _tick_account(self, account: Reconciliation) -> None:
         before = account.runs[-1].run_id if account.runs else ""
