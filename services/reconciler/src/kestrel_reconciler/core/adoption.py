@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from kestrel.common.v1 import common_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.numbers import Number
+from kestrel_reconciler.core.books import exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,5 @@ def divide(positions: Iterable[venue_pb2.TruthPosition], free_slot_count: int) -
 
 
 def _largest_first(position: venue_pb2.TruthPosition) -> tuple[Fraction, str]:
-    notional = abs(_exact(position.qty) * _exact(position.average_price))
+    notional = abs(exact(Number.of(position.qty)) * exact(Number.of(position.average_price)))
     return -notional, position.symbol
-
-
-def _exact(value: common_pb2.Decimal) -> Fraction:
-    number = Number.of(value)
-    return Fraction(number.units, 10**number.scale)

@@ -37,21 +37,21 @@ class Holding:
 
     def book(self, signed_qty: Number, price: Number | None) -> None:
         """Average cost: adding moves the average, reducing keeps it, crossing zero starts anew."""
-        before, after = _exact(self.qty), _exact(self.qty) + _exact(signed_qty)
+        before, after = exact(self.qty), exact(self.qty) + exact(signed_qty)
         self.qty = self.qty + signed_qty
         if after == 0:
             self.cost = Fraction()
         elif before == 0 or before * after < 0:
-            self.cost = None if price is None else after * _exact(price)
+            self.cost = None if price is None else after * exact(price)
         elif abs(after) < abs(before):
             self.cost = None if self.cost is None else self.cost * after / before
         else:
-            added = None if price is None else _exact(signed_qty) * _exact(price)
+            added = None if price is None else exact(signed_qty) * exact(price)
             self.cost = None if self.cost is None or added is None else self.cost + added
 
     @property
     def average_price(self) -> Fraction | None:
-        return self.cost / _exact(self.qty) if self.qty and self.cost is not None else None
+        return self.cost / exact(self.qty) if self.qty and self.cost is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,5 +196,6 @@ def _is_eventful(message: inbox_pb2.InboxMessage | None) -> bool:
     return report.WhichOneof("body") == "order" and report.order.fact in EVENTFUL_FACTS
 
 
-def _exact(number: Number) -> Fraction:
+def exact(number: Number) -> Fraction:
+    """For products and quotients that no Number could hold."""
     return Fraction(number.units, 10**number.scale)
