@@ -17,12 +17,12 @@ PYTEST_WORKERS ?= 2
 
 export UV_NO_PROGRESS := 1
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-fast check lint types fmt bench sim chaos gen gen-check lock lock-peers clean libkernel-test abi-check
+.PHONY: help setup demo up down test test-fast check lint types fmt bench sim chaos gen gen-check lock lock-peers lock-ib-async clean libkernel-test abi-check
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "; print "Kestrel\n"} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.ready ## Everything needed to run and develop, into .venv
+setup: .venv/.ready .venv-ib-async/.ready ## Everything needed to run and develop, into .venv
 	@echo "Ready. The command is .venv/bin/kestrel; try 'make demo'."
 
 demo: .venv/.ready ## Watch decisions on real prices become orders, fills and rows; ends by itself within 90 s
@@ -34,7 +34,7 @@ up: .venv/.ready ## Start the platform on this machine; Ctrl-C stops it
 down: .venv/.ready ## Stop it from elsewhere
 	$(BIN)/kestrel down
 
-test: .venv/.ready libkernel-test ## Every test: unit, property, real NATS and PostgreSQL, crashes
+test: .venv/.ready .venv-ib-async/.ready libkernel-test ## Every test: unit, property, real NATS and PostgreSQL, crashes
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup
 
 test-fast: .venv/.ready ## Only what needs no server and no process
@@ -91,8 +91,12 @@ lock-peers: .tools/.ready ## The same for what the kernel is compared with
 	$(UV) pip compile bench/peers/requirements.in --overrides bench/peers/overrides.txt --universal --generate-hashes \
 	  --no-emit-index-url --python-version 3.11 --no-annotate --no-header --quiet -o bench/peers/requirements.lock
 
+lock-ib-async: .tools/.ready ## The same for the other library that speaks to Interactive Brokers
+	$(UV) pip compile services/venue-gateway/ib_async.in --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --no-annotate --no-header --quiet -o services/venue-gateway/ib_async.lock
+
 clean: ## Remove everything that was built (not var/)
-	rm -rf .venv .venv-bench .tools .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-bench .venv-ib-async .tools .mypy_cache .ruff_cache .pytest_cache
 	$(MAKE) -C libkernel clean
 
 # --- set-up, by stamps -------------------------------------------------------------------------------------------
@@ -112,6 +116,16 @@ clean: ## Remove everything that was built (not var/)
 .venv-bench/.ready: bench/peers/requirements.lock .tools/.ready
 	@test -x .venv-bench/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-bench
 	$(UV) pip install --quiet --python .venv-bench/bin/python --no-deps --require-hashes --compile-bytecode -r bench/peers/requirements.lock
+	@touch $@
+
+# ib_async and ib_insync bring packages of one name, so they cannot share an environment: this one holds what differs
+# and finds all the rest in .venv, which comes after it on the path.
+.venv-ib-async/.ready: services/venue-gateway/ib_async.lock .venv/.packages
+	@test -x .venv-ib-async/bin/python || $(UV) venv --quiet --python $(BIN)/python .venv-ib-async
+	$(UV) pip install --quiet --python .venv-ib-async/bin/python --no-deps --require-hashes --compile-bytecode -r services/venue-gateway/ib_async.lock
+	@$(BIN)/python -c 'import pathlib, sysconfig; \
+	  pathlib.Path(next(pathlib.Path(".venv-ib-async/lib").glob("python*")), "site-packages", "kestrel.pth") \
+	  .write_text("import site; site.addsitedir(%r)\n" % sysconfig.get_path("purelib"))'
 	@touch $@
 
 .venv/.packages: .venv/.dependencies $(PYPROJECTS)

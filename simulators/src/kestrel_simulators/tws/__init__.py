@@ -1,0 +1,1 @@
+"""A broker that speaks the socket protocol of TWS and IB Gateway (server version 176)."""
