@@ -16,16 +16,12 @@ ID_LENGTH_MAX = 64
 CLIENT_ORDER_ID_PREFIX = "ks"
 """Begins every client order id of ours: how we know our orders on an account that others use too (X11)."""
 
-_BASE_32 = "abcdefghijklmnopqrstuvwxyz234567"
-_PAIRS = [first + second for first in _BASE_32 for second in _BASE_32]
-_PAIR_SHIFTS = range(120, -1, -10)
-"""Where each two characters of an id begin: 128 bits and two of padding are 13 times ten bits."""
-
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _BASE32_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 """RFC 4648, lower case, ten bits at a time: several ids are made for each order, and the library's way is slow."""
 _SHIFTS = range(120, -1, -10)
+"""Where each two characters of an id begin: 128 bits and two of padding are 13 times ten bits."""
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,31}\Z", re.ASCII)
 
