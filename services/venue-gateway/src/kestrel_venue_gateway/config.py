@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
 
 from kestrel_chassis.settings import ServiceSettings
 from kestrel_domain.identifiers import checked_id
@@ -13,11 +15,35 @@ class VenueGatewaySettings(ServiceSettings):
 
     service: str = "venue-gateway"
 
-    venue: str = "paper"
+    venue: Literal["paper", "ibkr"] = "paper"
     accounts: list[str] = Field(default_factory=lambda: ["PAPER-1"], min_length=1)
 
     # Where the paper venue listens.
     paper_address: str = "127.0.0.1:7810"
+
+    # Where TWS or IB Gateway listens. The data client has a connection of its own, so that no cancel queues behind
+    # prices; both ids belong to this gateway alone, and the same ones for ever: only who placed an order may cancel it.
+    ibkr_host: str = "127.0.0.1"
+    ibkr_port: int = Field(default=4002, ge=1, le=65535)
+    ibkr_client_id: int = Field(default=71, ge=1, le=2**31 - 1)
+    ibkr_data_client_id: int = Field(default=72, ge=1, le=2**31 - 1)
+    ibkr_library: Literal["ib_insync", "ib_async"] = "ib_insync"
+
+    # How long connecting may take; how often the connection is asked for a sign of life.
+    ibkr_connect_timeout_s: float = Field(default=10.0, gt=0, le=60)
+    ibkr_heartbeat_s: float = Field(default=5.0, gt=0, le=60)
+
+    # All messages of both connections together; the venue cuts off who sends more than 50.
+    ibkr_messages_per_s_max: int = Field(default=40, ge=1, le=50)
+
+    # How long an id has to be nowhere to be found before that is worth telling. It is a proof of nothing.
+    ibkr_absence_grace_s: float = Field(default=10.0, gt=0, le=60)
+
+    # What to look up at the start and to take bars of, as SYMBOL, or SYMBOL:EXCHANGE:CURRENCY.
+    ibkr_symbols: list[str] = Field(default_factory=list)
+
+    # A live account is refused unless this names it, letter by letter.
+    live_confirmation: str = ""
 
     # The oldest state an entry may have been decided on, at the moment of use (T06), and how far clocks may differ.
     anchor_age_s_max: float = Field(default=900.0, gt=0)
@@ -40,9 +66,15 @@ class VenueGatewaySettings(ServiceSettings):
     def _accounts_are_ids(cls, accounts: list[str]) -> list[str]:
         return [checked_id("accounts", account) for account in accounts]
 
-    @field_validator("venue")
-    @classmethod
-    def _venue_is_known(cls, venue: str) -> str:
-        if venue != "paper":
-            raise ValueError("this gateway speaks to the venue 'paper'")
-        return venue
+    @model_validator(mode="after")
+    def _login_at_interactive_brokers_is_undivided(self) -> Self:
+        """Client ids are the connection's, so two accounts in one process would throw each other out."""
+        if self.venue != "ibkr":
+            return self
+        if len(self.accounts) > 1:
+            raise ValueError(
+                "accounts: a gateway to Interactive Brokers serves one account, with client ids of its own"
+            )
+        if self.ibkr_client_id == self.ibkr_data_client_id:
+            raise ValueError("ibkr_data_client_id: the connection for data has a client id of its own")
+        return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from kestrel.admin.v1 import venue_gateway_pb2_grpc
 from kestrel_chassis.identity import Role
 from kestrel_chassis.service import ServiceContext
@@ -14,6 +16,7 @@ from kestrel_venue_gateway.shell.market import MarketFeed
 from kestrel_venue_gateway.shell.pacing import Pauses
 from kestrel_venue_gateway.shell.paper import PaperVenue
 from kestrel_venue_gateway.shell.session import AccountSession
+from kestrel_venue_gateway.shell.venue import Venue
 
 _TOKEN_KEY = "token-public.pem"  # noqa: S105  (a file's name)
 
@@ -74,5 +77,10 @@ def _add_market(context: ServiceContext[VenueGatewaySettings], sessions: list[Ac
     context.closers.append(venue.close)
 
 
-def _venue(settings: VenueGatewaySettings, account: str) -> PaperVenue:
+def _venue(settings: VenueGatewaySettings, account: str) -> Venue:
+    """A login at the venue of the settings. What a venue needs is imported when it is that venue's turn."""
+    if settings.venue == "ibkr":
+        module = importlib.import_module("kestrel_venue_gateway.ibkr.venue")
+        ibkr: Venue = module.IbkrVenue(settings, account)
+        return ibkr
     return PaperVenue(settings.paper_address, account, request_timeout_s=settings.request_timeout_s)

@@ -18,7 +18,9 @@ from kestrel_domain import effects, subjects
 from kestrel_domain.errors import RemoteProtocolError, Unavailable
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.config import VenueGatewaySettings
+from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.reports import Fact, VenueEvent
+from kestrel_venue_gateway.core.traits import STRONG
 from kestrel_venue_gateway.core.truth import Portfolio
 from kestrel_venue_gateway.shell import journal
 from kestrel_venue_gateway.shell.session import AccountSession
@@ -32,13 +34,15 @@ class ScriptedVenue:
     """Says what the script says from where it is asked, then nothing more."""
 
     name = "paper"
+    traits = STRONG
+    degraded: common_pb2.Refusal | None = None
 
     def __init__(self, facts: list[Fact]) -> None:
         self.facts = facts
         self.asked_after: list[int] = []
         self.error: Exception | None = None
 
-    async def events(self, after_sequence: int) -> AsyncGenerator[VenueEvent, None]:
+    async def events(self, after_sequence: int, known: KnownFacts) -> AsyncGenerator[VenueEvent, None]:
         self.asked_after.append(after_sequence)
         if self.error is not None:
             raise self.error

@@ -18,6 +18,7 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import subjects
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.core import reports
+from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.submission import Commission
 
 _ENDS = frozenset(
@@ -76,6 +77,7 @@ class AccountBook:
     journal_sequence: int = 0
     venue_watermark: int = 0
     symbols_ordered: set[str] = field(default_factory=set)
+    known: KnownFacts = field(default_factory=KnownFacts)
     _orders: dict[str, Order] = field(default_factory=dict)
     _orders_of_trade: dict[str, list[str]] = field(default_factory=dict)
     _open_symbol_of_trade: dict[str, str] = field(default_factory=dict)
@@ -160,6 +162,7 @@ class AccountBook:
     def _learn_report(self, report: venue_pb2.VenueReport) -> None:
         if report.venue != self.venue:
             return
+        self.known.learn(report)
         self.venue_watermark = max(self.venue_watermark, report.venue_watermark)
         client_order_id = reports.client_order_id_of(report)
         if report.WhichOneof("body") == "order":

@@ -47,11 +47,13 @@ _ONCE_PER_ORDER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class VenueEvent:
-    """One event of one account, numbered by the venue without gaps that matter: later is greater."""
+    """One event of one account. Later is greater: by the venue's own numbers, or else by the connector's count."""
 
     sequence: int
     time_ns: int
     fact: Fact
+    # Where the venue does not number: what makes this fact this fact, the same whenever and however it is heard.
+    key: str = ""
 
 
 class Attribution(Enum):

@@ -219,7 +219,9 @@ class AccountSession:
             # Whether the venue is there is told by its answer; a stream of events may be silent for hours.
             self._want_truth_in(0)
             try:
-                async with aclosing(in_batches(self.venue.events(self._ledger.watermark), _EVENT_BATCH)) as batches:
+                async with aclosing(
+                    in_batches(self.venue.events(self._ledger.watermark, self._book.known), _EVENT_BATCH)
+                ) as batches:
                     async for batch in batches:
                         self._note_connected(True)
                         pauses.reset()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2
 from kestrel.venue.v1 import venue_pb2
+from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.reports import VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, SendResult
+from kestrel_venue_gateway.core.traits import Traits
 from kestrel_venue_gateway.core.truth import Portfolio
 
 
@@ -16,12 +19,25 @@ class Venue(Protocol):
     """One login at one venue, for one account.
 
     Requests never raise for what a venue or a network may do: their results say how certain they are. Every request
-    has a bound in time.
+    has a bound in time. Connections are made when they are first needed, and ``bars`` uses one of its own, so that
+    nothing that is said about orders queues behind prices.
     """
 
     @property
     def name(self) -> str:
         """The venue's name in subjects and commands."""
+
+    @property
+    def traits(self) -> Traits:
+        """What the venue can prove. The same for as long as the object lives."""
+
+    @property
+    def degraded(self) -> common_pb2.Refusal | None:
+        """Why no entry should be sent now: the venue is cut off, or what we know of it is not reconciled yet.
+
+        ``None``: nothing is known to be wrong. Asked right before each entry; exits and cancels do not ask, and go as
+        far as the connection lets them.
+        """
 
     async def send(self, command: journal_pb2.VenueCommand) -> SendResult:
         """Send an order once. NOT_SENT only when it certainly never left; every other silence is UNKNOWN."""
@@ -33,10 +49,18 @@ class Venue(Protocol):
         """What became of an id. ABSENT with ``fence`` is a proof: it never was, and it never will be."""
 
     async def portfolio(self) -> Portfolio:
-        """Positions, working orders and balance at one moment. Raises ``Unavailable``."""
+        """Positions, working orders and balance at one moment. Raises ``Unavailable``.
 
-    def events(self, after_sequence: int) -> AsyncGenerator[VenueEvent, None]:
+        ``event_sequence`` is the number of the last event that the figures contain. Who counts for the venue answers
+        with the number of the last event that was heard before the question was asked, and has yielded all of them.
+        """
+
+    def events(self, after_sequence: int, known: KnownFacts) -> AsyncGenerator[VenueEvent, None]:
         """Everything the venue says about the account after a sequence, for ever, in order.
+
+        Without ``traits.numbers_events`` the connector asks the venue for everything it still tells, after each
+        reconnect too, and yields what ``known`` does not know and it has not yielded before. It counts on from
+        ``after_sequence``, and each event has a key. ``known`` goes on learning from what is stored.
 
         Raises ``Unavailable`` when the connection ends, ``RemoteProtocolError`` when the venue's memory and ours are
         not of the same venue.

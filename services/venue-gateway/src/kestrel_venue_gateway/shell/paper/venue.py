@@ -19,8 +19,10 @@ from kestrel.kernel.v1 import journal_pb2
 from kestrel.paper.v1 import paper_pb2, paper_pb2_grpc
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.errors import RemoteProtocolError, Unavailable
+from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.reports import VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
+from kestrel_venue_gateway.core.traits import STRONG
 from kestrel_venue_gateway.core.truth import Portfolio
 
 _REFUSAL_METADATA_KEY = "kestrel-refusal-bin"
@@ -43,6 +45,9 @@ class PaperVenue:
     """Implements ``Venue`` for one account."""
 
     name = "paper"
+    traits = STRONG
+    # The venue answers each request for itself, so nothing is known of it between two.
+    degraded: common_pb2.Refusal | None = None
 
     def __init__(self, address: str, account: str, *, request_timeout_s: float) -> None:
         self._account = account
@@ -98,7 +103,7 @@ class PaperVenue:
             balance=response.balance if response.HasField("balance") else None,
         )
 
-    async def events(self, after_sequence: int) -> AsyncGenerator[VenueEvent, None]:
+    async def events(self, after_sequence: int, known: KnownFacts) -> AsyncGenerator[VenueEvent, None]:
         request = paper_pb2.StreamEventsRequest(account=self._account, after_sequence=after_sequence)
         call = self._stub.StreamEvents(request)
         try:

@@ -1,0 +1,25 @@
+"""What a venue can prove. A procedure relies on a proof only where the venue gives it; see ADR 0019."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the venue does of its own accord, and nobody can do for it."""
+
+    # Its events carry numbers of its own, later is greater, and all after a number can be had again. Otherwise the
+    # connector counts, and a fact is known by its ``VenueEvent.key``.
+    numbers_events: bool
+    # It can be told to refuse an id for ever, so "absent" can be a proof. Otherwise absence proves nothing.
+    fences: bool
+    # What is sent twice under one id is one order. Otherwise it is two.
+    takes_an_id_once: bool
+
+
+STRONG = Traits(numbers_events=True, fences=True, takes_an_id_once=True)
+"""A venue that was built for machines: the paper venue."""
+
+WEAK = Traits(numbers_events=False, fences=False, takes_an_id_once=False)
+"""A venue that was built for people: Interactive Brokers."""
