@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2, state_pb2
 from kestrel_governance.core.books import AccountBook, NotComputable, entry_is_working, slot_exposure, slot_is_open
+from kestrel_governance.core.money import Exact
 
 Desk = Any
 
@@ -63,7 +63,7 @@ def test_a_working_market_entry_without_any_price_cannot_be_counted() -> None:
     unknown = slot(entry=state_pb2.OrderView(life=state_pb2.ORDER_LIFE_OPEN, order_qty=decimal(5)))
     with pytest.raises(NotComputable, match="no price is known for AAPL"):
         slot_exposure(unknown, {})
-    assert slot_exposure(unknown, {"t-1": Fraction(700)}) == 700
+    assert slot_exposure(unknown, {"t-1": Exact(700)}) == 700
 
 
 def test_a_book_keeps_the_newest_snapshots() -> None:

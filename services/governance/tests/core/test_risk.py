@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from kestrel.kernel.v1 import state_pb2
 from kestrel_domain.numbers import Number
 from kestrel_governance.core import reasons, risk
 from kestrel_governance.core.books import AccountBook
+from kestrel_governance.core.money import Exact
 
 Desk = Any
 PASS, WARN, BLOCK, INDETERMINATE = risk.PASS, risk.WARN, risk.BLOCK, risk.INDETERMINATE
@@ -146,7 +146,7 @@ def test_positions_and_working_entries_and_reservations_all_count_as_exposure_C0
     working.entry.order_qty.CopyFrom(decimal("100"))
     working.entry.cum_qty.CopyFrom(decimal("40"))
     working.entry.price.CopyFrom(decimal("110"))
-    reserved = risk.Reservation("i-9", "GOOG", Fraction(5000), 1)
+    reserved = risk.Reservation("i-9", "GOOG", Exact(5000), 1)
     checks = checked(desk, book=book(desk, working, slot(desk, "IBM", qty="-30")), reservations=(reserved,))
     # 40 x 100 held, 60 x 110 working, 30 x 100 short counted as itself (C03), 5000 reserved, 10000 asked
     assert checks["TOTAL_EXPOSURE"].value == "28600"
@@ -164,7 +164,7 @@ def test_a_symbol_takes_one_trade_at_a_time_open_or_reserved(desk: Desk, symbol:
     working = slot(desk, symbol, qty="0")
     working.entry.life = state_pb2.ORDER_LIFE_OPEN
     assert checked(desk, book=book(desk, working))["SYMBOL_BUSY"].verdict == verdict
-    reserved = checked(desk, reservations=(risk.Reservation("i-9", symbol, Fraction(5000), 1),))["SYMBOL_BUSY"]
+    reserved = checked(desk, reservations=(risk.Reservation("i-9", symbol, Exact(5000), 1),))["SYMBOL_BUSY"]
     assert (reserved.verdict, reserved.value) == (verdict, "i-9" if verdict == BLOCK else "none")
 
 
@@ -179,7 +179,7 @@ def test_a_working_entry_counts_at_what_it_was_authorized_for(desk: Desk) -> Non
     working.trade_id = "t-1"
     working.entry.in_doubt = True
     working.entry.order_qty.CopyFrom(decimal("100"))
-    checks = checked(desk, book=book(desk, working), notional_of_entry={"t-1": Fraction(10500)})
+    checks = checked(desk, book=book(desk, working), notional_of_entry={"t-1": Exact(10500)})
     assert checks["TOTAL_EXPOSURE"].value == "20500"
 
 
@@ -249,7 +249,7 @@ def test_open_positions_are_bounded_also_by_the_kernels_slots(desk: Desk, slots:
 
 def recent(desk: Desk, other_id: str, ago_ns: int, **changes: Any) -> risk.Recent:
     base = risk.Recent(
-        other_id, 1, "PAPER-1", "AAPL", common_pb2.SIDE_BUY, Fraction(100), desk.now_ns - ago_ns, authorized=True
+        other_id, 1, "PAPER-1", "AAPL", common_pb2.SIDE_BUY, Exact(100), desk.now_ns - ago_ns, authorized=True
     )
     return replace(base, **changes)
 
@@ -259,7 +259,7 @@ def recent(desk: Desk, other_id: str, ago_ns: int, **changes: Any) -> risk.Recen
     [
         (999_999_999, {}, BLOCK),
         (1_000_000_000, {}, PASS),
-        (1, {"order_qty": Fraction(101)}, PASS),
+        (1, {"order_qty": Exact(101)}, PASS),
         (1, {"side": common_pb2.SIDE_SELL}, PASS),
         (1, {"symbol": "MSFT"}, PASS),
         (1, {"account": "OTHER"}, PASS),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 
 from kestrel.admin.v1 import governance_pb2
 from kestrel.audit.v1 import audit_pb2
@@ -55,6 +54,7 @@ class Authority:
 
     def __init__(self, limits: RiskLimits, key: SigningKey, *, partitions: int, instance: str = SERVICE) -> None:
         self.limits = limits
+        self._limits_sha256 = limits.sha256
         self.state = State()
         self._key = key
         self._partitions = partitions
@@ -469,19 +469,21 @@ class Authority:
             strategy=intent.strategy,
             symbol=intent.instrument.symbol,
         )
-        if self._is_countable(record, now_ns):
+        if self._is_countable(record, checks, now_ns):
             decision.notional.CopyFrom(self._notional(record).message())
             if checks:
                 decision.evidence_sha256 = self._evidence_sha256(record, checks)
         return decision
 
-    def _is_countable(self, record: IntentRecord, now_ns: int) -> bool:
+    def _is_countable(self, record: IntentRecord, checks: list[authority_pb2.RiskCheck], now_ns: int) -> bool:
         """Well formed, and its notional fits the wire: a denial of anything else is recorded without one."""
-        if structure.findings(record.intent, self.limits, now_ns=now_ns):
+        if checks and checks[0].reason == risk.INVALID_INTENT:
+            return False
+        if not checks and structure.findings(record.intent, self.limits, now_ns=now_ns):  # risk looks at nothing else
             return False
         try:
             self._notional(record)
-            money.amount(evidence.risk_at_stop(record.intent) or Fraction(0))
+            money.amount(evidence.risk_at_stop(record.intent) or money.ZERO)
         except InvalidRequest:
             return False
         return True
@@ -496,7 +498,7 @@ class Authority:
             checks,
             notional=self._notional(record),
             risk_at_stop=None if lost is None else money.amount(lost),
-            limits_sha256=self.limits.sha256,
+            limits_sha256=self._limits_sha256,
         )
 
     def _evidence_of(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 
-from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2, state_pb2
-from kestrel_domain.numbers import Number
 from kestrel_governance.core import money
+from kestrel_governance.core.money import Exact
 
 _WORKING_LIVES = (state_pb2.ORDER_LIFE_PENDING_NEW, state_pb2.ORDER_LIFE_OPEN)
 _ENTRY_STAGES = (
@@ -48,21 +46,20 @@ class AccountBook:
     def slot_of(self, trade_id: str) -> state_pb2.SlotSnapshot | None:
         return next((slot for slot in self.slots.values() if slot.trade_id == trade_id), None)
 
-    def equity(self) -> Fraction:
+    def equity(self) -> Exact:
         """The account's equity; derived from wallet and unrealized profit when it is not stated (C03)."""
         if self.account is None:
             raise NotComputable("no snapshot of the account has been journaled yet")
         if self.account.HasField("equity"):
-            return money.exact(Number.of(self.account.equity))
+            return money.of(self.account.equity)
         if self.account.HasField("wallet") and self.account.HasField("unrealized_pnl"):
-            wallet, unrealized = Number.of(self.account.wallet), Number.of(self.account.unrealized_pnl)
-            return money.exact(wallet) + money.exact(unrealized)
+            return money.of(self.account.wallet) + money.of(self.account.unrealized_pnl)
         raise NotComputable("the account snapshot has neither equity nor wallet")
 
-    def available(self) -> Fraction:
+    def available(self) -> Exact:
         if self.account is None or not self.account.HasField("available"):
             raise NotComputable("the account snapshot does not say what is available")
-        return money.exact(Number.of(self.account.available))
+        return money.of(self.account.available)
 
 
 def slot_is_open(slot: state_pb2.SlotSnapshot) -> bool:
@@ -75,37 +72,33 @@ def entry_is_working(slot: state_pb2.SlotSnapshot) -> bool:
     return slot.entry.in_doubt or slot.entry.life in _WORKING_LIVES or slot.stage in _ENTRY_STAGES
 
 
-def slot_exposure(slot: state_pb2.SlotSnapshot, notional_of_entry: Mapping[str, Fraction]) -> Fraction:
+def slot_exposure(slot: state_pb2.SlotSnapshot, notional_of_entry: Mapping[str, Exact]) -> Exact:
     """|quantity| at its mark (or entry price, or reference), and what the working entry may still add."""
     return _held(slot) + working_exposure(slot, notional_of_entry)
 
 
-def working_exposure(slot: state_pb2.SlotSnapshot, notional_of_entry: Mapping[str, Fraction]) -> Fraction:
+def working_exposure(slot: state_pb2.SlotSnapshot, notional_of_entry: Mapping[str, Exact]) -> Exact:
     if not entry_is_working(slot):
-        return Fraction(0)
-    order_qty, cum_qty = _value(slot.entry.order_qty), _value(slot.entry.cum_qty)
-    leaves = max(order_qty - cum_qty, Fraction(0))
+        return money.ZERO
+    order_qty, cum_qty = money.of(slot.entry.order_qty), money.of(slot.entry.cum_qty)
+    leaves = max(order_qty - cum_qty, money.ZERO)
     if not leaves:
-        return Fraction(0)
+        return money.ZERO
     reserved = notional_of_entry.get(slot.trade_id)
     if reserved is not None and order_qty:
         return reserved * leaves / order_qty
     return leaves * _price(slot, "entry") * slot.instrument.multiplier
 
 
-def _held(slot: state_pb2.SlotSnapshot) -> Fraction:
-    quantity = abs(_value(slot.qty))
-    return quantity * _price(slot, "position") * slot.instrument.multiplier if quantity else Fraction(0)
+def _held(slot: state_pb2.SlotSnapshot) -> Exact:
+    quantity = abs(money.of(slot.qty))
+    return quantity * _price(slot, "position") * slot.instrument.multiplier if quantity else money.ZERO
 
 
-def _price(slot: state_pb2.SlotSnapshot, of: str) -> Fraction:
+def _price(slot: state_pb2.SlotSnapshot, of: str) -> Exact:
     if of == "entry" and slot.entry.HasField("price"):
-        return _value(slot.entry.price)
+        return money.of(slot.entry.price)
     for name in ("mark", "entry_price", "reference_price"):
         if slot.HasField(name):
-            return _value(getattr(slot, name))
+            return money.of(getattr(slot, name))
     raise NotComputable(f"no price is known for {slot.instrument.symbol} in slot {slot.slot_index}")
-
-
-def _value(message: common_pb2.Decimal) -> Fraction:
-    return money.exact(Number.of(message))

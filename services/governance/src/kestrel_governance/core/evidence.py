@@ -9,42 +9,42 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from fractions import Fraction
 
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2
 from kestrel_domain.numbers import Number
 from kestrel_governance.core import money
+from kestrel_governance.core.money import Exact
 
 
-def quantity(intent: intent_pb2.Intent) -> Fraction:
-    return money.exact(Number.of(intent.order_qty))
+def quantity(intent: intent_pb2.Intent) -> Exact:
+    return money.of(intent.order_qty)
 
 
-def worst_price(intent: intent_pb2.Intent, collar_ratio: Number) -> Fraction:
+def worst_price(intent: intent_pb2.Intent, collar_ratio: Number) -> Exact:
     """The price the order is counted at, against us: its limit, or the reference plus the whole collar.
 
     A limit to sell may fill above itself, so it counts at the reference when that is higher.
     """
-    reference = money.exact(Number.of(intent.reference_price))
+    reference = money.of(intent.reference_price)
     if intent.order_type == common_pb2.ORDER_TYPE_MARKET:
         return reference * (1 + money.exact(collar_ratio))
-    limit = money.exact(Number.of(intent.price))
+    limit = money.of(intent.price)
     return limit if intent.side == common_pb2.SIDE_BUY else max(limit, reference)
 
 
-def notional(intent: intent_pb2.Intent, collar_ratio: Number) -> Fraction:
+def notional(intent: intent_pb2.Intent, collar_ratio: Number) -> Exact:
     """Quantity × worst price × multiplier, in the instrument's currency."""
     return quantity(intent) * worst_price(intent, collar_ratio) * intent.instrument.multiplier
 
 
-def risk_at_stop(intent: intent_pb2.Intent) -> Fraction | None:
+def risk_at_stop(intent: intent_pb2.Intent) -> Exact | None:
     """What the trade loses from its limit (or reference) price to its stop; None without a stop."""
     if not intent.HasField("stop_price"):
         return None
     entry = intent.price if intent.order_type == common_pb2.ORDER_TYPE_LIMIT else intent.reference_price
-    distance = money.exact(Number.of(entry)) - money.exact(Number.of(intent.stop_price))
+    distance = money.of(entry) - money.of(intent.stop_price)
     signed = distance if intent.side == common_pb2.SIDE_BUY else -distance
     return signed * quantity(intent) * intent.instrument.multiplier
 

@@ -6,18 +6,17 @@ A mandate covers what a strategy proposes, never what an operator typed: that wa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import checked_id, checked_symbol
-from kestrel_domain.numbers import Number
 from kestrel_governance.core import money
 from kestrel_governance.core.limits import RiskLimits
+from kestrel_governance.core.money import Exact
 
-_NEARLY_USED = Fraction(4, 5)
+_NEARLY_USED = Exact(4, 5)
 
 
 @dataclass(slots=True)
@@ -26,7 +25,7 @@ class MandateRecord:
 
     mandate: authority_pb2.Mandate
     order_count: int = 0
-    total_notional: Fraction = Fraction(0)
+    total_notional: Exact = money.ZERO
 
     def state(self, now_ns: int) -> str:
         """ACTIVE, or the first reason why it is not."""
@@ -44,7 +43,7 @@ class MandateRecord:
             return "USED_UP"
         return "ACTIVE"
 
-    def objection(self, intent: intent_pb2.Intent, notional: Fraction, now_ns: int) -> str:
+    def objection(self, intent: intent_pb2.Intent, notional: Exact, now_ns: int) -> str:
         """Why it does not cover this intent; empty when it does."""
         mandate, symbol = self.mandate, intent.instrument.symbol
         total = _limit(mandate, "max_total_notional")
@@ -69,7 +68,7 @@ class MandateRecord:
 
 
 def covering(
-    mandates: dict[str, MandateRecord], intent: intent_pb2.Intent, notional: Fraction, now_ns: int
+    mandates: dict[str, MandateRecord], intent: intent_pb2.Intent, notional: Exact, now_ns: int
 ) -> tuple[MandateRecord | None, str]:
     """The covering mandate that ends first, or None and a sentence that says why there is none."""
     if intent.proposer.kind == "operator":
@@ -120,7 +119,7 @@ def _positive(mandate: authority_pb2.Mandate, name: str, *, required: bool) -> N
         raise InvalidRequest.of(field, number, "above 0")
 
 
-def _limit(mandate: authority_pb2.Mandate, name: str) -> Fraction | None:
+def _limit(mandate: authority_pb2.Mandate, name: str) -> Exact | None:
     if not mandate.HasField(name):  # type: ignore[arg-type]
         return None
-    return money.exact(Number.of(getattr(mandate, name)))
+    return money.of(getattr(mandate, name))

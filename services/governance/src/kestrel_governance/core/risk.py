@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 
 from kestrel.authority.v1 import authority_pb2
@@ -23,10 +22,13 @@ from kestrel_domain.timestamps import SECOND_NS
 from kestrel_governance.core import evidence, kill, money, reasons
 from kestrel_governance.core.books import AccountBook, NotComputable, slot_exposure, working_exposure
 from kestrel_governance.core.limits import RiskLimits
+from kestrel_governance.core.money import Exact
 
 PASS, WARN = authority_pb2.CHECK_VERDICT_PASS, authority_pb2.CHECK_VERDICT_WARN
 BLOCK, INDETERMINATE = authority_pb2.CHECK_VERDICT_BLOCK, authority_pb2.CHECK_VERDICT_INDETERMINATE
 RiskCheck = authority_pb2.RiskCheck
+INVALID_INTENT = "INVALID_INTENT"
+"""The intent is not well formed: then this is all that is reported of it, and no risk is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Reservation:
 
     intent_id: str
     symbol: str
-    notional: Fraction
+    notional: Exact
     leverage: int
 
 
@@ -48,7 +50,7 @@ class Recent:
     account: str
     symbol: str
     side: int
-    order_qty: Fraction
+    order_qty: Exact
     at_ns: int
     authorized: bool
 
@@ -65,7 +67,7 @@ class Facts:
     book: AccountBook | None
     reservations: Sequence[Reservation] = ()
     recent: Sequence[Recent] = ()
-    notional_of_entry: Mapping[str, Fraction] | None = None
+    notional_of_entry: Mapping[str, Exact] | None = None
     market: venue_pb2.Bar | None = None
 
 
@@ -88,21 +90,21 @@ class Case:
         return self.book.open_slots()
 
     @cached_property
-    def notional(self) -> Fraction:
+    def notional(self) -> Exact:
         return evidence.notional(self.intent, self.limits.price_collar_ratio_max)
 
     @cached_property
-    def equity(self) -> Fraction:
+    def equity(self) -> Exact:
         equity = self.book.equity()
         if equity <= 0:
             raise NotComputable(f"equity is {money.text(equity)}, and a share of it means nothing")
         return equity
 
     @cached_property
-    def exposure_by_symbol(self) -> dict[str, Fraction]:
+    def exposure_by_symbol(self) -> dict[str, Exact]:
         """Projected gross exposure: open slots, reservations and this order."""
         notionals = self.facts.notional_of_entry or {}
-        exposure = defaultdict(Fraction, {self.intent.instrument.symbol: self.notional})
+        exposure = defaultdict(lambda: money.ZERO, {self.intent.instrument.symbol: self.notional})
         for slot in self.open_slots:
             exposure[slot.instrument.symbol] += slot_exposure(slot, notionals)
         for reservation in self.facts.reservations:
@@ -110,8 +112,8 @@ class Case:
         return exposure
 
     @cached_property
-    def exposure(self) -> Fraction:
-        return sum(self.exposure_by_symbol.values(), Fraction(0))
+    def exposure(self) -> Exact:
+        return sum(self.exposure_by_symbol.values(), money.ZERO)
 
 
 def evaluate(intent: intent_pb2.Intent, facts: Facts, limits: RiskLimits) -> list[RiskCheck]:
@@ -129,8 +131,8 @@ def result(reason: str, verdict: int, value: object, limit: object, message: str
     return RiskCheck(
         reason=reason,
         verdict=verdict,  # type: ignore[arg-type]  # an enum value, kept as int above
-        value=_shown(value),
-        limit=_shown(limit),
+        value=money.text(value),
+        limit=money.text(limit),
         message=message,
         runbook=reasons.runbook(reason),
     )
@@ -138,7 +140,7 @@ def result(reason: str, verdict: int, value: object, limit: object, message: str
 
 def invalid(finding: InvalidRequest) -> RiskCheck:
     """A structural finding in the form of a check: its field and value, and the rule as the limit."""
-    return result("INVALID_INTENT", BLOCK, f"{finding.field}={finding.value[:120]}", finding.rule, str(finding))
+    return result(INVALID_INTENT, BLOCK, f"{finding.field}={finding.value[:120]}", finding.rule, str(finding))
 
 
 def _guarded(reason: str, check: Callable[[Case], RiskCheck], case: Case) -> RiskCheck:
@@ -150,7 +152,7 @@ def _guarded(reason: str, check: Callable[[Case], RiskCheck], case: Case) -> Ris
         return result(reason, INDETERMINATE, error.value, error.rule, str(error))
 
 
-def _at_most(case: Case, reason: str, value: Fraction, limit: Fraction, what: str) -> RiskCheck:
+def _at_most(case: Case, reason: str, value: Exact, limit: Exact, what: str) -> RiskCheck:
     """PASS, WARN from four fifths of the limit, BLOCK above it."""
     shown, most = money.text(value), money.text(limit)
     near = value >= limit * money.exact(case.limits.warn_ratio)
@@ -223,8 +225,8 @@ def _price_collar(case: Case) -> RiskCheck:
     collar = money.exact(case.limits.price_collar_ratio_max)
     if case.intent.order_type == common_pb2.ORDER_TYPE_MARKET:
         return result("PRICE_COLLAR", PASS, "market", collar, "a market order; it is counted at the whole collar")
-    limit = money.exact(Number.of(case.intent.price))
-    reference = money.exact(Number.of(case.intent.reference_price))
+    limit = money.of(case.intent.price)
+    reference = money.of(case.intent.reference_price)
     return _at_most(case, "PRICE_COLLAR", abs(limit / reference - 1), collar, "limit price away from reference")
 
 
@@ -241,7 +243,7 @@ def _reference_price(case: Case) -> RiskCheck:
         message = "the intent's instrument (scales, tick, lot, multiplier) is not the venue's newest version of it"
         return result("REFERENCE_PRICE", BLOCK, case.intent.instrument.version, bar.instrument.version, message)
     close = money.exact(money.read(bar.close, "bar.close"))
-    away = abs(money.exact(Number.of(case.intent.reference_price)) / close - 1)
+    away = abs(money.of(case.intent.reference_price) / close - 1)
     return _at_most(case, "REFERENCE_PRICE", away, most, f"reference price away from the market's {money.text(close)}")
 
 
@@ -268,7 +270,7 @@ def _rate_order(case: Case) -> RiskCheck:
         other.authorized and other.account == intent.account and other.at_ns > since_ns for other in case.facts.recent
     )
     most = case.limits.order_rate_count_max
-    return _at_most(case, "RATE_ORDER", Fraction(count), Fraction(most), "entries in the window, with this one")
+    return _at_most(case, "RATE_ORDER", Exact(count), Exact(most), "entries in the window, with this one")
 
 
 def _open_positions(case: Case) -> RiskCheck:
@@ -276,7 +278,7 @@ def _open_positions(case: Case) -> RiskCheck:
     if case.book.account is not None and case.book.account.max_slots:
         most = min(most, case.book.account.max_slots)
     count = len(case.open_slots) + len(case.facts.reservations) + 1
-    return _at_most(case, "OPEN_POSITIONS", Fraction(count), Fraction(most), "open trades, with this one")
+    return _at_most(case, "OPEN_POSITIONS", Exact(count), Exact(most), "open trades, with this one")
 
 
 def _symbol_busy(case: Case) -> RiskCheck:
@@ -294,7 +296,7 @@ def _stop_required(case: Case) -> RiskCheck:
     if not intent.HasField("stop_price"):
         verdict = BLOCK if case.limits.stop_required else PASS
         return result("STOP_REQUIRED", verdict, "none", "a stop", "the intent has no stop")
-    reference, stop = (money.exact(Number.of(price)) for price in (intent.reference_price, intent.stop_price))
+    reference, stop = (money.of(price) for price in (intent.reference_price, intent.stop_price))
     distance = (reference - stop if intent.side == common_pb2.SIDE_BUY else stop - reference) / reference
     if distance <= 0:
         message = f"the stop at {money.text(stop)} is not on the losing side of {money.text(reference)}"
@@ -318,7 +320,7 @@ def _buying_power(case: Case) -> RiskCheck:
     notionals = case.facts.notional_of_entry or {}
     working = (working_exposure(slot, notionals) / (slot.leverage or 1) for slot in case.open_slots)
     reserved = (one.notional / (one.leverage or 1) for one in case.facts.reservations)
-    margin = case.notional / case.intent.leverage + sum(working, sum(reserved, Fraction(0)))
+    margin = case.notional / case.intent.leverage + sum(working, sum(reserved, money.ZERO))
     usable = case.book.available() * (1 - money.exact(case.limits.buying_power_buffer_ratio))
     return _at_most(case, "BUYING_POWER", margin, usable, "margin of this order and of what is reserved")
 
@@ -362,7 +364,3 @@ _CHECKS: tuple[tuple[str, Callable[[Case], RiskCheck]], ...] = (
     ("LEVERAGE", _leverage),
     ("SYMBOL_EXPOSURE", _symbol_exposure),
 )
-
-
-def _shown(value: object) -> str:
-    return money.text(value) if isinstance(value, Fraction | Number | int) else str(value)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from google.protobuf.message import DecodeError
 
@@ -23,11 +22,11 @@ from kestrel.kernel.v1 import inbox_pb2, journal_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import entry_client_order_id, token_id
-from kestrel_domain.numbers import Number
 from kestrel_domain.tokens import intent_sha256
 from kestrel_governance.core import evidence, money, structure
 from kestrel_governance.core.books import AccountBook, slot_is_open
 from kestrel_governance.core.mandates import MandateRecord
+from kestrel_governance.core.money import Exact
 from kestrel_governance.core.risk import Recent, Reservation
 
 Key = tuple[str, int]
@@ -58,7 +57,7 @@ class IntentRecord:
     # The verdict of each check, by the evidence's hash, as people may have seen it.
     shown: dict[bytes, dict[str, int]] = field(default_factory=dict)
     decision: authority_pb2.Decision | None = None
-    notional: Fraction = Fraction(0)
+    notional: Exact = money.ZERO
     entry_stored: bool = False
     token_issued: bool = False
     token_end: int = 0
@@ -191,12 +190,12 @@ class State:
         if count_use and decision.verdict == authority_pb2.VERDICT_APPROVED and decision.mandate_id:
             use = self._mandate_record(decision.mandate_id)
             use.order_count += 1
-            use.total_notional += money.exact(Number.of(decision.notional))
+            use.total_notional += money.of(decision.notional)
         if record is None:
             self.decided[key] = decision  # its intent has not been read yet, or is no longer kept
             return
         record.decision, record.is_pending = decision, False
-        record.notional = money.exact(Number.of(decision.notional))
+        record.notional = money.of(decision.notional)
         if record.approved is not None:
             self._remember_recent(record, decision.decided_at_ns, authorized=True)
         self._retire(record)
@@ -274,7 +273,7 @@ class State:
             if record.reserves_capital and record.intent.account == account and record.key != apart_from
         ]
 
-    def notional_of_entry(self, account: str) -> dict[str, Fraction]:
+    def notional_of_entry(self, account: str) -> dict[str, Exact]:
         """What each entry was counted at when it was authorized, by trade."""
         return {
             record.intent.intent_id: record.notional

@@ -136,12 +136,12 @@ def _step(intent: intent_pb2.Intent, field: str, scale: int, step_units: int, st
             raise _wrong(field, number, "above 0")
         if not 0 <= scale <= SCALE_MAX or step_units <= 0:
             return  # the instrument itself was refused already
-        units = money.exact(number) * 10**scale
-        if units.denominator != 1:
+        units, lost = divmod(number.units * 10**scale, 10**number.scale)
+        if lost:
             raise _wrong(field, number, f"at most {scale} decimals")
         if units > INT64_MAX:
             raise _wrong(field, number, f"must fit a signed 64-bit integer at scale {scale}")
-        if int(units) % step_units:
+        if units % step_units:
             raise _wrong(field, number, f"a multiple of the {step_name}, {Number(step_units, scale)}")
 
     return _refusal_of(check)
