@@ -192,7 +192,7 @@ TABLE = (
         (
             f"{_CONSUMERS}::test_nats_15_message_that_is_always_put_back_comes_at_a_bounded_rate",
             f"{_CONSUMERS}::test_nats_15_handling_longer_than_the_wait_is_redelivered_and_told",
-            f"{_CHASSIS}/test_advisories.py::test_a_message_that_is_given_up_and_a_deleted_stream_raise_alerts",
+            f"{_CHASSIS}/test_advisories.py::test_a_message_that_is_given_up_and_a_changed_stream_raise_alerts",
         ),
     ),
     Row(
@@ -234,6 +234,8 @@ TABLE = (
         "stream: not ready, an alert, no spin, not made anew. Consumer: read again from the journal's position",
         (
             f"{_CONSUMERS}::test_nats_19_kernel_whose_inbox_is_deleted_is_not_ready_says_so_and_makes_nothing_anew",
+            f"{_CHASSIS}/test_watch.py"
+            "::test_a_deleted_stream_is_one_alert_of_all_services_and_none_is_ready_until_it_is_back",
             f"{_CONSUMERS}::test_nats_19_kernel_whose_consumer_is_deleted_goes_on_from_its_own_position",
             f"{_CHASSIS}/test_consume.py::test_a_deleted_consumer_is_an_alarm_and_not_a_spin",
         ),

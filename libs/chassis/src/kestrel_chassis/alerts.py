@@ -24,13 +24,17 @@ def alert(
     account: str = "",
     subject_id: str = "",
     details: tuple[common_pb2.Refusal, ...] = (),
+    of_all_services: bool = False,
 ) -> effects.Publish:
-    """One alert, ready to publish. Its id follows from service, reason and ``cause``: said twice, it is one."""
+    """One alert, ready to publish. Its id follows from service, reason and ``cause``: said twice, it is one.
+
+    ``of_all_services``: whichever service says it, it is the same alert; the id does not follow from the service.
+    """
     telemetry.count("alerts.raised")
     telemetry.logger().warning("alert.raised", reason=reason, message=message, subject_id=subject_id)
     return effects.alert(
         audit_pb2.Alert(
-            alert_id=derived_id("alert", service, reason, *cause),
+            alert_id=derived_id("alert", "" if of_all_services else service, reason, *cause),
             severity=severity,
             service=service,
             reason=reason,

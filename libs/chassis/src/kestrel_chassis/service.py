@@ -27,6 +27,7 @@ from kestrel_chassis.requests import AnsweredRequests
 from kestrel_chassis.settings import Settings
 from kestrel_chassis.status import ServiceStatus
 from kestrel_chassis.supervision import Supervisor
+from kestrel_chassis.watch import StreamWatch
 from kestrel_domain.errors import KestrelError
 
 _CHECK_INTERVAL_S = 10.0
@@ -123,7 +124,7 @@ async def _start(
     status.block("starting", "is starting")
     bus = await Bus.connect(settings)
     opened.push_async_callback(bus.close)
-    await _compare_streams(bus)
+    watch = StreamWatch(bus, settings.service, await _compare_streams(bus))
     admin = AdminServer(settings, status)
     context = ServiceContext(
         settings, bus, admin, supervisor, ParkingLane(bus, settings.service), status, AnsweredRequests()
@@ -133,17 +134,19 @@ async def _start(
     await build(context)
     await admin.start()
     opened.push_async_callback(admin.stop)
-    await advisories.listen(bus, settings.service)
-    supervisor.add("bus check", lambda: _check_bus(bus, status), restart=True, background=True)
+    await advisories.listen(bus, settings.service, watch)
+    supervisor.add("bus check", lambda: _check_bus(bus, status, watch), restart=True, background=True)
     status.unblock("starting")
 
 
-async def _compare_streams(bus: Bus) -> None:
-    """Wait for a leader, then hold the streams against this version's definitions. Raises ``StreamsDiffer``."""
+async def _compare_streams(bus: Bus) -> dict[str, str]:
+    """Wait for a leader, then hold the streams against this version's definitions; when each was made.
+
+    Raises ``StreamsDiffer``.
+    """
     while True:
         try:
-            await streams.compare(bus)
-            return
+            return await streams.compare(bus)
         except Unavailable as error:
             telemetry.logger().warning("streams.unavailable", error=str(error))
         await asyncio.sleep(1.0)
@@ -179,8 +182,8 @@ def _connect_parts(context: ServiceContext[Settings]) -> None:
     context.admin.on_broken = lambda _: supervisor.stop(exit_code=3)
 
 
-async def _check_bus(bus: Bus, status: ServiceStatus) -> None:
-    """Being connected is not enough: a stream that is frozen answers nothing."""
+async def _check_bus(bus: Bus, status: ServiceStatus, watch: StreamWatch) -> None:
+    """Being connected is not enough: a stream that is frozen answers nothing, and one that was deleted is gone."""
     while True:
         await asyncio.sleep(_CHECK_INTERVAL_S)
         try:
@@ -188,3 +191,5 @@ async def _check_bus(bus: Bus, status: ServiceStatus) -> None:
             status.unblock("jetstream")
         except KestrelError as error:
             status.block("jetstream", f"gets no answer from JetStream: {error}")
+            continue
+        await watch.look(status)

@@ -177,28 +177,40 @@ async def provision(bus: Bus) -> list[str]:
     """
     made, differences = [], []
     for definition in definitions(bus.settings):
-        found = await _found_config(bus, definition.name)
+        found = await _found(bus, definition.name)
         if found is None:
             await bus.api(f"STREAM.CREATE.{definition.name}", definition.config(), timeout=10)
             made.append(definition.name)
         else:
-            differences += differences_of(definition, found)
+            differences += differences_of(definition, found["config"])
     if differences:
         raise StreamsDiffer(differences)
     return made
 
 
-async def compare(bus: Bus) -> None:
-    """Raises ``StreamsDiffer`` naming each stream, setting, what is wanted and what was found."""
+async def compare(bus: Bus) -> dict[str, str]:
+    """When each stream was made, as the server writes it: a stream that was deleted and made anew is another one.
+
+    Raises ``StreamsDiffer`` naming each stream, setting, what is wanted and what was found.
+    """
     differences: list[Difference] = []
+    made: dict[str, str] = {}
     for definition in definitions(bus.settings):
-        found = await _found_config(bus, definition.name)
+        found = await _found(bus, definition.name)
         if found is None:
             differences.append(Difference(definition.name, "existence", "provisioned", None))
         else:
-            differences += differences_of(definition, found)
+            differences += differences_of(definition, found["config"])
+            made[definition.name] = str(found["created"])
     if differences:
         raise StreamsDiffer(differences)
+    return made
+
+
+async def created(bus: Bus, name: str, *, timeout_s: float = 5.0) -> str | None:
+    """When a stream was made, as the server writes it; None if there is none. Raises ``Unavailable``."""
+    found = await _found(bus, name, timeout_s=timeout_s)
+    return str(found["created"]) if found is not None else None
 
 
 def differences_of(definition: StreamDefinition, found: dict[str, Any]) -> list[Difference]:
@@ -239,10 +251,9 @@ _NEVER_SET: dict[str, Any] = {
 }
 
 
-async def _found_config(bus: Bus, name: str) -> dict[str, Any] | None:
+async def _found(bus: Bus, name: str, *, timeout_s: float = 5.0) -> dict[str, Any] | None:
     try:
-        config: dict[str, Any] = (await bus.api(f"STREAM.INFO.{name}"))["config"]
-        return config
+        return await bus.api(f"STREAM.INFO.{name}", timeout=timeout_s)
     except KestrelError as error:
         if error.reason == _STREAM_NOT_FOUND:
             return None
