@@ -218,7 +218,7 @@ def test_a_second_venue_on_the_same_folder_is_refused_in_words(paper: Any) -> No
     command = [sys.executable, "-m", "kestrel_simulators.paper", "--data", str(paper.folder), "--port", "0"]
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 2
-    assert "another running paper venue" in second.stderr
+    assert "another running simulator" in second.stderr
     assert "Traceback" not in second.stderr
 
 

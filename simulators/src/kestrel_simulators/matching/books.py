@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -28,6 +29,8 @@ class NewOrder:
     price: Number | None = None
     stop_price: Number | None = None
     reduce_only: bool = False
+    # What its fortune is drawn from, where the client order id is the venue's own and says nothing; empty: the id.
+    lot_key: str = ""
 
 
 class Life(Enum):
@@ -139,6 +142,8 @@ class Account:
     arrivals: dict[str, int] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     fills: list[venue_pb2.Fill] = field(default_factory=list)
+    # Hears every event in the middle of matching, and may cancel or amend other orders at once (one cancels all).
+    listener: Callable[[Event], None] | None = None
 
     @property
     def last_sequence(self) -> int:
@@ -146,10 +151,12 @@ class Account:
 
     def say(self, now_ns: int, fact: Fact) -> None:
         """Add to what was said."""
-        sequence = len(self.events) + 1
-        self.events.append(Event(sequence, now_ns, fact))
+        event = Event(len(self.events) + 1, now_ns, fact)
+        self.events.append(event)
         if isinstance(fact, venue_pb2.Fill):
             self.fills.append(fact)
+        if self.listener is not None:
+            self.listener(event)
 
     def balance(self, sequence: int) -> venue_pb2.Balance:
         """The money as of an event sequence. Available is what positions, at cost, leave of the wallet."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kestrel.common.v1 import common_pb2
 from kestrel.venue.v1 import venue_pb2
@@ -131,7 +131,8 @@ class MatchingEngine:
         known = account.orders.get(key)
         if known is not None:
             return known
-        order = Order(request, "p" + derived_id("paper-order", account.name, key), now_ns, draw(self.chance, key))
+        fortune = draw(self.chance, request.lot_key or key)
+        order = Order(request, "p" + derived_id("paper-order", account.name, key), now_ns, fortune)
         if key in account.fenced:
             return _refused(order, _fenced_refusal(key))
         account.orders[key] = order
@@ -156,6 +157,60 @@ class MatchingEngine:
         elif order.life is not Life.CANCELED and not order.cancel_refused:
             order.cancel_refused = True
             account.say(now_ns, _report(order, venue_pb2.ORDER_FACT_CANCEL_REJECTED, _too_late(order)))
+        return order
+
+    def amend(
+        self,
+        account_name: str,
+        client_order_id: str,
+        *,
+        order_qty: Number,
+        price: Number | None = None,
+        stop_price: Number | None = None,
+        now_ns: int,
+    ) -> Order:
+        """Change a working order to another quantity, more than was filled, and other prices; it may trade at once.
+
+        Raises, and changes nothing, for an order that is not working and for numbers its instrument does not allow.
+        """
+        account = self.account(account_name)
+        order = self._working_order(account, client_order_id)
+        instrument = self.market(order.request.symbol).instrument
+        qty_units = instrument.order_qty_units(order_qty, "order_qty")
+        if qty_units <= order.cum_qty_units:
+            filled = Number(order.cum_qty_units, order.qty_scale)
+            raise InvalidRequest.of("order_qty", order_qty, f"more than {filled}, which is filled already")
+        price_units = stop_units = None
+        if order.request.order_type in _LIMITED:
+            price_units = instrument.order_price_units(_given("price", price), "price")
+        if order.request.order_type in _STOPPED:
+            stop_units = instrument.order_price_units(_given("stop_price", stop_price), "stop_price")
+        self._move_time(now_ns)
+        order.request = replace(order.request, order_qty=order_qty, price=price, stop_price=stop_price)
+        order.order_qty_units = qty_units
+        order.price_units, order.stop_units = price_units, stop_units
+        self._match_now(account, order, self.market(order.request.symbol))
+        return order
+
+    def execute(self, account_name: str, client_order_id: str, qty: Number, *, now_ns: int) -> Order:
+        """Fill a part of a working order now, whatever the prices say: at its limit, else at the market's price."""
+        account = self.account(account_name)
+        order = self._working_order(account, client_order_id)
+        market = self.market(order.request.symbol)
+        qty_units = market.instrument.order_qty_units(qty, "qty")
+        if qty_units > order.leaves_units:
+            raise InvalidRequest.of("qty", qty, f"at most {Number(order.leaves_units, order.qty_scale)}, what is open")
+        self._move_time(now_ns)
+        price_units = market.price_for(order.is_buy) if order.price_units is None else order.price_units
+        self._fill(account, order, market.instrument, qty_units, price_units, resting=order.price_units is not None)
+        return order
+
+    @staticmethod
+    def _working_order(account: Account, client_order_id: str) -> Order:
+        order = account.orders.get(client_order_id)
+        if order is None or order.life is not Life.WORKING:
+            life = order.life.value if order else "unknown"
+            raise Refused(f"order {client_order_id} is {life}", reason="ORDER_ENDED", field="client_order_id")
         return order
 
     def fence(self, account_name: str, client_order_id: str, *, now_ns: int) -> None:
@@ -440,6 +495,12 @@ class MatchingEngine:
     def _move_time(self, now_ns: int) -> None:
         assert now_ns >= self.now_ns, "time never goes back"
         self.now_ns = now_ns
+
+
+def _given(field: str, price: Number | None) -> Number:
+    if price is None:
+        raise InvalidRequest.of(field, "", "is required for an order of this type")
+    return price
 
 
 def _key(order: Order) -> str:

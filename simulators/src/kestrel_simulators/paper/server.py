@@ -19,8 +19,8 @@ from google.protobuf.message import Message
 from kestrel.paper.v1 import paper_pb2, paper_pb2_grpc
 from kestrel_domain.errors import InvalidRequest, KestrelError, Refused, Unavailable
 from kestrel_domain.timestamps import SECOND_NS
+from kestrel_simulators.log import RECORD_BYTES_MAX, DurableLog, Record
 from kestrel_simulators.paper import wire
-from kestrel_simulators.paper.log import RECORD_BYTES_MAX, DurableLog, Record
 from kestrel_simulators.paper.venue import REQUESTS, Kind, Mark, NotFound, PaperVenue
 
 REFUSAL_METADATA_KEY = "kestrel-refusal-bin"

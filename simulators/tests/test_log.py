@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kestrel_domain.errors import InvariantBroken, Unavailable
-from kestrel_simulators.paper.log import DurableLog, Record, frame, frames, records
+from kestrel_simulators.log import DurableLog, Record, frame, frames, records
 
 THREE = [frame(Record(kind, kind * 10, b"body" * kind).encoded()) for kind in (1, 2, 3)]
 
@@ -51,7 +51,7 @@ async def test_marks_are_told_only_after_their_records_are_durable(tmp_path: Pat
 
 async def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     log = DurableLog(tmp_path / "log", lambda mark: None)
-    with pytest.raises(Unavailable, match="another running paper venue"):
+    with pytest.raises(Unavailable, match="another running simulator"):
         DurableLog(tmp_path / "log", lambda mark: None)
     await log.close()
 

@@ -1,4 +1,4 @@
-"""The venue's memory: an append-only file of requests, synced before anybody is answered.
+"""A simulator's memory: an append-only file of its inputs, synced before anybody is answered.
 
 The file is a sequence of frames. One frame holds the records of one group commit, and a frame is written only
 after the one before it is durable. So a frame that does not check can be the last one only (the machine stopped
@@ -31,7 +31,7 @@ FRAME_BYTES_MAX = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One thing that changed the venue: what kind, when, and the request's bytes."""
+    """One thing that changed the simulator: what kind, when, and the request's bytes."""
 
     kind: int
     time_ns: int
@@ -118,7 +118,7 @@ class DurableLog:
         except BlockingIOError:
             os.close(self._file)
             raise Unavailable(
-                f"{self._path} belongs to another running paper venue; stop that one, or choose another --data",
+                f"{self._path} belongs to another running simulator; stop that one, or choose another --data",
                 reason="LOG_IN_USE",
                 field="data",
                 value=self._path,
