@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2
@@ -458,6 +459,49 @@ def test_approving_after_the_state_went_stale_is_a_state_conflict_INV_STALE_KILL
     assert look.verdict(list(answer.effects)) == authority_pb2.VERDICT_DENIED
     assert [flag.target for flag in desk.flags.flags] == ["momentum"]
     assert not list(authority.state.pending())
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_older_attempt_is_denied_after_a_later_one_was_authorized_and_is_over(
+    desk: Desk, look: Look, restarted: bool
+) -> None:
+    authority = desk.authority()
+    offered = [desk.intent(attempt=1), desk.intent(attempt=2)]
+    effects = [effect for intent in offered for effect in desk.offer(authority, intent)]
+    granted = approve(desk, authority, evidence_sha256=_evidence_of_attempt(desk, authority, 2))
+    [entry] = look.published(granted.effects, "inbox.")
+    refused = desk.entry_journaled(entry, accepted=False)
+    authority.on_journal_entry(refused)
+    if restarted:
+        authority = desk.authority()
+        for intent in offered:
+            authority.learn_intent(intent.SerializeToString(), account="PAPER-1", received_at_ns=desk.now_ns)
+        for effect in look.published([*effects, *granted.effects], "bead."):
+            authority.on_bead(audit_pb2.Bead.FromString(effect.body))
+        authority.on_journal_entry(refused)
+        assert not look.published(authority.recover(now_ns=desk.now_ns, flags=desk.flags), "inbox.")
+
+    answer = approve(desk, authority)
+    assert answer.refusal.reason == "ATTEMPT_SUPERSEDED"
+    assert look.verdict(list(answer.effects)) == authority_pb2.VERDICT_DENIED
+    assert not look.published(answer.effects, "inbox.")
+    assert not list(authority.state.pending())
+
+
+def test_an_older_attempt_that_arrives_after_a_later_one_was_authorized_is_denied(desk: Desk, look: Look) -> None:
+    authority = desk.authority()
+    authority.grant_mandate(desk.mandate(), actor=desk.bob, request_id="g", now_ns=desk.now_ns)
+    [entry] = look.published(desk.offer(authority, desk.intent(attempt=2)), "inbox.")
+    authority.on_journal_entry(desk.entry_journaled(entry, accepted=False))
+    assert (
+        "ATTEMPT_SUPERSEDED" in look.beads(desk.offer(authority, desk.intent(attempt=1)), "decision")[0].decision.reason
+    )
+    assert look.verdict(desk.offer(authority, desk.intent(attempt=3))) == authority_pb2.VERDICT_APPROVED
+
+
+def _evidence_of_attempt(desk: Desk, authority: Any, attempt: int) -> bytes:
+    shown = authority.pending("", now_ns=desk.now_ns, flags=desk.flags)
+    return next(one.evidence_sha256 for one in shown if one.intent.attempt == attempt)
 
 
 # -- kill -------------------------------------------------------------------------------------------------------------

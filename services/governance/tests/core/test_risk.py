@@ -47,7 +47,7 @@ def checked(desk: Desk, intent: Any = None, **facts: Any) -> dict[str, authority
 def test_a_healthy_account_passes_every_check_and_all_are_reported(desk: Desk) -> None:
     checks = checked(desk)
     assert [name for name, check in checks.items() if check.verdict != PASS] == []
-    assert len(checks) == 19
+    assert len(checks) == 20
 
 
 def test_every_check_names_a_runbook_of_the_reasons_table_C18(desk: Desk) -> None:
@@ -72,6 +72,12 @@ def test_without_any_journal_nothing_that_needs_the_account_passes_C02(desk: Des
         "SYMBOL_EXPOSURE",
     }
     assert risk.blocks(list(checks.values()))
+
+
+@pytest.mark.parametrize(("newest", "verdict"), [(0, PASS), (1, PASS), (2, PASS), (3, BLOCK)])
+def test_an_attempt_is_not_wanted_after_a_later_one_was_authorized(desk: Desk, newest: int, verdict: int) -> None:
+    check = checked(desk, desk.intent(attempt=2), newest_authorized_attempt=newest)["ATTEMPT_SUPERSEDED"]
+    assert check.verdict == verdict
 
 
 @pytest.mark.parametrize(("quantity", "verdict"), [("100", PASS), ("160", WARN), ("200", WARN), ("201", BLOCK)])

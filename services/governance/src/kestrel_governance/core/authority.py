@@ -35,6 +35,8 @@ SERVICE = beads.SERVICE
 TOKEN_EXPIRY_GRACE_NS = 5 * SECOND_NS
 """How long after its expiry a token may still turn out to have been used: the gateway's bead has to travel."""
 
+_FOR_GOOD = ("STATE_CONFLICT", "ATTEMPT_SUPERSEDED")
+"""What no waiting cures: an anchor only gets older, and a later attempt stays authorized."""
 
 Effect = Publish | RaiseFlag
 
@@ -317,6 +319,7 @@ class Authority:
             recent=tuple(self.state.recent),
             notional_of_entry=self.state.notional_of_entry(account),
             market=self.state.market.get((record.intent.venue, record.intent.instrument.symbol)),
+            newest_authorized_attempt=self.state.newest_authorized.get(record.key[0], 0),
         )
         return risk.evaluate(record.intent, facts, self.limits)
 
@@ -337,10 +340,10 @@ class Authority:
             return self._expire(record, now_ns), _refusal("INTENT_EXPIRED", "intent_id", record.key[0], rule)
         checks = self._checks(record, now_ns, flags)
         blocking = risk.blocks(checks)
-        if any(check.reason == "STATE_CONFLICT" for check in blocking):
-            # Its anchor can only get older: it will never be approved, so it stops waiting.
+        for_good = next((check for check in blocking if check.reason in _FOR_GOOD), None)
+        if for_good is not None:  # it will never be approved, so it stops waiting
             done = [*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns, flags)]
-            return done, _refusal_of(next(check for check in blocking if check.reason == "STATE_CONFLICT"))
+            return done, _refusal_of(for_good)
         if blocking:
             return [], _refusal_of(blocking[0])
         if evidence_sha256 != self._evidence_sha256(record, checks):

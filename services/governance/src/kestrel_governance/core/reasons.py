@@ -41,6 +41,11 @@ _TABLE = (
         "See `kestrel status` for who raised it and why. Two people re-arm, once the cause is gone.",
     ),
     Reason(
+        "ATTEMPT_SUPERSEDED",
+        "A later attempt of the same intent was authorized; an older one is not wanted any more, whoever approves it.",
+        "Nothing. Is the trade wanted again, propose it again.",
+    ),
+    Reason(
         "STATE_CONFLICT",
         "The state the decision was taken on is too old; the strategy is stopped for five minutes.",
         "Refresh the strategy's state and let it decide again. Look for a stalled feed or a slow approver.",

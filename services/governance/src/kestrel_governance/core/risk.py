@@ -59,7 +59,8 @@ class Recent:
 class Facts:
     """Everything the checks may look at. ``flags`` None: they cannot be read. ``book`` None: nothing journaled yet.
 
-    ``market``: the newest bar the venue gave for the instrument.
+    ``market``: the newest bar the venue gave for the instrument. ``newest_authorized_attempt``: of this very intent,
+    0 for none.
     """
 
     now_ns: int
@@ -69,6 +70,7 @@ class Facts:
     recent: Sequence[Recent] = ()
     notional_of_entry: Mapping[str, Exact] | None = None
     market: venue_pb2.Bar | None = None
+    newest_authorized_attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,15 @@ def _state_stale(case: Case) -> RiskCheck:
         return result("STATE_CONFLICT", BLOCK, value, limit, message)
     near = age_ns >= limit_ns * money.exact(case.limits.warn_ratio)
     return result("STATE_STALE", WARN if near else PASS, value, limit, message)
+
+
+def _attempt_superseded(case: Case) -> RiskCheck:
+    """A later attempt is made when this one was given up. Its trade may be over: this one is not wanted any more."""
+    attempt, newest = case.intent.attempt, case.facts.newest_authorized_attempt
+    if attempt < newest:
+        message = f"attempt {newest} of this intent was authorized already"
+        return result("ATTEMPT_SUPERSEDED", BLOCK, attempt, "", message)
+    return result("ATTEMPT_SUPERSEDED", PASS, attempt, "", "no later attempt of this intent was authorized")
 
 
 def _account_frozen(case: Case) -> RiskCheck:
@@ -345,6 +356,7 @@ def _symbol_exposure(case: Case) -> RiskCheck:
 
 _CHECKS: tuple[tuple[str, Callable[[Case], RiskCheck]], ...] = (
     ("KILL_ACTIVE", _kill_active),
+    ("ATTEMPT_SUPERSEDED", _attempt_superseded),
     ("STATE_STALE", _state_stale),
     ("ACCOUNT_FROZEN", _account_frozen),
     ("CAPITAL_UNKNOWN", _capital_unknown),

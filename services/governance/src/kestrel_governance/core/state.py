@@ -122,6 +122,8 @@ class State:
     books: dict[str, AccountBook] = field(default_factory=dict)
     market: dict[tuple[str, str], venue_pb2.Bar] = field(default_factory=dict)
     recent: deque[Recent] = field(default_factory=deque)
+    newest_authorized: dict[str, int] = field(default_factory=dict)
+    """By intent, its newest attempt that was authorized; kept as long as that attempt's answer."""
     kill_beads: set[str] = field(default_factory=set)
     controls: set[str] = field(default_factory=set)
     killed_alerts: set[str] = field(default_factory=set)
@@ -187,6 +189,8 @@ class State:
             return
         if key in self.finished or key in self.decided or (record is not None and record.decision is not None):
             return
+        if decision.verdict == authority_pb2.VERDICT_APPROVED:
+            self.newest_authorized[key[0]] = max(key[1], self.newest_authorized.get(key[0], 0))
         if count_use and decision.verdict == authority_pb2.VERDICT_APPROVED and decision.mandate_id:
             use = self._mandate_record(decision.mandate_id)
             use.order_count += 1
@@ -329,4 +333,6 @@ class State:
         self._tokens.pop(token_id(*record.key), None)
         self.finished[record.key] = record.sha256, record.decision
         while len(self.finished) > _FINISHED_KEPT:
-            self.finished.popitem(last=False)
+            (intent_id, attempt), _ = self.finished.popitem(last=False)
+            if self.newest_authorized.get(intent_id) == attempt:
+                del self.newest_authorized[intent_id]
