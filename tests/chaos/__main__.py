@@ -19,6 +19,7 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from kestrel_cli.platform import buses
-from tests.chaos import three_nodes
+from tests.chaos import page
 from tests.chaos.conftest import FIGURES_VARIABLE, LONG_VARIABLE
 from tests.chaos.driver import CaseResult, Driver
+from tests.chaos.servers import can_mount, why_no_mount
 from tests.chaos.table import LONG_TESTS, TABLE, Row
+from tests.chaos.three_nodes import ThreeNodes
 
 ROOT = Path(__file__).resolve().parents[2]
 _ROWS_TIMEOUT_S = 1800
@@ -41,17 +44,19 @@ def main() -> int:
     arguments = _arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
     screen = Console(width=160)
-    report: dict[str, Any] = {"seed": arguments.seed}
+    report: dict[str, Any] = _circumstances(arguments)
     good = True
     if arguments.only != "driver":
         rows = run_rows(arguments.out)
         report["rows"] = rows
         screen.print(_rows_table(rows))
-        good = all(row["passed"] for row in rows)
+        good = all(row_is_good(row) for row in rows)
+        if not can_mount():
+            screen.print(f"row 17, a full disk, is not possible here: {why_no_mount()}", markup=False)
     if arguments.only != "rows":
-        results = run_driver(arguments.seed, arguments.minutes, screen)
+        results = run_driver(arguments.seed, arguments.minutes, arguments.blow, screen)
         report["driver"] = [asdict(result) for result in results]
-        screen.print(_driver_table(results))
+        screen.print(_driver_table(report["driver"]))
         good = good and all(result.clean for result in results)
     (arguments.out / "chaos.json").write_text(json.dumps(report, indent=2) + "\n")
     screen.print(f"[{'green' if good else 'red'}]{'nothing lost, nothing doubled' if good else 'look above'}[/]")
@@ -63,8 +68,23 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=20.0, help="how long the driver may begin new cases")
     parser.add_argument("--only", choices=("rows", "driver"))
+    parser.add_argument("--blow", default="", help="of the driver's blows only those whose names hold this")
     parser.add_argument("--out", type=Path, default=Path("var/chaos"))
     return parser.parse_args()
+
+
+def _circumstances(arguments: argparse.Namespace) -> dict[str, Any]:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return {
+        "seed": arguments.seed,
+        "minutes": arguments.minutes,
+        "day": datetime.now(UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+        "cpu_count": os.cpu_count(),
+        "load_average": round(os.getloadavg()[2], 1),
+    }
 
 
 # --- rows ----------------------------------------------------------------------------------------------------------
@@ -103,6 +123,7 @@ def _row_report(row: Row, outcomes: Results, measured: dict[str, list[dict[str, 
     names = [test.rpartition("::")[2] for test in row.tests]
     runs = [outcome for name in names for outcome in outcomes.get(name, [])]
     figures = [each for name in names for each in measured.get(name, [])]
+    passed = bool(runs) and all(outcome == "passed" for outcome in runs)
     return {
         "number": row.number,
         "name": row.name,
@@ -110,14 +131,28 @@ def _row_report(row: Row, outcomes: Results, measured: dict[str, list[dict[str, 
         "runs": len(runs),
         "only_in_make_chaos": [name for name in names if name in LONG_TESTS],
         "not_run_here": [name for name in names if name not in outcomes],
-        "passed": bool(runs) and all(outcome == "passed" for outcome in runs),
-        "lost": _worst(figures, "lost"),
-        "doubled": _worst(figures, "doubled"),
-        "chain_intact": all(each.get("chain_intact", True) for each in figures),
+        "passed": passed,
+        "outcome": "as expected" if passed else "failed" if runs else "not possible here",
+        **{each: _counted(figures, each, passed and each in row.asserted) for each in ("lost", "doubled")},
+        "chain": _chain(figures, passed and "chain" in row.asserted),
         "healthy_again_s": _worst(figures, "healthy_again_s"),
         "longest_silence_s": _worst(figures, "longest_silence_s"),
         "figures": figures,
     }
+
+
+def _counted(figures: list[dict[str, Any]], name: str, is_asserted: bool) -> int | None:
+    """What was measured, or nothing where that is asserted; None where there is nothing to count."""
+    found = _worst(figures, name)
+    return 0 if found is None and is_asserted else found
+
+
+def _chain(figures: list[dict[str, Any]], is_asserted: bool) -> str:
+    """Damage that was planted has to be noticed; everything else has to be intact."""
+    if any(each.get("detected") for each in figures):
+        return "noticed"
+    found = [each["chain_intact"] for each in figures if "chain_intact" in each]
+    return "broken" if not all(found) else "intact" if found or is_asserted else ""
 
 
 def _worst(figures: list[dict[str, Any]], name: str) -> Any:
@@ -125,48 +160,29 @@ def _worst(figures: list[dict[str, Any]], name: str) -> Any:
     return max(found) if found else None
 
 
+def row_is_good(row: dict[str, Any]) -> bool:
+    return not (row["lost"] or row["doubled"] or row["chain"] == "broken") and row["outcome"] != "failed"
+
+
 def _rows_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="The failure modes of NATS")
-    for heading in (
-        "#",
-        "what breaks",
-        "tests run",
-        "long ones",
-        "outcome",
-        "lost",
-        "doubled",
-        "chain",
-        "healthy again",
-        "silence",
-    ):
+    for heading in page.ROW_HEADINGS:
         table.add_column(heading)
     for row in rows:
-        table.add_row(
-            str(row["number"]),
-            row["name"],
-            str(row["runs"]),
-            str(len(row["only_in_make_chaos"]) or ""),
-            "[green]as expected[/]" if row["passed"] else "[red]failed[/]" if row["runs"] else "not possible here",
-            *(_shown(row[name]) for name in ("lost", "doubled")),
-            "intact" if row["chain_intact"] else "[red]broken[/]",
-            *(_shown(row[name], " s") for name in ("healthy_again_s", "longest_silence_s")),
-        )
+        color = "red" if not row_is_good(row) else "green" if row["passed"] else "yellow"
+        table.add_row(*page.row_cells(row), style=color)
     return table
-
-
-def _shown(value: Any, unit: str = "") -> str:
-    return "asserted" if value is None and not unit else "" if value is None else f"{value}{unit}"
 
 
 # --- driver --------------------------------------------------------------------------------------------------------
 
 
-def run_driver(seed: int, minutes: float, screen: Console) -> list[CaseResult]:
+def run_driver(seed: int, minutes: float, only: str, screen: Console) -> list[CaseResult]:
     """A platform of its own, broken until the time is over."""
     buses.quiet_libraries()
     # Not below the repository: as root, PostgreSQL runs as another user, to whom a home may be closed.
     folder = Path(tempfile.mkdtemp(prefix="kestrel-chaos-"))
-    platform, process = three_nodes.start(folder)
+    nodes = ThreeNodes(folder)
     results: list[CaseResult] = []
 
     def tell(result: CaseResult) -> None:
@@ -176,30 +192,26 @@ def run_driver(seed: int, minutes: float, screen: Console) -> list[CaseResult]:
         )
 
     try:
-        results = asyncio.run(Driver(platform, seed, tell).run(minutes))
+        nodes.wait_ready()
+        driver = Driver(nodes, seed, tell)
+        results = asyncio.run(driver.run(minutes, only))
     finally:
-        three_nodes.stop(process)
+        nodes.stop()
         if results and all(result.clean for result in results):
             shutil.rmtree(folder, ignore_errors=True)
         else:
             screen.print(f"kept for looking at: {folder}", markup=False)
+    if not can_mount():
+        screen.print(f"no full disk among the blows: {why_no_mount()}", markup=False)
     return results
 
 
-def _driver_table(results: list[CaseResult]) -> Table:
+def _driver_table(results: list[dict[str, Any]]) -> Table:
     table = Table(title="The running platform: three NATS servers, PostgreSQL, every service, orders going in")
-    for heading in ("victim", "blow", "orders so far", "lost", "doubled", "chain", "healthy after"):
+    for heading in page.BLOW_HEADINGS:
         table.add_column(heading)
     for result in results:
-        table.add_row(
-            result.victim,
-            result.blow,
-            str(result.orders),
-            str(result.lost),
-            str(result.doubled),
-            "intact" if result.chain_intact else "[red]broken[/]",
-            f"{result.healthy_after_s} s" if not result.findings else f"[red]{result.findings[0][:60]}[/]",
-        )
+        table.add_row(*page.blow_cells(result), style="red" if result["findings"] else "green")
     return table
 
 

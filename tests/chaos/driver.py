@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -21,14 +22,18 @@ from kestrel_cli.demo.desk import Desk
 from kestrel_cli.platform.layout import PAPER_VENUE, POSTGRES, SERVICES
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import KestrelError, Unavailable
-from tests.chaos.three_nodes import NODES
-from tests.integration.platform import SYMBOLS, RunningPlatform, patiently
+from tests.chaos.servers import flip_a_byte
+from tests.chaos.three_nodes import NODE_ON_SMALL_DISK, NODES, ThreeNodes
+from tests.integration.platform import SYMBOLS, patiently
 
 INTENTS_PER_CASE = 10
 READY_TIMEOUT_S, REST_TIMEOUT_S, LEADERS_TIMEOUT_S = 90.0, 120.0, 60.0
 _FREEZE_S = (0.5, 12.0)
+_CUT_S = (2.0, 10.0)
 _INTENT_EVERY_S = 0.1
 _REPLAYED_MAX = 60
+_DAMAGED = ("JOURNAL_0", "INBOX", "BEADS", "KV_spent")
+_FORBIDDEN = ("journal.>", "inbox.>", "bead.>", "$KV.leases.>", "$KV.spent.>", "$JS.API.>")
 
 
 @dataclass(slots=True)
@@ -49,37 +54,50 @@ class CaseResult:
         return self.chain_intact and not (self.lost or self.doubled or self.findings)
 
 
-Blow = Callable[[], Awaitable[None]]
-
-
 class Driver:
     """One run on one platform."""
 
-    def __init__(self, platform: RunningPlatform, seed: int, tell: Callable[[CaseResult], None]) -> None:
-        self._platform = platform
+    def __init__(self, nodes: ThreeNodes, seed: int, tell: Callable[[CaseResult], None]) -> None:
+        self._nodes = nodes
+        self._platform = nodes.platform
         self._chance = random.Random(seed)
         self._tell = tell
         self._symbols: Iterator[str] = itertools.cycle(SYMBOLS)
         self._number = 0
 
-    async def run(self, minutes: float) -> list[CaseResult]:
-        """Each blow once, in an order of the seed's, for no longer than that."""
+    async def run(self, minutes: float, only: str = "") -> list[CaseResult]:
+        """Each blow once, in an order of the seed's, for no longer than that. ``only``: those whose names hold it."""
         deadline_s = time.monotonic() + 60 * minutes
         results: list[CaseResult] = []
-        cases = self._cases()
-        self._chance.shuffle(cases)
-        for victim, blow in cases:
+        for victim, blow in self.cases():
             if time.monotonic() > deadline_s:
                 break
+            if only not in f"{blow} of {victim}":
+                continue
             result = await self._case(victim, blow)
             results.append(result)
             self._tell(result)
         return results
 
-    def _cases(self) -> list[tuple[str, str]]:
+    def cases(self) -> list[tuple[str, str]]:
+        """Every kind of blow once before any comes again, so that a short run has seen each kind."""
+        cases = self._all_cases()
+        self._chance.shuffle(cases)
+        turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
+        turn_of = {case: next(turns[case[1]]) for case in cases}
+        return sorted(cases, key=lambda case: turn_of[case])
+
+    def _all_cases(self) -> list[tuple[str, str]]:
         processes = (*SERVICES, PAPER_VENUE, POSTGRES, *NODES)
-        signals = [(process, blow) for process in processes for blow in ("kill -9", "freeze", "SIGTERM")]
-        return [*signals, ("INBOX", "garbage"), ("INBOX", "replay of old messages"), ("consumers", "delete")]
+        return [
+            *((process, blow) for process in processes for blow in ("kill -9", "freeze", "SIGTERM")),
+            *((node, blow) for node in NODES for blow in ("cut off", "flipped byte")),
+            *([(NODE_ON_SMALL_DISK, "full disk")] if self._nodes.small_disk else []),
+            ("services", "permission revoked"),
+            ("every door", "garbage"),
+            ("INBOX", "replay of old messages"),
+            ("consumers", "deletion"),
+        ]
 
     async def _case(self, victim: str, blow: str) -> CaseResult:
         result = CaseResult(victim, blow)
@@ -94,39 +112,55 @@ class Driver:
         return result
 
     async def _under_load(self, desk: Desk, bus: Bus, victim: str, blow: str) -> float:
-        """Orders go in while it happens. How long after the blow every service said again that it is ready."""
+        """Orders go in while it happens.
+
+        How long after the end of the blow everybody was ready and everything sent was journaled and in the database.
+        """
         await self._platform.publish_bars(desk, self._number)
         await self._platform.grant_mandate(desk)
         moment = self._chance.randrange(1, INTENTS_PER_CASE)
         striking: asyncio.Task[float] | None = None
         for number in range(INTENTS_PER_CASE):
             if number == moment:
-                striking = asyncio.create_task(self._strike_and_heal(bus, victim, blow))
+                striking = asyncio.create_task(self._strike(bus, victim, blow))
             self._number += 1
             await self._platform.propose(bus, f"chaos-{self._number}", next(self._symbols))
             await asyncio.sleep(_INTENT_EVERY_S)
         assert striking is not None
-        return await striking
-
-    async def _strike_and_heal(self, bus: Bus, victim: str, blow: str) -> float:
-        await self._strike(bus, victim, blow)
-        began_s = time.monotonic()
+        struck_s = await striking
         await self._platform.until_ready(READY_TIMEOUT_S)
-        return round(time.monotonic() - began_s, 1)
+        await _while_leaders_change(lambda: self._platform.until_stored(REST_TIMEOUT_S))
+        return round(time.monotonic() - struck_s, 1)
 
-    async def _strike(self, bus: Bus, victim: str, blow: str) -> None:
-        if blow == "freeze":
-            await self._freeze(self._platform.pid_of(victim), self._chance.uniform(*_FREEZE_S))
-        elif blow == "kill -9":
-            os.kill(self._platform.pid_of(victim), signal.SIGKILL)
-        elif blow == "SIGTERM":
-            os.kill(self._platform.pid_of(victim), signal.SIGTERM)
-        elif blow == "garbage":
-            await self._publish_garbage(bus)
-        elif blow == "delete":
-            await self._delete_consumers(bus)
-        else:
-            await self._replay(bus)
+    async def _strike(self, bus: Bus, victim: str, blow: str) -> float:
+        """The moment it was over."""
+        match blow:
+            case "kill -9":
+                self._signal(victim, signal.SIGKILL)
+            case "SIGTERM":
+                self._signal(victim, signal.SIGTERM)
+            case "freeze":
+                await self._freeze(self._platform.pid_of(victim), self._chance.uniform(*_FREEZE_S))
+            case "cut off":
+                await self._cut_off(victim)
+            case "flipped byte":
+                self._flip_a_byte(victim)
+            case "full disk":
+                await self._fill_the_disk(victim)
+            case "permission revoked":
+                await self._revoke(self._chance.choice(_FORBIDDEN))
+            case "garbage":
+                await self._publish_garbage(bus)
+            case "replay of old messages":
+                await self._replay(bus)
+            case "deletion":
+                await self._delete_consumers(bus)
+            case _:
+                raise AssertionError(f"no such blow: {blow}")
+        return time.monotonic()
+
+    def _signal(self, victim: str, number: signal.Signals) -> None:
+        os.kill(self._platform.pid_of(victim), number)
 
     async def _freeze(self, pid: int, for_s: float) -> None:
         os.kill(pid, signal.SIGSTOP)
@@ -135,6 +169,50 @@ class Driver:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    async def _cut_off(self, node: str) -> None:
+        """No route leads to it; its clients stay with it."""
+        self._nodes.isolate(node)
+        try:
+            await asyncio.sleep(self._chance.uniform(*_CUT_S))
+        finally:
+            self._nodes.mend()
+
+    def _flip_a_byte(self, node: str) -> None:
+        """One bit of a stored block, and the server has to read what is on its disk."""
+        stream = self._chance.choice(_DAMAGED)
+        blocks = [
+            path for path in self._nodes.store(node).glob(f"**/streams/{stream}/msgs/*.blk") if path.stat().st_size
+        ]
+        assert blocks, f"{node} has nothing of {stream} on its disk"
+        block = self._chance.choice(sorted(blocks))
+        flip_a_byte(block, self._chance.randrange(block.stat().st_size))
+        self._signal(node, signal.SIGKILL)
+
+    async def _fill_the_disk(self, node: str) -> None:
+        """A person makes room and starts the server again: its streams stay frozen until then."""
+        disk = self._nodes.small_disk
+        assert disk is not None
+        await asyncio.to_thread(disk.fill)
+        try:
+            await asyncio.sleep(self._chance.uniform(*_CUT_S))
+        finally:
+            disk.make_room()
+        self._signal(node, signal.SIGKILL)
+
+    async def _revoke(self, subject: str) -> None:
+        """Nobody may publish there for a while."""
+        self._nodes.forbid(subject)
+        self._reload_nodes()
+        try:
+            await asyncio.sleep(self._chance.uniform(*_CUT_S))
+        finally:
+            self._nodes.forbid()
+            self._reload_nodes()
+
+    def _reload_nodes(self) -> None:
+        for node in NODES:
+            self._signal(node, signal.SIGHUP)
 
     async def _publish_garbage(self, bus: Bus) -> None:
         """Bytes that mean nothing, at every door there is."""

@@ -5,6 +5,7 @@ The configuration is the platform's own (`nats_config_text`), with what a row of
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -25,6 +26,8 @@ from kestrel_domain.errors import KestrelError
 from kestrel_testkit.fixtures import eventually
 from kestrel_testkit.servers import ServerProcess, nats_server_path
 from tests.chaos.proxy import Proxy, Wires
+
+_BALLAST, _BALLAST_CHUNK_BYTES = "ballast", 4096
 
 
 def free_ports(count: int) -> list[int]:
@@ -106,26 +109,21 @@ class BreakableServer:
         return f"http://127.0.0.1:{self.monitoring_port}/{path}"
 
 
-class BreakableCluster:
-    """Three servers whose routes all run through proxies, one for each direction of each pair."""
+class Routes:
+    """The routes between some servers, each direction of each pair through a proxy of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.wires = Wires()
-        cluster_ports = free_ports(3)
-        self._routes = {
-            (a, b): Proxy(self.wires, cluster_ports[b]) for a in range(3) for b in range(3) if a != b
-        }  # from, to
-        self._gossiped = [Proxy(self.wires, port) for port in cluster_ports]
-        self.servers = [
-            BreakableServer(folder, f"node{index}", extra=self._cluster_block(index, cluster_ports[index]))
-            for index in range(3)
-        ]
-        self.url = ",".join(server.url for server in self.servers)
+    def __init__(self, server_count: int) -> None:
+        self._wires = Wires()
+        self._ports = free_ports(server_count)
+        servers = range(server_count)
+        self._routes = {(a, b): Proxy(self._wires, self._ports[b]) for a in servers for b in servers if a != b}
+        self._gossiped = [Proxy(self._wires, port) for port in self._ports]
 
-    def _cluster_block(self, index: int, cluster_port: int) -> str:
+    def block(self, index: int) -> str:
+        """The part of one server's configuration that is about the cluster."""
         routes = [f"nats://127.0.0.1:{proxy.port}" for (a, _), proxy in self._routes.items() if a == index]
         return (
-            f'cluster {{\n  name: "kestrel"\n  listen: "127.0.0.1:{cluster_port}"\n'
+            f'cluster {{\n  name: "kestrel"\n  listen: "127.0.0.1:{self._ports[index]}"\n'
             f'  advertise: "127.0.0.1:{self._gossiped[index].port}"\n  no_advertise: true\n'
             f"  routes: {json.dumps(routes)}\n}}\n"
         )
@@ -133,6 +131,33 @@ class BreakableCluster:
     def start(self) -> None:
         for proxy in (*self._routes.values(), *self._gossiped):
             proxy.start()
+
+    def isolate(self, index: int) -> None:
+        """Cut every route of one server; its clients stay connected to it."""
+        for (a, b), proxy in self._routes.items():
+            if index in (a, b):
+                proxy.cut()
+        for proxy in self._gossiped:
+            proxy.cut()
+
+    def mend(self) -> None:
+        for proxy in (*self._routes.values(), *self._gossiped):
+            proxy.mend()
+
+    def close(self) -> None:
+        self._wires.close()
+
+
+class BreakableCluster:
+    """Three servers whose routes can be cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self._routes = Routes(3)
+        self.servers = [BreakableServer(folder, f"node{index}", extra=self._routes.block(index)) for index in range(3)]
+        self.url = ",".join(server.url for server in self.servers)
+
+    def start(self) -> None:
+        self._routes.start()
         self.restore()
 
     def restore(self) -> None:
@@ -149,19 +174,14 @@ class BreakableCluster:
     def stop(self) -> None:
         for server in self.servers:
             server.process.kill()
-        self.wires.close()
+        self._routes.close()
 
     def isolate(self, index: int) -> None:
-        """Cut every route of one server; its clients stay connected to it."""
-        for (a, b), proxy in self._routes.items():
-            if index in (a, b):
-                proxy.cut()
-        for proxy in self._gossiped:
-            proxy.cut()
+        """Cut one server off from the others; its clients stay connected to it."""
+        self._routes.isolate(index)
 
     def mend(self) -> None:
-        for proxy in (*self._routes.values(), *self._gossiped):
-            proxy.mend()
+        self._routes.mend()
 
     def number_of(self, name: str) -> int:
         return next(index for index, server in enumerate(self.servers) if server.name == name)
@@ -202,20 +222,27 @@ def _is_current(info: dict[str, Any]) -> bool:
 class SmallDisk:
     """A memory disk of a few megabytes, mounted on a folder in a mount namespace of its own.
 
-    Only what runs ``wrapped`` sees it. It needs no root where users may have namespaces, and leaves nothing behind: it
-    ends with the process that holds it.
+    Only what runs ``wrapped`` sees it. It leaves nothing behind: it ends with the process that holds it. Root may have
+    one where the container lets it; everybody may where users may have namespaces of their own.
     """
 
     def __init__(self, folder: Path, size_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._as_user = [] if os.geteuid() == 0 else ["--user"]
-        script = f'mount -t tmpfs -o size={size_bytes} tmpfs "$0" && echo mounted && exec sleep 3600'
-        mapped = ["--map-root-user"] if self._as_user else []
+        self._as_user = os.geteuid() != 0
+        self._hold(size_bytes)
+        if not self.is_mounted and not self._as_user:
+            self.close()
+            self._as_user = True
+            self._hold(size_bytes)
+
+    def _hold(self, size_bytes: int) -> None:
+        script = f'mount -t tmpfs -o size={size_bytes} tmpfs "$0" && echo mounted && exec sleep 36000'
+        namespaces = ["--mount", *(["--user", "--map-root-user"] if self._as_user else [])]
         self._holder = subprocess.Popen(
-            ["unshare", "--mount", *self._as_user, *mapped, "sh", "-c", script, str(folder)],
+            ["unshare", *namespaces, "sh", "-c", script, str(self._folder)],
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
         )
         assert self._holder.stdout is not None
@@ -223,25 +250,49 @@ class SmallDisk:
 
     def wrapped(self, command: list[str]) -> list[str]:
         """The command as one that sees the disk."""
-        credentials = ["--preserve-credentials"] if self._as_user else []
-        return ["nsenter", "--mount", *self._as_user, *credentials, "-t", str(self._holder.pid), *command]
+        namespaces = ["--mount", *(["--user", "--preserve-credentials"] if self._as_user else [])]
+        return [shutil.which("nsenter") or "nsenter", *namespaces, "-t", str(self._holder.pid), *command]
 
     def path(self, name: str) -> Path:
         """A file on the disk, as this process can reach it."""
         return Path(f"/proc/{self._holder.pid}/root") / self._folder.relative_to("/") / name
 
-    def close(self) -> None:
+    def fill(self) -> None:
+        """Until not one more block fits."""
+        with self.path(_BALLAST).open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"x" * _BALLAST_CHUNK_BYTES)
+
+    def make_room(self) -> None:
+        self.path(_BALLAST).unlink()
+
+    def close(self) -> str:
+        """What the machine said, if it did not let us."""
         self._holder.kill()
-        self._holder.communicate(timeout=10)
+        return self._holder.communicate(timeout=10)[1].strip()
 
 
 @functools.cache
-def can_mount() -> bool:
-    """Whether this machine lets us have a mount namespace of our own."""
-    if shutil.which("unshare") is None or shutil.which("nsenter") is None:
-        return False
+def why_no_mount() -> str:
+    """Why this machine lets us have no mount namespace of our own; empty if it does."""
+    for program in ("unshare", "nsenter"):
+        if shutil.which(program) is None:
+            return f"there is no program {program}"
     folder = Path(tempfile.mkdtemp(prefix="kestrel-mount-"))
     disk = SmallDisk(folder, 1 << 20)
-    disk.close()
+    said = disk.close()
     folder.rmdir()
-    return disk.is_mounted
+    return "" if disk.is_mounted else said or "unshare failed"
+
+
+def can_mount() -> bool:
+    return not why_no_mount()
+
+
+def flip_a_byte(path: Path, offset: int) -> None:
+    """One bit of the byte at an offset."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x01]))

@@ -12,11 +12,16 @@ _CHASSIS, _KERNEL = "libs/chassis/tests", "services/kernel/tests"
 _THREE, _ONE = "tests/chaos/test_three_servers.py", "tests/chaos/test_one_server.py"
 _CONSUMERS = "tests/chaos/test_consumers.py"
 _PERSISTENCE, _GATEWAY = "services/persistence/tests/shell", "services/venue-gateway/tests"
+_ONCE = frozenset({"lost", "doubled"})
+_NOT_TWICE, _KEPT, _CHAINED = frozenset({"doubled"}), frozenset({"lost"}), frozenset({"chain"})
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One failure mode. ``tests``: at least one; ``remark``: what the tests do not show."""
+    """One failure mode. ``tests``: at least one; ``remark``: what the tests do not show.
+
+    ``asserted``: of "lost", "doubled" and "chain", what its tests assert without measuring it.
+    """
 
     number: int
     name: str
@@ -24,6 +29,7 @@ class Row:
     expected: str
     tests: tuple[str, ...]
     remark: str = ""
+    asserted: frozenset[str] = frozenset()
 
 
 LONG_TESTS = frozenset(
@@ -100,6 +106,7 @@ TABLE = (
             f"{_CHASSIS}/test_bus.py::test_while_the_server_is_down_nothing_is_stored_and_nothing_is_stored_later",
             f"{_CHASSIS}/test_bus.py::test_what_the_library_still_holds_is_thrown_away_when_the_connection_breaks",
         ),
+        asserted=_ONCE,
     ),
     Row(
         7,
@@ -111,6 +118,7 @@ TABLE = (
             f"{_KERNEL}/shell/test_process.py::test_after_a_kill_in_mid_run_every_input_is_journaled_exactly_once",
             "tests/integration/test_crashes.py::test_kill_9_in_mid_run_loses_nothing_and_doubles_nothing_P10",
         ),
+        asserted=_ONCE | _CHAINED,
     ),
     Row(
         8,
@@ -134,6 +142,7 @@ TABLE = (
             f"{_GATEWAY}/shell/test_gateway.py::"
             "test_command_repeated_in_the_journal_is_a_replay_and_sends_nothing_TOKEN_REPLAY_T03",
         ),
+        asserted=_ONCE,
     ),
     Row(
         10,
@@ -141,6 +150,7 @@ TABLE = (
         "another message stored under an entry's id",
         "our ids follow from content; done by a foreign hand, the writer ends",
         (f"{_CHASSIS}/test_journal.py::test_an_id_that_is_stored_with_other_bytes_ends_the_writer",),
+        asserted=_CHAINED,
     ),
     Row(
         11,
@@ -153,6 +163,7 @@ TABLE = (
             "test_frozen_gateway_that_wakes_up_after_its_lease_sends_nothing_SCN_22",
             f"{_CHASSIS}/test_journal.py::test_a_stale_owner_is_refused_and_there_is_exactly_one_history",
         ),
+        asserted=_NOT_TWICE | _CHAINED,
     ),
     Row(
         12,
@@ -163,6 +174,7 @@ TABLE = (
             f"{_THREE}::test_nats_12_lease_without_quorum_ends_by_the_holders_own_clock_and_nobody_takes_it",
             f"{_CHASSIS}/test_lease.py::test_a_holder_that_is_cut_off_stops_by_its_own_clock_before_the_lease_ends",
         ),
+        asserted=_NOT_TWICE,
     ),
     Row(
         13,
@@ -173,6 +185,7 @@ TABLE = (
             f"{_KERNEL}/shell/test_cluster.py::test_a_stranger_in_mid_run_costs_an_epoch_and_never_a_second_history",
             f"{_CHASSIS}/test_bus.py::test_an_atomic_batch_is_stored_whole_or_not_at_all",
         ),
+        asserted=_NOT_TWICE | _CHAINED,
     ),
     Row(
         14,
@@ -194,6 +207,7 @@ TABLE = (
             f"{_CONSUMERS}::test_nats_15_handling_longer_than_the_wait_is_redelivered_and_told",
             f"{_CHASSIS}/test_advisories.py::test_a_message_that_is_given_up_and_a_changed_stream_raise_alerts",
         ),
+        asserted=_KEPT,
     ),
     Row(
         16,
@@ -208,6 +222,7 @@ TABLE = (
             f"{_PERSISTENCE}/test_record_of_streams.py::"
             "test_a_row_the_database_refuses_is_parked_with_its_words_and_the_rest_goes_on_P11",
         ),
+        asserted=_KEPT,
     ),
     Row(
         17,
@@ -226,6 +241,7 @@ TABLE = (
             f"{_ONE}::test_nats_18_full_store_is_told_apart_from_a_missing_leader_and_reading_goes_on",
             f"{_CHASSIS}/test_bus.py::test_a_full_stream_is_a_limit_and_not_a_missing_leader",
         ),
+        asserted=_ONCE,
     ),
     Row(
         19,
@@ -239,6 +255,7 @@ TABLE = (
             f"{_CONSUMERS}::test_nats_19_kernel_whose_consumer_is_deleted_goes_on_from_its_own_position",
             f"{_CHASSIS}/test_consume.py::test_a_deleted_consumer_is_an_alarm_and_not_a_spin",
         ),
+        asserted=_ONCE,
     ),
     Row(
         20,
@@ -261,6 +278,7 @@ TABLE = (
             f"{_GATEWAY}/core/test_admission.py::test_token_ends_at_the_nanosecond_it_says_TOKEN_EXPIRED",
             f"{_KERNEL}/core/test_partition.py::test_time_never_goes_back",
         ),
+        asserted=_ONCE | _CHAINED,
     ),
     Row(
         22,
@@ -316,6 +334,7 @@ TABLE = (
             f"{_ONE}::test_nats_27_owner_whose_event_loop_stalls_is_no_owner_when_it_wakes_up",
             f"{_GATEWAY}/shell/test_submissions.py::test_nothing_is_sent_once_the_login_is_somebody_elses",
         ),
+        asserted=_NOT_TWICE,
     ),
     Row(
         28,
@@ -344,6 +363,7 @@ TABLE = (
             f"{_CONSUMERS}::test_nats_30_servers_newer_form_of_acknowledgements_is_understood_everywhere",
             f"{_CHASSIS}/test_messages.py::test_a_delivery_says_where_it_is_stored_in_both_forms_of_its_reply",
         ),
+        asserted=_ONCE,
     ),
     Row(
         31,
@@ -356,5 +376,6 @@ TABLE = (
             "tests/integration/test_journal_export.py::test_a_stranger_checks_what_the_kernel_journaled_K21_C16",
         ),
         "Two compilers by `make libkernel-test`; another processor needs another machine",
+        asserted=_CHAINED,
     ),
 )

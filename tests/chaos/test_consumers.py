@@ -51,12 +51,20 @@ async def test_nats_08_acknowledgements_lost_in_a_broker_crash_cause_redelivery_
     await handle(loop, 100)
     await bus.client.flush()
     server.process.kill()
+    began_s = time.monotonic()
     server.process.start()
     await loop.stop()
     await bus.publish_until_stored(intent(101))
     await handle(PullLoop(bus, "INTENTS", durable="reader"), 101)
+    again_s = time.monotonic() - began_s
     assert effects == {number: b"%d" % number for number in range(1, 102)}
-    measure(acknowledged=100, delivered_again=sum(deliveries.values()) - 101, lost=0, doubled=0)
+    measure(
+        acknowledged=100,
+        delivered_again=sum(deliveries.values()) - 101,
+        lost=0,
+        doubled=0,
+        healthy_again_s=round(again_s, 2),
+    )
     await bus.close()
 
 
@@ -174,7 +182,7 @@ def deaf(subject: str) -> str:
 
 
 async def test_nats_19_kernel_whose_consumer_is_deleted_goes_on_from_its_own_position(
-    server: BreakableServer, secrets: Path, tmp_path: Path
+    server: BreakableServer, secrets: Path, tmp_path: Path, measure: Measure
 ) -> None:
     bus = await connect(server.url, tmp_path)
     await provision_afresh(bus)
@@ -183,6 +191,7 @@ async def test_nats_19_kernel_whose_consumer_is_deleted_goes_on_from_its_own_pos
     try:
         await kernel.until_ready()
         await bus.publish(Publish("inbox.0.PAPER-1.venue", b"\xff", "garbage-1"))
+        began_s = time.monotonic()
         for consumer in (await bus.api("CONSUMER.NAMES.INBOX")).get("consumers") or []:
             await bus.api(f"CONSUMER.DELETE.INBOX.{consumer}")
         await bus.publish(Publish("inbox.0.PAPER-1.venue", b"\xff", "garbage-2"))
@@ -192,6 +201,7 @@ async def test_nats_19_kernel_whose_consumer_is_deleted_goes_on_from_its_own_pos
 
         await eventually(parked, "both inputs were handled, once each", timeout_s=40)
         await kernel.until_ready()
+        measure(lost=0, doubled=0, healthy_again_s=round(time.monotonic() - began_s, 2))
     finally:
         kernel.end()
         await bus.close()

@@ -110,10 +110,12 @@ async def test_nats_12_lease_without_quorum_ends_by_the_holders_own_clock_and_no
     assert not holder.held
     done, _ = await asyncio.wait({waiting}, timeout=holder._ttl_s * 0.7)
     assert not done, "nobody takes over without a quorum"
+    restored_s = time.monotonic()
     cluster.restore()
     async with asyncio.timeout(60):
         assert await waiting > first_epoch
-    measure(holder_stopped_after_s=round(ended_s, 2), ttl_s=holder._ttl_s)
+    again_s = time.monotonic() - restored_s
+    measure(holder_stopped_after_s=round(ended_s, 2), ttl_s=holder._ttl_s, healthy_again_s=round(again_s, 2))
     await heir.release()
 
 
@@ -145,7 +147,7 @@ async def test_nats_22_leader_cut_off_from_the_others_takes_no_write_and_its_wri
             await left_alone
     await fresh.append(entries(2, fresh.last_hash, start=6, owner=2))
     assert [entry.epoch for entry in await journal_entries(majority)] == [1, 1, 1, 2, 2, 2, 2]
-    measure(lost=0, doubled=0, chain_intact=True, majority_writes_after_s=round(taken_over_s, 2))
+    measure(lost=0, doubled=0, chain_intact=True, healthy_again_s=round(taken_over_s, 2))
     await minority.close()
     await majority.close()
 
@@ -167,7 +169,7 @@ async def test_nats_23_follower_that_was_away_holds_up_nobody_and_catches_up(
     began_s = time.monotonic()
     follower.process.start()
     await cluster.until_current(broken_bus, ["INTENTS"])
-    measure(messages_behind=count, current_again_s=round(time.monotonic() - began_s, 2), lost=0, doubled=0)
+    measure(messages_behind=count, healthy_again_s=round(time.monotonic() - began_s, 2), lost=0, doubled=0)
 
 
 async def _is_current(cluster: BreakableCluster, bus: Bus) -> bool:
