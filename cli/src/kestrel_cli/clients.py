@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from kestrel.common.v1 import common_pb2
 from kestrel_cli.errors import NOT_RUNNING, REFUSED, USAGE, CommandFailed, not_running
-from kestrel_cli.platform.layout import PAPER_VENUE, Endpoints, Layout
+from kestrel_cli.platform.layout import Endpoints, Layout
 from kestrel_cli.platform.lock import holder_of
+from kestrel_cli.platform.venues import OUR_PAPER_VENUE, VenueChoice
+
+if TYPE_CHECKING:
+    from kestrel_cli.back_doors import BackDoor
 
 TIMEOUT_S = 15.0
 _REFUSAL_METADATA = "kestrel-refusal-bin"
@@ -47,13 +51,20 @@ class Platform:
 
         return status_pb2_grpc.StatusServiceStub(self.channel(service))
 
-    def paper_control(self) -> Any:
-        """The simulated broker's back door: what a demo or a test may do to it."""
-        from kestrel.paper.v1 import paper_pb2_grpc
+    @property
+    def venue(self) -> VenueChoice:
+        """Where its orders go."""
+        return VenueChoice.load(self.layout) or OUR_PAPER_VENUE
 
-        if PAPER_VENUE not in self._channels:
-            self._channels[PAPER_VENUE] = grpc.insecure_channel(self.endpoints.address(PAPER_VENUE))
-        return paper_pb2_grpc.PaperVenueControlServiceStub(self._channels[PAPER_VENUE])
+    def account(self, named: str) -> str:
+        """The account that was named, or the platform's own."""
+        return named or self.venue.account
+
+    def back_door(self, door: BackDoor) -> Any:
+        """The simulated broker's control calls: what a demo or a test may do to it."""
+        if door.port not in self._channels:
+            self._channels[door.port] = grpc.insecure_channel(self.endpoints.address(door.port))
+        return door.stub(self._channels[door.port])
 
     def channel(self, service: str) -> grpc.Channel:
         if service not in self._channels:

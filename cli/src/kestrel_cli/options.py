@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from kestrel_cli.platform.config import ACCOUNT
-
 DEFAULT_DATA_DIR = Path("var/kestrel")
 
 DataDir = Annotated[
@@ -19,7 +17,7 @@ Operator = Annotated[
     str, typer.Option("--as", metavar="OPERATOR", help="Whose credential to use: trader, risk, admin.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output; exact numbers as text.")]
-Account = Annotated[str, typer.Option("--account", help="The account.")]
+Account = Annotated[str, typer.Option("--account", help="The account; the platform's own when not given.")]
 AnyAccount = Annotated[str, typer.Option("--account", help="Only this account; all when not given.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many, newest first.")]
 Everything = Annotated[bool, typer.Option("--all", "-a", help="Also what is over.")]
@@ -27,4 +25,4 @@ Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it is kept in 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 DEFAULT_OPERATOR = "trader"
-DEFAULT_ACCOUNT = ACCOUNT
+PLATFORM_ACCOUNT = ""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2
 from kestrel.paper.v1 import paper_pb2
+from kestrel.tws.v1 import tws_pb2
 from kestrel.venue.v1 import venue_pb2
-from kestrel_cli.demo.collect import denied_by, orders_of, read_venue
+from kestrel_cli.demo.collect import denied_by, orders_of, read_venue, repeated_requests
+from kestrel_cli.demo.counts import FillRow
 from kestrel_domain.numbers import Number
 
 
@@ -43,3 +45,28 @@ def test_the_venues_ledger_is_taken_as_it_is_doubles_included() -> None:
     book = read_venue(paper_pb2.GetLedgerResponse(orders=[order, order], fills=[fill]))
     assert len(book.orders) == 2
     assert book.fills[0].last_qty == Number(5, 0)
+
+
+def test_a_brokers_ledger_is_read_by_order_reference_and_its_executions_by_their_last_revision() -> None:
+    order = tws_pb2.LedgerOrder(perm_id=7, order_ref="ks1", order_qty=common_pb2.Decimal(units=5))
+
+    def execution(name: str, qty: int, *, current: bool) -> tws_pb2.LedgerExecution:
+        return tws_pb2.LedgerExecution(
+            execution_id=name, order_ref="ks1", qty=common_pb2.Decimal(units=qty), is_current=current
+        )
+
+    executions = [
+        execution("a.01.01", 5, current=False),
+        execution("a.01.02", 3, current=True),
+        execution("b.01.02", 0, current=True),
+    ]
+    book = read_venue(tws_pb2.GetLedgerResponse(orders=[order, order], executions=executions))
+    assert [each.client_order_id for each in book.orders] == ["ks1", "ks1"], "doubles are not hidden"
+    assert book.fills == (FillRow("a.01.02", "ks1", Number(3, 0)),), "a busted one counts no more"
+
+
+def test_requests_beyond_the_first_of_an_id_are_repeated_at_both_venues() -> None:
+    paper = [paper_pb2.Arrival(client_order_id=name, request_count=count) for name, count in (("a", 3), ("b", 1))]
+    broker = [tws_pb2.Arrival(order_ref=name, order_count=count) for name, count in (("a", 3), ("b", 1))]
+    assert repeated_requests(paper_pb2.GetLedgerResponse(arrivals=paper)) == 2
+    assert repeated_requests(tws_pb2.GetLedgerResponse(arrivals=broker)) == 2

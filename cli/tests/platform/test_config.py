@@ -10,6 +10,7 @@ import pytest
 from kestrel_chassis import settings
 from kestrel_cli.platform.config import PlatformOptions, write_config
 from kestrel_cli.platform.layout import Endpoints, Layout, ports_from
+from kestrel_cli.platform.venues import OUR_PAPER_VENUE, VenueChoice, VenueKind
 
 SETTINGS = (
     ("kernel", "kestrel_kernel.config", "KernelSettings"),
@@ -21,11 +22,20 @@ SETTINGS = (
 )
 
 
+VENUES = (
+    OUR_PAPER_VENUE,
+    VenueChoice(VenueKind.TWS_SIM, "DU1234567", library="ib_async", symbols=("AAPL", "IBM:SMART:USD")),
+    VenueChoice(VenueKind.IBKR, "DU1234567", host="10.0.0.5", port=7497),
+)
+
+
+@pytest.mark.parametrize("venue", VENUES, ids=lambda venue: venue.kind)
 @pytest.mark.parametrize(("name", "module", "cls"), SETTINGS)
-def test_each_service_accepts_its_section(tmp_path: Path, name: str, module: str, cls: str) -> None:
+def test_each_service_accepts_its_section(tmp_path: Path, name: str, module: str, cls: str, venue: VenueChoice) -> None:
     layout = Layout(tmp_path)
     layout.create()
-    write_config(layout, Endpoints(ports_from(9000)), PlatformOptions(overrides={"policy": {"leverage": 2}}))
+    options = PlatformOptions(overrides={"policy": {"leverage": 2}}, venue=venue)
+    write_config(layout, Endpoints(ports_from(9000)), options)
     assert layout.config.stat().st_mode & 0o077 == 0
     parsed = settings.parse(getattr(import_module(module), cls), settings.read_file(layout.config), {})
     assert parsed.service == name

@@ -172,7 +172,7 @@ def grant(
     symbols: Annotated[str, typer.Option("--symbols", help="Only these, by comma; all when not given.")] = "",
     max_total: Annotated[str, typer.Option("--max-total", help="Sum of the notionals of all entries.")] = "",
     max_count: Annotated[int, typer.Option("--max-count", min=0, help="Number of entries; 0: no such limit.")] = 0,
-    account: options.Account = options.DEFAULT_ACCOUNT,
+    account: options.Account = options.PLATFORM_ACCOUNT,
     json: options.Json = False,
     operator: options.Operator = options.DEFAULT_OPERATOR,
     data_dir: options.DataDir = options.DEFAULT_DATA_DIR,
@@ -185,7 +185,6 @@ def grant(
     now_ns = time.time_ns()
     mandate = authority_pb2.Mandate(
         strategy=strategy,
-        account=account,
         symbols=[each.strip().upper() for each in symbols.split(",") if each.strip()],
         max_order_notional=Number.parse(max_order, field="max-order").message(),
         max_total_notional=Number.parse(max_total, field="max-total").message() if max_total else None,
@@ -196,6 +195,7 @@ def grant(
         reason=reason,
     )
     with clients.connect(data_dir, operator) as platform:
+        mandate.account = platform.account(account)
         answer = platform.stub("governance").GrantMandate(
             governance_pb2.GrantMandateRequest(request_id=request_id(), mandate=mandate), timeout=clients.TIMEOUT_S
         )

@@ -14,15 +14,16 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from kestrel.admin.v1 import governance_pb2, status_pb2
+from kestrel.admin.v1 import governance_pb2, status_pb2, venue_gateway_pb2
 from kestrel_cli import clients, options, output
 from kestrel_cli.commands.authority import kill_flags_table
 from kestrel_cli.errors import CommandFailed, not_running
-from kestrel_cli.platform.config import VenueManners
+from kestrel_cli.platform.config import PlatformOptions, VenueManners, environment_of
 from kestrel_cli.platform.layout import DEFAULT_PORT_BASE, SERVICES, Endpoints, Layout, read_json
 from kestrel_cli.platform.lock import Holder, holder_of
 from kestrel_cli.platform.supervisor import PlatformState
-from kestrel_cli.platform.table import light
+from kestrel_cli.platform.table import light, money_banner
+from kestrel_cli.platform.venues import VenueChoice, VenueKind, chosen
 from kestrel_domain.timestamps import SECOND_NS
 
 STOP_TIMEOUT_S = 40.0
@@ -33,17 +34,25 @@ _MEBIBYTE = 1024 * 1024
 
 
 class Mode(StrEnum):
-    """How well the paper venue behaves (T15)."""
+    """How well a simulated venue behaves (T15)."""
 
     REALISTIC = "realistic"
     INSTANT = "instant"
     ADVERSARIAL = "adversarial"
 
 
-class Venue(StrEnum):
-    """Where orders go."""
+class DemoVenue(StrEnum):
+    """The venues whose prices a demo can make."""
 
     PAPER = "paper"
+    TWS_SIM = "tws-sim"
+
+
+class Library(StrEnum):
+    """Which client library speaks to TWS."""
+
+    IB_INSYNC = "ib_insync"
+    IB_ASYNC = "ib_async"
 
 
 def register(app: typer.Typer) -> None:
@@ -59,9 +68,25 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Come back when it is ready; it goes on running.")
     ] = False,
-    venue: Annotated[Venue, typer.Option("--venue", help="Where orders go.")] = Venue.PAPER,
-    mode: Annotated[Mode, typer.Option("--mode", help="How well the paper venue behaves.")] = Mode.REALISTIC,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The paper venue's chance.")] = 1,
+    venue: Annotated[
+        VenueKind | None, typer.Option("--venue", help="Where orders go; as last time in this directory, else paper.")
+    ] = None,
+    account: Annotated[
+        str, typer.Option("--account", help="The account there. Interactive Brokers: a paper account, DU… or DF….")
+    ] = "",
+    host: Annotated[str, typer.Option("--host", help="Where TWS or IB Gateway runs; 127.0.0.1.")] = "",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65_535, help="Its API's port: 4002 is Gateway's for paper, 7497 TWS's.")
+    ] = 0,
+    library: Annotated[
+        Library | None, typer.Option("--library", help="What speaks to TWS; as last time, else ib_insync.")
+    ] = None,
+    symbol: Annotated[
+        list[str] | None,
+        typer.Option("--symbol", help="Take prices of it, as SYMBOL or SYMBOL:EXCHANGE:CURRENCY; repeatable."),
+    ] = None,
+    mode: Annotated[Mode, typer.Option("--mode", help="How well a simulated venue behaves.")] = Mode.REALISTIC,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="A simulated venue's chance.")] = 1,
     port_base: Annotated[
         int | None,
         typer.Option(
@@ -70,23 +95,34 @@ def up(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Start the whole platform on this machine: NATS, PostgreSQL, the paper venue and six services.
+    """Start the whole platform on this machine: NATS, PostgreSQL, six services, and the venue unless it is a real one.
 
-    Ctrl-C stops it in good order; a second Ctrl-C at once.
+    Venues: paper, our own; tws-sim, a simulated Interactive Brokers, spoken to in TWS's own protocol; ibkr, a TWS or IB
+    Gateway that you started and logged in with a paper user. Ctrl-C stops it in good order; a second Ctrl-C at once.
 
     [dim]Examples:[/]
       kestrel up
       kestrel up --detach --mode instant --seed 7
-      kestrel up --data-dir /tmp/other --port-base 8800
+      kestrel up --venue tws-sim --symbol AAPL --data-dir var/tws
+      kestrel up --venue ibkr --port 7497 --account DU1234567 --symbol AAPL --data-dir var/ibkr
     """
     from kestrel_cli.platform import running
 
-    manners = VenueManners(mode=mode.value, seed=seed)
     layout = Layout(data_dir.resolve())
+    choice = chosen(
+        layout,
+        kind=venue,
+        account=account,
+        host=host,
+        port=port,
+        library=library.value if library else "",
+        symbols=symbol or (),
+    )
+    wanted = PlatformOptions(VenueManners(mode=mode.value, seed=seed), venue=choice)
     if detach:
-        running.run_detached(layout, manners, port_base, data_dir, json=json)
+        running.run_detached(layout, wanted, port_base, data_dir, json=json)
     else:
-        running.run_in_foreground(layout, manners, port_base, data_dir, json=json)
+        running.run_in_foreground(layout, wanted, port_base, data_dir, json=json)
 
 
 def down(
@@ -149,11 +185,11 @@ def status(
     state = PlatformState.from_json(read_json(layout.state))
     with clients.connect(data_dir, operator) as platform:
         services = {name: _ask_status(platform, name) for name in SERVICES}
-        flags = _ask_flags(platform)
+        flags, sessions = _ask_flags(platform), _ask_sessions(platform)
     if json:
-        output.print_json(_status_object(layout, holder, state, services, flags))
+        output.print_json(_status_object(layout, holder, state, services, flags, sessions))
         return
-    _show_status(layout, holder, state, services, flags)
+    _show_status(layout, holder, state, services, flags, sessions)
 
 
 def demo(
@@ -164,6 +200,8 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="The venue's chance: the same seed, the same venue.")] = 7,
     days: Annotated[int, typer.Option("--days", min=1, max=2_000, help="The last so many trading days.")] = 140,
     out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("var/demo"),
+    venue: Annotated[DemoVenue, typer.Option("--venue", help="Where orders go.")] = DemoVenue.PAPER,
+    library: Annotated[Library, typer.Option("--library", help="What speaks to TWS.")] = Library.IB_INSYNC,
     json: options.Json = False,
 ) -> None:
     """Watch decisions on real prices become approved, tokened, executed, reconciled and stored; ends by itself.
@@ -173,11 +211,13 @@ def demo(
     [dim]Examples:[/]
       kestrel demo
       kestrel demo --seed 11 --days 120
+      kestrel demo --venue tws-sim --library ib_insync
       kestrel demo --data my-bars.csv --out var/mine
     """
     from kestrel_cli.demo.run import DemoOptions, run_demo
 
-    raise typer.Exit(run_demo(DemoOptions(data=data, seed=seed, days=days, out=out, json=json)))
+    chosen_venue = VenueKind(venue.value)
+    raise typer.Exit(run_demo(DemoOptions(data, seed, days, out, json=json, venue=chosen_venue, library=library.value)))
 
 
 def bench(context: typer.Context) -> None:
@@ -227,11 +267,40 @@ def _ask_flags(platform: clients.Platform) -> Any:
     return answer.flags
 
 
+def _ask_sessions(platform: clients.Platform) -> list[Any]:
+    """The gateway's sessions, as far as it answers; ``status`` shows elsewhere that it does not."""
+    import grpc
+
+    try:
+        answer = platform.stub("venue-gateway").ListSessions(
+            venue_gateway_pb2.ListSessionsRequest(), timeout=_STATUS_TIMEOUT_S
+        )
+    except grpc.RpcError:
+        return []
+    return list(answer.sessions)
+
+
+def _environments(services: dict[str, Any], sessions: list[Any], layout: Layout) -> set[str]:
+    """What every service and session says it trades, in capitals; what was configured, while nobody answers."""
+    said = {answer.environment.upper() for answer in services.values() if answer}
+    said |= {session.environment.upper() for session in sessions}
+    return said or {environment_of(layout).upper()}
+
+
 def _status_object(
-    layout: Layout, holder: Holder, state: PlatformState | None, services: dict[str, Any], flags: Any
+    layout: Layout,
+    holder: Holder,
+    state: PlatformState | None,
+    services: dict[str, Any],
+    flags: Any,
+    sessions: list[Any],
 ) -> dict[str, Any]:
+    choice = VenueChoice.load(layout)
     return {
         "data_dir": str(layout.root),
+        "environment": "/".join(sorted(_environments(services, sessions, layout))).lower(),
+        "venue": {"name": choice.name, "account": choice.account, "told": choice.told} if choice else None,
+        "sessions": [output.plain(session) for session in sessions],
         "pid": holder.pid,
         "state": state.overall if state else "unknown",
         "processes": [
@@ -247,11 +316,20 @@ def _status_object(
 
 
 def _show_status(
-    layout: Layout, holder: Holder, state: PlatformState | None, services: dict[str, Any], flags: Any
+    layout: Layout,
+    holder: Holder,
+    state: PlatformState | None,
+    services: dict[str, Any],
+    flags: Any,
+    sessions: list[Any],
 ) -> None:
     screen = output.console()
-    environments = {answer.environment.upper() for answer in services.values() if answer}
-    screen.print(_banner(environments, state, holder, layout))
+    overall = state.overall if state else "unknown"
+    screen.print(
+        f"{money_banner(_environments(services, sessions, layout))}  ·  {output.word(overall)}"
+        f"  ·  supervisor pid {holder.pid}  ·  {escape(str(layout.root))}"
+    )
+    screen.print(_venue_line(VenueChoice.load(layout), sessions), soft_wrap=True)
     if flags is None:
         screen.print("[bold red]■ kill flags cannot be read: entries are blocked[/]")
     elif flags:
@@ -265,15 +343,14 @@ def _show_status(
     screen.print(f"[dim]logs {escape(str(layout.logs))}  ·  endpoints {escape(str(layout.endpoints))}[/]")
 
 
-def _banner(environments: set[str], state: PlatformState | None, holder: Holder, layout: Layout) -> str:
-    if environments == {"LIVE"}:
-        money = "[bold white on red] LIVE [/] real money moves"
-    elif environments == {"PAPER"}:
-        money = "[bold black on green] PAPER [/] no real money moves"
-    else:
-        money = f"[bold black on yellow] {' / '.join(sorted(environments)) or 'UNKNOWN'} [/]"
-    overall = state.overall if state else "unknown"
-    return f"{money}  ·  {output.word(overall)}  ·  supervisor pid {holder.pid}  ·  {escape(str(layout.root))}"
+def _venue_line(choice: VenueChoice | None, sessions: list[Any]) -> str:
+    """Where orders go, and whether anybody is logged in there."""
+    told = escape(choice.told) if choice else "not known"
+    said = [
+        f"{escape(session.account)} {'[green]connected[/]' if session.connected else '[red]not connected[/]'}"
+        for session in sessions
+    ]
+    return f"venue: {told}  ·  account {', '.join(said) or '[yellow]the gateway does not say[/]'}"
 
 
 def _service_row(name: str, answer: status_pb2.GetStatusResponse | None, process: Any) -> tuple[str, ...]:

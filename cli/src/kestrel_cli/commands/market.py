@@ -1,4 +1,4 @@
-"""Market data for the paper venue: a simulated broker has only the prices it is given."""
+"""Market data for a simulated venue: it has only the prices it is given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import grpc
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kestrel.paper.v1 import paper_pb2
 from kestrel_cli import clients, options, output
 from kestrel_cli.errors import CommandFailed
 
@@ -30,7 +29,7 @@ def feed(
     operator: options.Operator = options.DEFAULT_OPERATOR,
     data_dir: options.DataDir = options.DEFAULT_DATA_DIR,
 ) -> None:
-    """Send daily bars to the paper venue, one market day after the other. Strategies and orders follow them.
+    """Send daily bars to the simulated venue, one market day after the other. Strategies and orders follow them.
 
     The same bars again change nothing. Ctrl-C stops between two bars.
 
@@ -38,19 +37,21 @@ def feed(
       kestrel feed --days 120 --pace 0
       kestrel feed --data bars.csv --pace 1
     """
+    from kestrel_cli.back_doors import back_door
     from kestrel_cli.demo import prices
     from kestrel_cli.demo.scenario import group_by_day
 
     bars = prices.last_days(prices.read_bars(data) if data else prices.bundled_bars(), days)
     market_days = group_by_day(bars)
     with clients.connect(data_dir, operator) as platform, _progress(quiet=json) as progress:
-        venue = platform.paper_control()
+        door = back_door(platform.venue)
+        venue = platform.back_door(door)
         task = progress.add_task("market days", total=len(market_days))
         for day, bars_of_day in market_days:
             began = time.monotonic()
             for bar in bars_of_day:
                 try:
-                    venue.PublishBar(paper_pb2.PublishBarRequest(bar=bar.message()), timeout=clients.TIMEOUT_S)
+                    venue.PublishBar(door.publish(bar.message()), timeout=clients.TIMEOUT_S)
                 except grpc.RpcError as error:
                     raise _refused(error, f"{bar.symbol} {bar.day}") from error
             progress.update(task, advance=1, description=f"{day:%Y-%m-%d}")
@@ -58,7 +59,7 @@ def feed(
     if json:
         output.print_json({"bars": len(bars), "days": len(market_days), "symbols": sorted({b.symbol for b in bars})})
         return
-    output.console().print(f"[green]✓[/] {len(bars)} bars of {len(market_days)} days are at the paper venue")
+    output.console().print(f"[green]✓[/] {len(bars)} bars of {len(market_days)} days are at the venue")
 
 
 def _progress(*, quiet: bool) -> Progress:
@@ -69,4 +70,4 @@ def _progress(*, quiet: bool) -> Progress:
 def _refused(error: grpc.RpcError, what: str) -> CommandFailed:
     refusal = clients.refusal_of(error)
     said = refusal.message if refusal is not None else error.details()
-    return CommandFailed(f"the paper venue did not take {what}: {said}", next_step="kestrel status")
+    return CommandFailed(f"the venue did not take {what}: {said}", next_step="kestrel status")

@@ -100,7 +100,7 @@ def breaks(
 
 @recon_app.command("now")
 def now(
-    account: options.Account = options.DEFAULT_ACCOUNT,
+    account: options.Account = options.PLATFORM_ACCOUNT,
     json: options.Json = False,
     operator: options.Operator = options.DEFAULT_OPERATOR,
     data_dir: options.DataDir = options.DEFAULT_DATA_DIR,
@@ -112,7 +112,8 @@ def now(
     """
     with clients.connect(data_dir, operator) as platform:
         answer = platform.stub("reconciler").RunNow(
-            reconciler_pb2.RunNowRequest(request_id=request_id(), account=account), timeout=clients.TIMEOUT_S
+            reconciler_pb2.RunNowRequest(request_id=request_id(), account=platform.account(account)),
+            timeout=clients.TIMEOUT_S,
         )
     if json:
         output.print_json(answer)

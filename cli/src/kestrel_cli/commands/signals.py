@@ -85,7 +85,7 @@ def submit(
     confidence: Annotated[float, typer.Option("--confidence", min=0.0, max=1.0, help="How far to trust it.")] = 0.5,
     price: Annotated[str, typer.Option("--price", help="Reference price; the last bar's when not given.")] = "",
     strategy: Annotated[str, typer.Option("--strategy", help="On whose behalf.")] = MANUAL_STRATEGY,
-    account: options.Account = options.DEFAULT_ACCOUNT,
+    account: options.Account = options.PLATFORM_ACCOUNT,
     json: options.Json = False,
     operator: options.Operator = options.DEFAULT_OPERATOR,
     data_dir: options.DataDir = options.DEFAULT_DATA_DIR,
@@ -99,7 +99,7 @@ def submit(
     signal = make_signal(direction, symbol, reason, confidence=confidence, price=price, strategy=strategy)
     with clients.connect(data_dir, operator) as platform:
         answer = platform.stub("policy").SubmitSignal(
-            policy_pb2.SubmitSignalRequest(request_id=request_id(), account=account, signal=signal),
+            policy_pb2.SubmitSignalRequest(request_id=request_id(), account=platform.account(account), signal=signal),
             timeout=clients.TIMEOUT_S,
         )
     if json:

@@ -1,11 +1,12 @@
 """Reading the three books back once everything is at rest: the venue's ledger, the journal, the database.
 
-Each is read from its own source and none through another's service: the paper venue by its control API, the journal
+Each is read from its own source and none through another's service: the simulated venue by its control API, the journal
 from NATS with its hash chain checked on the way, the database by SQL.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,9 +17,12 @@ from google.protobuf.message import DecodeError
 
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2
 from kestrel.paper.v1 import paper_pb2
+from kestrel.tws.v1 import tws_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_cli.demo.counts import Book, FillRow, OrderRow
 from kestrel_domain.numbers import Number
+
+VenueLedger = paper_pb2.GetLedgerResponse | tws_pb2.GetLedgerResponse
 
 _SUBMITS = (journal_pb2.COMMAND_KIND_SUBMIT_ENTRY, journal_pb2.COMMAND_KIND_SUBMIT_EXIT)
 
@@ -135,11 +139,23 @@ class DatabaseReading:
     problems: list[str]
 
 
-def read_venue(ledger: paper_pb2.GetLedgerResponse) -> Book:
-    """The venue's own book."""
+def read_venue(ledger: VenueLedger) -> Book:
+    """The venue's own book. At Interactive Brokers our order id travels as the order's reference."""
+    if isinstance(ledger, tws_pb2.GetLedgerResponse):
+        told = tuple(OrderRow(each.order_ref, order_qty=Number.of(each.order_qty)) for each in ledger.orders)
+        current = [each for each in ledger.executions if each.is_current and each.qty.units]
+        return Book(told, tuple(FillRow(e.execution_id, e.order_ref, Number.of(e.qty)) for e in current))
     orders = tuple(OrderRow(each.client_order_id, order_qty=Number.of(each.order_qty)) for each in ledger.orders)
     fills = tuple(FillRow(f.execution_id, f.client_order_id, Number.of(f.last_qty)) for f in ledger.fills)
     return Book(orders, fills)
+
+
+def repeated_requests(ledger: VenueLedger) -> int:
+    """How many requests for orders the venue got beyond the first of each id."""
+    if isinstance(ledger, tws_pb2.GetLedgerResponse):
+        return sum(max(each.order_count - 1, 0) for each in ledger.arrivals)
+    arrivals = Counter({each.client_order_id: each.request_count for each in ledger.arrivals})
+    return sum(count - 1 for count in arrivals.values() if count > 1)
 
 
 async def read_journal(bus: Any, partitions: int, account: str) -> JournalReading:

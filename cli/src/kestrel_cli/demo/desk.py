@@ -8,25 +8,28 @@ from typing import Any
 import grpc
 
 from kestrel.admin.v1 import governance_pb2, kernel_pb2, persistence_pb2, policy_pb2, reconciler_pb2
-from kestrel.paper.v1 import paper_pb2, paper_pb2_grpc
+from kestrel.venue.v1 import venue_pb2
+from kestrel_cli.back_doors import back_door
 from kestrel_cli.clients import read_credential, refusal_of, stub_class
 from kestrel_cli.commands.lookup import request_id
-from kestrel_cli.platform.config import ACCOUNT
-from kestrel_cli.platform.layout import PAPER_VENUE, Endpoints, Layout
+from kestrel_cli.platform.layout import Endpoints, Layout
+from kestrel_cli.platform.venues import OUR_PAPER_VENUE, VenueChoice
 
 CALL_TIMEOUT_S = 10.0
 TRADER, RISK, ADMIN = "trader", "risk", "admin"
 
 
 class Desk:
-    """gRPC stubs by service and operator, made when first used."""
+    """gRPC stubs by service and operator, made when first used. ``market`` is the simulated venue's back door."""
 
-    def __init__(self, layout: Layout, endpoints: Endpoints) -> None:
+    def __init__(self, layout: Layout, endpoints: Endpoints, venue: VenueChoice = OUR_PAPER_VENUE) -> None:
+        self.account = venue.account
         self._layout = layout
         self._endpoints = endpoints
         self._channels: dict[tuple[str, str], grpc.aio.Channel] = {}
-        self._paper = grpc.aio.insecure_channel(endpoints.address(PAPER_VENUE))
-        self.market = paper_pb2_grpc.PaperVenueControlServiceStub(self._paper)
+        self._door = back_door(venue)
+        self._venue = grpc.aio.insecure_channel(endpoints.address(self._door.port))
+        self.market = self._door.stub(self._venue)
 
     def stub(self, service: str, operator: str = TRADER) -> Any:
         key = (service, operator)
@@ -40,7 +43,7 @@ class Desk:
         return stub_class(service)(self._channels[key])
 
     async def close(self) -> None:
-        await asyncio.gather(*(c.close(grace=None) for c in (*self._channels.values(), self._paper)))
+        await asyncio.gather(*(c.close(grace=None) for c in (*self._channels.values(), self._venue)))
 
     async def pending(self) -> list[governance_pb2.PendingIntent]:
         answer = await self.stub("governance").ListPending(governance_pb2.ListPendingRequest(), timeout=CALL_TIMEOUT_S)
@@ -67,27 +70,29 @@ class Desk:
     ) -> policy_pb2.SubmitSignalResponse:
         """Ids of what follows come of the person and the request; without one, it is a new one."""
         answer: policy_pb2.SubmitSignalResponse = await self.stub("policy", operator).SubmitSignal(
-            policy_pb2.SubmitSignalRequest(request_id=request or request_id(), account=ACCOUNT, signal=signal),
+            policy_pb2.SubmitSignalRequest(request_id=request or request_id(), account=self.account, signal=signal),
             timeout=CALL_TIMEOUT_S,
         )
         return answer
 
     async def open_slots(self) -> list[Any]:
         answer = await self.stub("kernel").ListSlots(
-            kernel_pb2.ListSlotsRequest(account=ACCOUNT, all=False), timeout=CALL_TIMEOUT_S
+            kernel_pb2.ListSlotsRequest(account=self.account, all=False), timeout=CALL_TIMEOUT_S
         )
         return [slot for each in answer.accounts for slot in each.slots]
 
     async def exit(self, trade_id: str, reason: str, operator: str = TRADER) -> None:
         await self.stub("kernel", operator).RequestExit(
-            kernel_pb2.RequestExitRequest(request_id=request_id(), account=ACCOUNT, trade_id=trade_id, reason=reason),
+            kernel_pb2.RequestExitRequest(
+                request_id=request_id(), account=self.account, trade_id=trade_id, reason=reason
+            ),
             timeout=CALL_TIMEOUT_S,
         )
 
     async def cancel(self, client_order_id: str, reason: str, operator: str = TRADER) -> None:
         await self.stub("kernel", operator).CancelOrder(
             kernel_pb2.CancelOrderRequest(
-                request_id=request_id(), account=ACCOUNT, client_order_id=client_order_id, reason=reason
+                request_id=request_id(), account=self.account, client_order_id=client_order_id, reason=reason
             ),
             timeout=CALL_TIMEOUT_S,
         )
@@ -99,21 +104,27 @@ class Desk:
 
     async def open_breaks(self) -> list[Any]:
         answer = await self.stub("reconciler").ListBreaks(
-            reconciler_pb2.ListBreaksRequest(account=ACCOUNT), timeout=CALL_TIMEOUT_S
+            reconciler_pb2.ListBreaksRequest(account=self.account), timeout=CALL_TIMEOUT_S
         )
         return [each for each in answer.breaks if not each.HasField("resolution")]
 
     async def compare_now(self) -> Any:
         answer = await self.stub("reconciler").RunNow(
-            reconciler_pb2.RunNowRequest(request_id=request_id(), account=ACCOUNT), timeout=CALL_TIMEOUT_S
+            reconciler_pb2.RunNowRequest(request_id=request_id(), account=self.account), timeout=CALL_TIMEOUT_S
         )
         return answer.run
 
-    async def ledger(self) -> paper_pb2.GetLedgerResponse:
-        answer: paper_pb2.GetLedgerResponse = await self.market.GetLedger(
-            paper_pb2.GetLedgerRequest(account=ACCOUNT), timeout=CALL_TIMEOUT_S
-        )
-        return answer
+    async def publish(self, bar: venue_pb2.Bar) -> None:
+        """The market moves."""
+        await self.market.PublishBar(self._door.publish(bar), timeout=CALL_TIMEOUT_S)
+
+    async def move(self, symbol: str, qty: int) -> None:
+        """The venue's back office moves a position, and tells nobody."""
+        await self.market.InduceDrift(self._door.move(self.account, symbol, qty), timeout=CALL_TIMEOUT_S)
+
+    async def ledger(self) -> Any:
+        """Everything the venue ever saw, in its own contract; ``collect.read_venue`` reads it."""
+        return await self.market.GetLedger(self._door.ledger(self.account), timeout=CALL_TIMEOUT_S)
 
     async def verify(self) -> persistence_pb2.VerifyAuditResponse:
         answer: persistence_pb2.VerifyAuditResponse = await self.stub("persistence").VerifyAudit(

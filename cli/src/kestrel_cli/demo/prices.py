@@ -20,7 +20,8 @@ from typing import Any
 from kestrel.common.v1 import common_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_cli.errors import USAGE, CommandFailed
-from kestrel_cli.platform.config import CURRENCY, PRICE_SCALE, VENUE
+from kestrel_cli.platform.config import PRICE_SCALE, VENUE
+from kestrel_cli.platform.venues import CURRENCY
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import checked_symbol
 from kestrel_domain.numbers import Number

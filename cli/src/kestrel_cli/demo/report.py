@@ -264,9 +264,10 @@ def _about(document: dict[str, Any]) -> str:
     options = document["options"]
     return (
         "<h2>How these figures were made</h2><p>The four counts compare three books that know nothing of each other:"
-        " the paper venue's ledger (what the broker says it saw), the journal read back from its first entry with every"
+        " the venue's ledger (what the broker says it saw), the journal read back from its first entry with every"
         " hash checked, and SQL on the database. Equity and exposure come from the journal, latencies from the time"
-        f" stamps of the database's rows. The venue runs in mode <i>{options.get('mode')}</i>, with seed"
+        f" stamps of the database's rows. The venue is {html.escape(str(options.get('told')))}, account"
+        f" {html.escape(str(options.get('account')))}; it runs in mode <i>{options.get('mode')}</i>, with seed"
         f" {options.get('seed')}; its delays are scaled to {options.get('delay_scale_permille')} thousandths, so that"
         f" those of 10 to 30 s fit. Made {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}.</p>"
     )

@@ -7,7 +7,6 @@ import contextlib
 import shutil
 import signal
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +27,13 @@ from kestrel_cli.demo.screen import Screen
 from kestrel_cli.demo.stage import Stage, Story, is_busy
 from kestrel_cli.errors import CommandFailed
 from kestrel_cli.platform import buses, servers
-from kestrel_cli.platform.config import ACCOUNT, PlatformOptions, VenueManners
+from kestrel_cli.platform.config import PlatformOptions, VenueManners
 from kestrel_cli.platform.layout import Endpoints, Layout, choose_ports
 from kestrel_cli.platform.lock import PlatformLock, holder_of
 from kestrel_cli.platform.processes import stop_leftovers
 from kestrel_cli.platform.running import failure
 from kestrel_cli.platform.supervisor import PlatformState, PlatformSupervisor
+from kestrel_cli.platform.venues import LIBRARIES, VenueChoice, VenueKind, chosen
 
 MODE = "realistic"
 DELAY_SCALE_PERMILLE = 150
@@ -61,6 +61,8 @@ class DemoOptions:
     days: int = 140
     out: Path = Path("var/demo")
     json: bool = False
+    venue: VenueKind = VenueKind.PAPER
+    library: str = LIBRARIES[0]
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class _Run:
     bars: Sequence[DailyBar]
     layout: Layout
     endpoints: Endpoints
+    venue: VenueChoice
     began: float = field(default_factory=time.monotonic)
     totals: Totals = field(default_factory=Totals)
     result: report.Result | None = None
@@ -89,19 +92,21 @@ def run_demo(options: DemoOptions) -> int:
     stop_leftovers(layout.children)
     shutil.rmtree(layout.root, ignore_errors=True)
     layout.create()
+    symbols = sorted({bar.symbol for bar in bars})
+    venue = chosen(layout, kind=options.venue, library=options.library, symbols=symbols)
     with PlatformLock(layout.lock) as lock:
         if not lock.acquire():
             raise CommandFailed(f"another demo has just begun in {layout.root}", next_step="choose another --out")
-        run = _Run(options, bars, layout, choose_ports(None))
+        run = _Run(options, bars, layout, choose_ports(None), venue)
         return asyncio.run(_demonstrate(run))
 
 
 async def _demonstrate(run: _Run) -> int:
     manners = VenueManners(MODE, run.options.seed, DELAY_SCALE_PERMILLE)
-    platform = PlatformOptions(
-        manners, {"policy": {"momentum": _STRATEGY_SETTINGS, "manual_intent_lifetime_s": LIFETIME_S}}
-    )
+    policy = {"momentum": _STRATEGY_SETTINGS, "manual_intent_lifetime_s": LIFETIME_S}
+    platform = PlatformOptions(manners, {"policy": policy}, run.venue)
     with Screen(run.totals, quiet=run.options.json) as screen:
+        screen.say(f"PAPER, no real money moves: {run.venue.told}, account {run.venue.account}")
         supervisor = PlatformSupervisor(
             run.layout, run.endpoints, platform, observe=_StartTeller(screen), handle_signals=False
         )
@@ -133,7 +138,7 @@ async def _when_ready(run: _Run, screen: Screen, supervisor: PlatformSupervisor,
     if supervisor.state().overall != "ready":
         return
     screen.say(f"ready after {supervisor.state().ready_after_s:.1f} s; logs are in {run.layout.logs}")
-    desk = Desk(run.layout, run.endpoints)
+    desk = Desk(run.layout, run.endpoints, run.venue)
     try:
         async with buses.connected_bus(run.layout) as bus:
             following = asyncio.create_task(follow.follow(bus, screen, PARTITIONS))
@@ -199,13 +204,13 @@ async def _behind(bus: Any, positions: dict[str, int]) -> list[str]:
 async def _prove(run: _Run, bus: Any, desk: Desk, story: Story, last_run: Any, *, at_rest: bool) -> report.Result:
     """Compare the three books, verify the chains, measure."""
     ledger = await desk.ledger()
-    journal = await collect.read_journal(bus, PARTITIONS, ACCOUNT)
-    database = await collect.read_database(servers.database_url(run.layout, run.endpoints), ACCOUNT)
+    journal = await collect.read_journal(bus, PARTITIONS, run.venue.account)
+    database = await collect.read_database(servers.database_url(run.layout, run.endpoints), run.venue.account)
     audit = await desk.verify()
-    comparison = counts.compare(collect.read_venue(ledger), journal.book, database.book)
-    arrivals = Counter({each.client_order_id: each.request_count for each in ledger.arrivals})
+    venue_book = collect.read_venue(ledger)
+    comparison = counts.compare(venue_book, journal.book, database.book)
     problems = [*story.problems, *database.problems]
-    if not ledger.orders:
+    if not venue_book.orders:
         problems.append("nothing was ordered: there was nothing to lose")
     if not at_rest:
         problems.append(f"not at rest within {_REST_WITHIN_S:.0f} s")
@@ -217,11 +222,15 @@ async def _prove(run: _Run, bus: Any, desk: Desk, story: Story, last_run: Any, *
         journal=journal,
         database=database,
         latencies=[figures.latency(hop, database.latencies_ns.get(hop, [])) for hop, _ in collect.LATENCY_HOPS],
-        venue_orders=len(ledger.orders),
-        venue_fills=len(ledger.fills),
-        repeated_requests=sum(count - 1 for count in arrivals.values() if count > 1),
+        venue_orders=len(venue_book.orders),
+        venue_fills=len(venue_book.fills),
+        repeated_requests=collect.repeated_requests(ledger),
         last_run=output.enum_name(reconcile_pb2.RunVerdict, last_run.verdict),
         options={
+            "venue": run.venue.kind.value,
+            "library": run.venue.library if run.venue.kind is not VenueKind.PAPER else "",
+            "told": run.venue.told,
+            "account": run.venue.account,
             "mode": MODE,
             "seed": run.options.seed,
             "days": run.options.days,
@@ -263,6 +272,7 @@ def _verdict_table(result: report.Result) -> Any:
     rows = [(name, f"[green]{count}[/]" if not count else f"[bold red]{count}[/]") for name, count in counted]
     rows.append(("chain", "[green]verified[/]" if result.chain_verified else "[bold red]broken[/]"))
     rows.append(("orders / fills at the venue", f"{result.venue_orders} / {result.venue_fills}"))
+    rows.append(("venue", escape(result.options["told"])))
     rows.append(("last reconciliation", output.word(result.last_run)))
     rows.append(("took", f"{result.elapsed_s:.0f} s"))
     return output.table("Kestrel, a demonstration", ("", ""), rows)

@@ -14,7 +14,6 @@ from rich.markup import escape
 from kestrel.admin.v1 import governance_pb2, reconciler_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
-from kestrel.paper.v1 import paper_pb2
 from kestrel.reconcile.v1 import reconcile_pb2
 from kestrel_cli import output
 from kestrel_cli.commands.books import is_working
@@ -24,7 +23,6 @@ from kestrel_cli.demo.by_hand import STEPS, SignalByHand
 from kestrel_cli.demo.desk import ADMIN, CALL_TIMEOUT_S, RISK, TRADER, said
 from kestrel_cli.demo.prices import DailyBar
 from kestrel_cli.demo.stage import STRATEGY, Stage, is_busy
-from kestrel_cli.platform.config import ACCOUNT
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
 
@@ -54,6 +52,19 @@ class Scenario:
         """Mandate, market days with people acting in between, then everything closed."""
         mandate = await self._grant_mandate()
         acts: list[asyncio.Task[None]] = []
+        try:
+            await self._market_days(acts)
+            self._screen.totals.stage = "closing"
+            await asyncio.gather(*acts)
+        finally:
+            for act in acts:
+                act.cancel()
+            await asyncio.gather(*acts, return_exceptions=True)
+        await self._revoke_mandate(mandate)
+        await self._close_everything()
+
+    async def _market_days(self, acts: list[asyncio.Task[None]]) -> None:
+        """Day after day; what people do on a day begins with it and goes on beside the market."""
         plan = self._plan()
         self._screen.totals.day_count = len(self._days)
         for index, (day, bars) in enumerate(self._days):
@@ -66,10 +77,6 @@ class Scenario:
             rest_s = (self._pace_s if trading else WARM_UP_PACE_S) - (time.monotonic() - began)
             await asyncio.sleep(max(rest_s, 0))
         self._stage.market_over = True
-        self._screen.totals.stage = "closing"
-        await asyncio.gather(*acts)
-        await self._revoke_mandate(mandate)
-        await self._close_everything()
 
     def _plan(self) -> dict[int, list[Callable[[], Awaitable[None]]]]:
         """What people do on which day."""
@@ -86,7 +93,7 @@ class Scenario:
             self.story.published.append((time.time_ns(), day))
             for bar in bars:
                 message = bar.message()
-                await self._desk.market.PublishBar(paper_pb2.PublishBarRequest(bar=message), timeout=CALL_TIMEOUT_S)
+                await self._desk.publish(message)
                 self._stage.market_time_ns = message.start_ns
                 self.story.bar_count += 1
             self._stage.traded_today = [bar.symbol for bar in bars]
@@ -96,7 +103,7 @@ class Scenario:
         now_ns = time.time_ns()
         mandate = authority_pb2.Mandate(
             strategy=STRATEGY,
-            account=ACCOUNT,
+            account=self._desk.account,
             max_order_notional=Number.parse("200000").message(),
             max_total_notional=Number.parse("50000000").message(),
             max_order_count=1000,
@@ -144,13 +151,13 @@ class Scenario:
 
     async def _drift(self, symbol: str) -> None:
         """A position moves behind everybody's back: found, alerted, put right at the broker, resolved by a person."""
-        await self._move(symbol, _DRIFT_QTY)
+        await self._desk.move(symbol, _DRIFT_QTY)
         induced_ns = time.time_ns()
         self._stage.say(f"the broker's back office books {_DRIFT_QTY} {symbol} that nobody ordered", "recon")
         await self._desk.compare_now()
         found = await self._stage.until(lambda: self._find_break(symbol), f"reconciliation finds the drift in {symbol}")
         detected_ns = time.time_ns()
-        await self._move(symbol, -_DRIFT_QTY)
+        await self._desk.move(symbol, -_DRIFT_QTY)
         self._stage.say("the broker takes it back", "recon")
         if found is None:
             return
@@ -174,12 +181,6 @@ class Scenario:
 
     async def _find_break(self, symbol: str) -> Any:
         return next((each for each in await self._desk.open_breaks() if each.symbol == symbol), None)
-
-    async def _move(self, symbol: str, qty: int) -> None:
-        await self._desk.market.InduceDrift(
-            paper_pb2.InduceDriftRequest(account=ACCOUNT, symbol=symbol, qty=common_pb2.Decimal(units=qty)),
-            timeout=CALL_TIMEOUT_S,
-        )
 
     async def _kill(self, symbol: str) -> None:
         await self._desk.stub("governance", TRADER).Kill(

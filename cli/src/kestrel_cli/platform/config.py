@@ -9,16 +9,13 @@ from typing import Any
 import yaml
 
 from kestrel_cli.platform import servers
-from kestrel_cli.platform.layout import HOST, PAPER_VENUE, SERVICES, Endpoints, Layout, write_whole
+from kestrel_cli.platform.layout import HOST, SERVICES, Endpoints, Layout, write_whole
+from kestrel_cli.platform.venues import CURRENCY, OUR_PAPER_VENUE, PAPER_ACCOUNT, VenueChoice
 
-ACCOUNT = "PAPER-1"
-VENUE = "paper"
-CURRENCY = "USD"
-WALLET = "1000000.00"
+ACCOUNT = PAPER_ACCOUNT
+VENUE = OUR_PAPER_VENUE.name
 PRICE_SCALE = 4
 MAX_SLOTS = 8
-_TAKER_FEE_RATE, _MAKER_FEE_RATE = "0.0005", "0.0002"
-"""What the paper venue charges, so that the kernel predicts it: 5 and 2 basis points."""
 
 _PREFACE = """\
 # Written by `kestrel up`; changes are overwritten at the next start. Passwords inside: keep it to yourself.
@@ -28,7 +25,7 @@ _PREFACE = """\
 
 @dataclass(frozen=True, slots=True)
 class VenueManners:
-    """How well the paper venue behaves (T15), and its seed."""
+    """How well a simulated venue behaves (T15), and its seed."""
 
     mode: str = "realistic"
     seed: int = 1
@@ -41,39 +38,36 @@ class PlatformOptions:
 
     manners: VenueManners = VenueManners()
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    venue: VenueChoice = OUR_PAPER_VENUE
 
 
 def write_config(layout: Layout, endpoints: Endpoints, options: PlatformOptions) -> None:
-    config = configuration(layout, endpoints)
+    config = configuration(layout, endpoints, options.venue)
     for section, values in options.overrides.items():
         config.setdefault(section, {}).update(values)
     write_whole(layout.config, _PREFACE + yaml.safe_dump(config, sort_keys=False))
 
 
-def configuration(layout: Layout, endpoints: Endpoints) -> dict[str, dict[str, Any]]:
+def configuration(
+    layout: Layout, endpoints: Endpoints, venue: VenueChoice = OUR_PAPER_VENUE
+) -> dict[str, dict[str, Any]]:
     """The sections, as plain values. What is not said here is each service's own default."""
-    account = {"account": ACCOUNT, "venue": VENUE, "currency": CURRENCY}
+    account = {"account": venue.account, "venue": venue.name, "currency": CURRENCY}
     own: dict[str, dict[str, Any]] = {
         "kernel": {
             "accounts": [
                 {
                     **account,
+                    **venue.kernel_settings(),
                     "max_slots": MAX_SLOTS,
-                    "seed_wallet": WALLET,
-                    "taker_fee_rate": _TAKER_FEE_RATE,
-                    "maker_fee_rate": _MAKER_FEE_RATE,
                     "leverage_cap": 5,
                 }
             ]
         },
         "governance": {"accounts": [account]},
-        "venue-gateway": {
-            "venue": VENUE,
-            "accounts": [ACCOUNT],
-            "paper_address": endpoints.address(PAPER_VENUE),
-        },
+        "venue-gateway": venue.gateway_settings(endpoints),
         "persistence": {"dsn": servers.database_url(layout, endpoints)},
-        "policy": {"venue": VENUE, "accounts": [ACCOUNT]},
+        "policy": {"venue": venue.name, "accounts": [venue.account]},
     }
     common = {
         "environment": "paper",
@@ -90,3 +84,17 @@ def configuration(layout: Layout, endpoints: Endpoints) -> dict[str, dict[str, A
         "common": common,
         **{name: {"admin_port": endpoints.ports[name], **own.get(name, {})} for name in SERVICES},
     }
+
+
+def environment_of(layout: Layout) -> str:
+    """``paper`` or ``live``, as the services of this directory were told; empty when that cannot be read.
+
+    A service's own section may say otherwise than the common one: then both are named, since neither is certain.
+    """
+    try:
+        config = yaml.safe_load(layout.config.read_text())
+        common = config["common"]["environment"]
+        said = {str(config.get(name, {}).get("environment", common)) for name in SERVICES}
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return ""
+    return "/".join(sorted(said))

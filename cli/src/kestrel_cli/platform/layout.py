@@ -12,7 +12,7 @@ from typing import Any
 from kestrel_cli.errors import CommandFailed
 
 SERVICES = ("kernel", "governance", "venue-gateway", "reconciler", "persistence", "policy")
-PAPER_VENUE, NATS, POSTGRES = "paper", "nats", "postgres"
+PAPER_VENUE, TWS_SIM, TWS_SIM_CONTROL, NATS, POSTGRES = "paper", "tws-sim", "tws-sim-control", "nats", "postgres"
 PORT_OFFSETS = {
     "kernel": 1,
     "governance": 2,
@@ -21,6 +21,8 @@ PORT_OFFSETS = {
     "persistence": 5,
     "policy": 6,
     PAPER_VENUE: 10,
+    TWS_SIM: 11,
+    TWS_SIM_CONTROL: 12,
     NATS: 22,
     "nats-monitoring": 23,
     POSTGRES: 32,
@@ -76,6 +78,14 @@ class Layout:
     @property
     def paper(self) -> Path:
         return self.root / "paper"
+
+    @property
+    def tws_sim(self) -> Path:
+        return self.root / "tws-sim"
+
+    @property
+    def venue(self) -> Path:
+        return self.root / "venue.json"
 
     @property
     def services(self) -> Path:

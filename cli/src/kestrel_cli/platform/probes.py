@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kestrel.admin.v1 import status_pb2, status_pb2_grpc
 from kestrel_cli.platform import servers
-from kestrel_cli.platform.layout import HOST, NATS, PAPER_VENUE, POSTGRES, Endpoints, Layout
+from kestrel_cli.platform.layout import HOST, NATS, POSTGRES, Endpoints, Layout
 from kestrel_cli.platform.processes import ProbeUnanswered
 
 Probing = Coroutine[Any, Any, str]
@@ -34,9 +34,9 @@ async def postgres(endpoints: Endpoints) -> str:
     return "" if answer in (b"N", b"S") else "no answer to a connection"
 
 
-async def paper_venue(endpoints: Endpoints) -> str:
-    """The paper venue is ready when its gRPC server answers."""
-    async with grpc.aio.insecure_channel(endpoints.address(PAPER_VENUE)) as channel:
+async def simulator(address: str) -> str:
+    """A simulated venue is ready when its gRPC server answers."""
+    async with grpc.aio.insecure_channel(address) as channel:
         try:
             await asyncio.wait_for(channel.channel_ready(), _TIMEOUT_S)
         except TimeoutError as error:

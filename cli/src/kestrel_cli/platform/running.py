@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,18 +15,20 @@ from rich.markup import escape
 
 from kestrel_cli import output
 from kestrel_cli.errors import CommandFailed
-from kestrel_cli.platform.config import PlatformOptions, VenueManners
+from kestrel_cli.platform.config import PlatformOptions, environment_of
 from kestrel_cli.platform.layout import DEFAULT_PORT_BASE, PORT_OFFSETS, Endpoints, Layout, choose_ports, read_json
 from kestrel_cli.platform.lock import PlatformLock, holder_of
 from kestrel_cli.platform.supervisor import READY_TIMEOUT_S, PlatformState, PlatformSupervisor
-from kestrel_cli.platform.table import process_table
+from kestrel_cli.platform.table import money_banner, process_table
+from kestrel_cli.platform.venues import VenueChoice, VenueKind
 
 _DETACHED_TIMEOUT_S = READY_TIMEOUT_S + 30.0
 _POLL_S = 0.1
+_VENUE_TIMEOUT_S = 5.0
 
 
 def run_in_foreground(
-    layout: Layout, manners: VenueManners, port_base: int | None, shown_dir: Path, *, json: bool = False
+    layout: Layout, options: PlatformOptions, port_base: int | None, shown_dir: Path, *, json: bool = False
 ) -> None:
     """Run until Ctrl-C or SIGTERM, showing a table while starting. Raises CommandFailed when it does not start."""
     layout.create()
@@ -33,11 +36,12 @@ def run_in_foreground(
         if not lock.acquire():
             say_who_runs(layout, shown_dir, json=json)
             return
+        require_venue(options.venue)
         endpoints = choose_ports(port_base, previous=Endpoints.load(layout.endpoints))
         live = Live(console=output.console(), refresh_per_second=8, transient=False)
         terminal = sys.stdout.isatty() and not json
-        told = _Teller(layout, endpoints, live if terminal else None, json=json)
-        supervisor = PlatformSupervisor(layout, endpoints, PlatformOptions(manners), observe=told)
+        told = _Teller(layout, endpoints, options.venue, live if terminal else None, json=json)
+        supervisor = PlatformSupervisor(layout, endpoints, options, observe=told)
         with live if terminal else _Nothing():
             good = asyncio.run(supervisor.run())
         if not good:
@@ -47,17 +51,19 @@ def run_in_foreground(
 
 
 def run_detached(
-    layout: Layout, manners: VenueManners, port_base: int | None, shown_dir: Path, *, json: bool = False
+    layout: Layout, options: PlatformOptions, port_base: int | None, shown_dir: Path, *, json: bool = False
 ) -> None:
     """Start a supervisor of its own session and come back when the platform is ready."""
     if holder_of(layout.lock) is not None:
         say_who_runs(layout, shown_dir, json=json)
         return
+    require_venue(options.venue)
     layout.create()
     layout.state.unlink(missing_ok=True)
+    manners = options.manners
     command = [
         sys.executable, "-m", "kestrel_cli", "up", "--data-dir", str(layout.root),
-        "--mode", manners.mode, "--seed", str(manners.seed),
+        "--mode", manners.mode, "--seed", str(manners.seed), *venue_arguments(options.venue),
         *(["--port-base", str(port_base)] if port_base is not None else []),
     ]  # fmt: skip
     with layout.log("supervisor").open("ab") as log:
@@ -72,20 +78,50 @@ def run_detached(
         )
     endpoints = Endpoints.load(layout.endpoints)
     assert endpoints is not None, "written before anything starts"
-    announce(layout, endpoints, state, json=json)
+    announce(layout, endpoints, options.venue, state, json=json)
     if not json:
         output.console().print("[dim]stop it: kestrel down[/]")
 
 
-def announce(layout: Layout, endpoints: Endpoints, state: PlatformState, *, json: bool = False) -> None:
-    """Where everything is."""
+def venue_arguments(venue: VenueChoice) -> list[str]:
+    """The same choice as options of ``kestrel up``."""
+    said = ["--venue", venue.kind.value, "--account", venue.account]
+    if venue.kind is VenueKind.PAPER:
+        return said
+    for symbol in venue.symbols:
+        said += ["--symbol", symbol]
+    where = ["--host", venue.host, "--port", str(venue.port)] if venue.kind is VenueKind.IBKR else []
+    return [*said, "--library", venue.library, *where]
+
+
+def require_venue(venue: VenueChoice) -> None:
+    """A real TWS or Gateway is started by somebody else: it has to listen before the platform is worth starting.
+
+    Raises CommandFailed. Once the platform runs it lives through every outage of the venue.
+    """
+    if venue.kind is not VenueKind.IBKR:
+        return
+    try:
+        socket.create_connection((venue.host, venue.port), timeout=_VENUE_TIMEOUT_S).close()
+    except OSError as error:
+        raise CommandFailed(
+            f"nothing answers at {venue.host}:{venue.port}: {error.strerror or error}",
+            next_step="start TWS or IB Gateway, log in as the paper user, enable its socket API: docs/venues/ibkr.md",
+        ) from error
+
+
+def announce(
+    layout: Layout, endpoints: Endpoints, venue: VenueChoice, state: PlatformState, *, json: bool = False
+) -> None:
+    """Whose money moves, and where everything is."""
     if json:
         output.print_json(
             {
                 "state": state.overall,
                 "pid": state.pid,
                 "ready_after_s": state.ready_after_s,
-                "environment": "paper",
+                "environment": environment_of(layout),
+                "venue": {"name": venue.name, "account": venue.account, "told": venue.told},
                 "data_dir": str(layout.root),
                 "configuration": str(layout.config),
                 "logs": str(layout.logs),
@@ -95,9 +131,11 @@ def announce(layout: Layout, endpoints: Endpoints, state: PlatformState, *, json
         return
     screen = output.console()
     screen.print(
-        f"\n[bold green]Kestrel is ready[/] after {state.ready_after_s or 0:.1f} s  ·  PAPER, no real money moves"
+        f"\n[bold green]Kestrel is ready[/] after {state.ready_after_s or 0:.1f} s  ·  "
+        + money_banner({environment_of(layout).upper()})
     )
     for name, value in (
+        ("venue", f"{venue.told}, account {venue.account}"),
         ("data", layout.root),
         ("configuration", layout.config),
         ("credentials", layout.secrets / "operators"),
@@ -146,8 +184,11 @@ def failure(problem: str, tails: dict[str, list[str]], layout: Layout) -> Comman
 class _Teller:
     """Shows the supervisor's state: a live table on a terminal, one line per change elsewhere."""
 
-    def __init__(self, layout: Layout, endpoints: Endpoints, live: Live | None, *, json: bool) -> None:
+    def __init__(
+        self, layout: Layout, endpoints: Endpoints, venue: VenueChoice, live: Live | None, *, json: bool
+    ) -> None:
         self._json = json
+        self._venue = venue
         self._layout = layout
         self._endpoints = endpoints
         self._live = live
@@ -163,7 +204,7 @@ class _Teller:
             self._announced = True
             if self._live is not None:
                 self._live.refresh()
-            announce(self._layout, self._endpoints, state, json=self._json)
+            announce(self._layout, self._endpoints, self._venue, state, json=self._json)
 
     def _print_changes(self, state: PlatformState) -> None:
         for process in state.processes:

@@ -1,7 +1,8 @@
 """The platform as one thing: start everything side by side, keep it running, stop it in reverse order.
 
-    NATS ----streams provisioned----> paper venue, kernel, governance, venue gateway, reconciler, policy
+    NATS ----streams provisioned----> kernel, governance, venue gateway, reconciler, policy
     PostgreSQL ----database made----> persistence
+    the venue, when it is one of our simulators: a process beside them
 
 Runs in the process that holds the platform's lock, in its main thread: children are tied to the life of the thread
 that made them.
@@ -21,15 +22,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kestrel_cli.platform import buses, probes, servers
-from kestrel_cli.platform.config import (
-    ACCOUNT,
-    CURRENCY,
-    WALLET,
-    PlatformOptions,
-    VenueManners,
-    write_config,
+from kestrel_cli.platform.config import PlatformOptions, write_config
+from kestrel_cli.platform.layout import (
+    HOST,
+    NATS,
+    PAPER_VENUE,
+    POSTGRES,
+    TWS_SIM,
+    TWS_SIM_CONTROL,
+    Endpoints,
+    Layout,
+    write_whole,
 )
-from kestrel_cli.platform.layout import HOST, NATS, PAPER_VENUE, POSTGRES, Endpoints, Layout, write_whole
 from kestrel_cli.platform.processes import (
     ManagedProcess,
     Phase,
@@ -37,6 +41,7 @@ from kestrel_cli.platform.processes import (
     record_children,
     stop_leftovers,
 )
+from kestrel_cli.platform.venues import CURRENCY, WALLET
 from kestrel_domain.numbers import Number
 
 READY_TIMEOUT_S = 60.0
@@ -47,7 +52,7 @@ _STOP_ORDER = (
     ("governance", "reconciler"),
     ("venue-gateway", "kernel"),
     ("persistence",),
-    (PAPER_VENUE,),
+    (PAPER_VENUE, TWS_SIM),
     (POSTGRES, NATS),
 )
 _MODULES = {
@@ -189,6 +194,7 @@ class PlatformSupervisor:
         stop_leftovers(self._layout.children)
         identity.create_laptop_secrets(self._layout.secrets)
         write_config(self._layout, self._endpoints, self._options)
+        self._options.venue.save(self._layout)
         self._endpoints.save(self._layout.endpoints)
         self._changed()
 
@@ -228,7 +234,7 @@ class PlatformSupervisor:
         for process in self._processes.values():
             process.restart_no_more()
         for group in _STOP_ORDER:
-            await asyncio.gather(*(self._processes[name].stop() for name in group))
+            await asyncio.gather(*(self._processes[name].stop() for name in group if name in self._processes))
 
     async def _bound_logs(self) -> None:
         while True:
@@ -270,28 +276,43 @@ class PlatformSupervisor:
                 stop_signal=signal.SIGINT,
                 orphan_signal=signal.SIGQUIT,
             ),
-            ProcessSpec(
-                name=PAPER_VENUE,
-                command=lambda: paper_venue_command(layout, endpoints, self._options.manners),
-                probe=lambda: probes.paper_venue(endpoints),
-                log=layout.log(PAPER_VENUE),
-            ),
         ]
+        if self._options.venue.process:
+            specs.append(self._venue_spec())
         for name in ("kernel", "governance", "venue-gateway", "reconciler", "persistence", "policy"):
             probe = probes.ServiceProbe(layout, endpoints, name)
             specs.append(self._python_spec(name, (NATS,), probe))
         return specs
 
+    def _venue_spec(self) -> ProcessSpec:
+        name = self._options.venue.process
+        control = TWS_SIM_CONTROL if name == TWS_SIM else name
+        command = simulator_command(self._layout, self._endpoints, self._options)
+        return ProcessSpec(
+            name=name,
+            command=lambda: command,
+            probe=lambda: probes.simulator(self._endpoints.address(control)),
+            log=self._layout.log(name),
+        )
+
     def _python_spec(self, name: str, after: tuple[str, ...], probe: Callable[[], probes.Probing]) -> ProcessSpec:
-        command = [sys.executable, "-m", _MODULES[name], "--config", str(self._layout.config)]
+        python = self._options.venue.gateway_interpreter() if name == "venue-gateway" else sys.executable
+        command = [python, "-m", _MODULES[name], "--config", str(self._layout.config)]
         return ProcessSpec(name=name, command=lambda: command, probe=probe, log=self._layout.log(name), after=after)
 
 
-def paper_venue_command(layout: Layout, endpoints: Endpoints, manners: VenueManners) -> list[str]:
-    """The paper venue is a broker, not one of our services: it has its own options and none of our settings."""
+def simulator_command(layout: Layout, endpoints: Endpoints, options: PlatformOptions) -> list[str]:
+    """A simulated venue is a broker, not one of our services: it has its own options and none of our settings."""
+    venue, manners = options.venue, options.manners
+    if venue.process == TWS_SIM:
+        module, data, ports = "kestrel_simulators.tws", layout.tws_sim, endpoints.ports
+        where = ["--port", str(ports[TWS_SIM]), "--control-port", str(ports[TWS_SIM_CONTROL])]
+    else:
+        module, data = "kestrel_simulators.paper", layout.paper
+        where = ["--port", str(endpoints.ports[PAPER_VENUE])]
     return [
-        sys.executable, "-m", "kestrel_simulators.paper", "--data", str(layout.paper), "--host", HOST,
-        "--port", str(endpoints.ports[PAPER_VENUE]), "--mode", manners.mode, "--seed", str(manners.seed),
+        sys.executable, "-m", module, "--data", str(data), "--host", HOST, *where,
+        "--mode", manners.mode, "--seed", str(manners.seed),
         "--delay-scale", str(Number(manners.delay_scale_permille, 3)),
-        "--account", f"{ACCOUNT}={WALLET}:{CURRENCY}",
+        "--account", f"{venue.account}={WALLET}:{CURRENCY}",
     ]  # fmt: skip

@@ -26,5 +26,14 @@ def process_table(state: PlatformState) -> Table:
     )
 
 
+def money_banner(environments: set[str]) -> str:
+    """PAPER or LIVE, plainly. LIVE as soon as one service says so; anything that is not clear is no PAPER."""
+    if "LIVE" in environments:
+        return "[bold white on red] LIVE [/] real money moves"
+    if environments == {"PAPER"}:
+        return "[bold black on green] PAPER [/] no real money moves"
+    return f"[bold black on yellow] {' / '.join(sorted(filter(None, environments))) or 'UNKNOWN'} [/] not certain"
+
+
 def light(phase: str) -> str:
     return {"ready": "[green]●[/]", "stopped": "[dim]○[/]", "waiting": "[dim]○[/]"}.get(phase, "[yellow]◐[/]")
