@@ -169,7 +169,7 @@ class MatchingEngine:
         stop_price: Number | None = None,
         now_ns: int,
     ) -> Order:
-        """Change a working order to another quantity, more than was filled, and other prices; it may trade at once.
+        """Change a working order to another quantity, more than was filled, and other prices, at which it may trade at once.
 
         Raises, and changes nothing, for an order that is not working and for numbers its instrument does not allow.
         """
@@ -186,10 +186,12 @@ class MatchingEngine:
         if order.request.order_type in _STOPPED:
             stop_units = instrument.order_price_units(_given("stop_price", stop_price), "stop_price")
         self._move_time(now_ns)
+        is_moved = (price_units, stop_units) != (order.price_units, order.stop_units)
         order.request = replace(order.request, order_qty=order_qty, price=price, stop_price=stop_price)
         order.order_qty_units = qty_units
         order.price_units, order.stop_units = price_units, stop_units
-        self._match_now(account, order, self.market(order.request.symbol))
+        if is_moved:
+            self._match_now(account, order, self.market(order.request.symbol))
         return order
 
     def execute(self, account_name: str, client_order_id: str, qty: Number, *, now_ns: int) -> Order:

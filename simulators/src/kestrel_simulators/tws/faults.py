@@ -64,6 +64,12 @@ class Fault(Enum):
             raise InvalidRequest.of("fault", number, "a fault of the contract") from None
 
 
+def request_name(request: object) -> str:
+    """How a fault names a request: ``ReqPositions`` is ``REQ_POSITIONS``. An order that changes another is a
+    ``MODIFY_ORDER``."""
+    return "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in type(request).__name__)[1:]
+
+
 # How it travels: the server arms and takes these, and the broker never hears of them.
 SOCKET_FAULTS = frozenset(
     {
