@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from kestrel_domain.numbers import Number
 from kestrel_simulators.tws.terms import PEG_BENCH, ZERO, Contract, Order, TagValue, names
-from kestrel_simulators.tws.wire import INFINITE, SERVER_VERSION, UNSET_DOUBLE, join, text_of
+from kestrel_simulators.tws.wire import SERVER_VERSION, UNSET_DOUBLE, join, text_of
 
 _SHORT_CONTRACT = names(
     "con_id symbol sec_type last_trade_date strike right multiplier exchange currency local_symbol trading_class"
@@ -591,6 +591,10 @@ _PEGGED = names(
 )
 
 
+_INFINITY = "Infinity"
+"""Clients write ``Infinite`` and read this."""
+
+
 class _OrderWriter:
     """Writes blocks of an order in sequence, the mirror of how requests are read."""
 
@@ -652,7 +656,7 @@ class _OrderWriter:
     def pegged_tail(self) -> None:
         order = self._order
         self.put(["min_trade_qty", "min_compete_size"])
-        self.add(INFINITE if order.compete_up_to_mid else order.compete_against_best_offset)
+        self.add(_INFINITY if order.compete_up_to_mid else order.compete_against_best_offset)
         self.put(["mid_offset_at_whole", "mid_offset_at_half"])
 
     def _tag_values(self, pairs: tuple[TagValue, ...]) -> None:
