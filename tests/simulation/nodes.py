@@ -32,6 +32,7 @@ from kestrel_testkit.world import KeyExists, Message, WrongSequence, at_once
 from kestrel_venue_gateway.core import reports, submission
 from kestrel_venue_gateway.core.admission import FlagsRead, Gate
 from kestrel_venue_gateway.core.book import AccountBook
+from kestrel_venue_gateway.core.traits import VenueState
 from kestrel_venue_gateway.core.truth import Portfolio, broker_truth, failed_truth
 from tests.simulation.database import Position, record_of
 from tests.simulation.referee import JOURNAL, PARTITION
@@ -298,6 +299,8 @@ def _effect_result(
     match effect:
         case submission.ReadKillFlags():
             return _read_flags(world, commission, state)
+        case submission.ReadVenueState():
+            return VenueState()
         case submission.Spend(key, identity):
             result = _spend(world, key, identity, commission)
             if result is submission.SpendResult.WON:

@@ -57,6 +57,9 @@ class VenueGatewaySettings(ServiceSettings):
     truth_interval_s: float = Field(default=30.0, gt=0)
     truth_quiet_s: float = Field(default=0.25, gt=0)
 
+    # How long a fill may wait for the venue's word on what it cost before somebody is told.
+    fee_wait_s: float = Field(default=60.0, gt=0)
+
     # Between two attempts at something that failed: the first pause and the longest; each is drawn with jitter.
     pause_s_min: float = Field(default=0.2, gt=0)
     pause_s_max: float = Field(default=30.0, gt=0)

@@ -20,7 +20,7 @@ from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.config import VenueGatewaySettings
 from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.reports import Fact, VenueEvent
-from kestrel_venue_gateway.core.traits import STRONG
+from kestrel_venue_gateway.core.traits import STRONG, VenueState
 from kestrel_venue_gateway.core.truth import Portfolio
 from kestrel_venue_gateway.shell import journal
 from kestrel_venue_gateway.shell.session import AccountSession
@@ -35,7 +35,7 @@ class ScriptedVenue:
 
     name = "paper"
     traits = STRONG
-    degraded: common_pb2.Refusal | None = None
+    state = VenueState()
 
     def __init__(self, facts: list[Fact]) -> None:
         self.facts = facts

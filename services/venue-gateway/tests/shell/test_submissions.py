@@ -11,6 +11,7 @@ from kestrel.kernel.v1 import journal_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.errors import Unavailable
 from kestrel_venue_gateway.core.admission import FlagsRead
+from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.submission import (
     AskResult,
     Commission,
@@ -19,6 +20,7 @@ from kestrel_venue_gateway.core.submission import (
     SendResult,
     SpendResult,
 )
+from kestrel_venue_gateway.core.traits import VenueState
 from kestrel_venue_gateway.shell.pacing import Pauses
 from kestrel_venue_gateway.shell.submissions import Figures, Submissions
 
@@ -50,6 +52,7 @@ class VenueStandIn:
     """Answers each order when its gate is opened, or never; asks are silent until told otherwise."""
 
     name = "paper"
+    state = VenueState()
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -67,6 +70,17 @@ class VenueStandIn:
         return AskResult(self.presence)
 
 
+class BookStandIn:
+    """Holds an answer to what it is told to."""
+
+    def __init__(self) -> None:
+        self.known = KnownFacts()
+        self.settled: set[str] = set()
+
+    def is_settled(self, identity: str) -> bool:
+        return identity in self.settled
+
+
 class Bench:
     """Submissions over stand-ins."""
 
@@ -75,7 +89,9 @@ class Bench:
         self.may_send = True
         ledger: Any = self.ledger
         venue: Any = self.venue
-        self.submissions = Submissions(desk.gate, ledger, venue, Pauses(0.001, 0.002), lambda: self.may_send, Figures())
+        book: Any = BookStandIn()
+        self.book, pauses = book, Pauses(0.001, 0.002)
+        self.submissions = Submissions(desk.gate, ledger, venue, pauses, lambda: self.may_send, Figures(), book)
 
     async def until(self, check: Any) -> None:
         async with asyncio.timeout(10):
@@ -148,3 +164,14 @@ async def test_settling_waits_for_what_can_finish_and_not_for_what_is_in_doubt(d
         await bench.submissions.settle(10)
         assert (plain.client_order_id, venue_pb2.ORDER_FACT_ACKNOWLEDGED) in bench.ledger.facts
         bench.venue.presence = Presence.FOUND
+
+
+async def test_doubt_that_the_journal_settled_is_asked_about_no_more(desk: Any, bench: Bench) -> None:
+    entry = desk.entry()
+    bench.venue.lost.add(entry.client_order_id)
+    async with asyncio.TaskGroup() as group:
+        bench.submissions.begin(commission(entry, 1), group)
+        await bench.until(lambda: bench.submissions.figures.orders_in_doubt == 1)
+        bench.book.settled.add(commission(entry, 1).identity)
+    assert bench.submissions.figures.orders_in_doubt == 0
+    assert (entry.client_order_id, venue_pb2.ORDER_FACT_ACKNOWLEDGED) not in bench.ledger.facts

@@ -23,6 +23,7 @@ from kestrel.kernel.v1 import journal_pb2
 from kestrel_domain import identifiers, tokens
 from kestrel_domain.errors import InvalidRequest, Refused
 from kestrel_domain.numbers import Number
+from kestrel_venue_gateway.core.traits import STRONG, Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,10 @@ class Gate:
     key: tokens.VerifyingKey
     anchor_age_ns_max: int
     clock_skew_ns_max: int
+    # What the venue can prove; the procedures rely on nothing else.
+    traits: Traits = STRONG
+    # Which session this is: marks that have to tell one run of a command from another carry it.
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ class AccountBook:
     venue: str
     partition: int
     journal_sequence: int = 0
+    # The journal holds the account's reports up to here in INBOX.
+    inbox_sequence: int = 0
     venue_watermark: int = 0
     symbols_ordered: set[str] = field(default_factory=set)
     known: KnownFacts = field(default_factory=KnownFacts)
@@ -91,6 +93,7 @@ class AccountBook:
         self.journal_sequence = sequence
         if entry.account != self.account:
             return []
+        self.inbox_sequence = max(self.inbox_sequence, entry.input_sequence)
         if entry.door == "venue":
             self._learn_report(inbox_pb2.InboxMessage.FromString(entry.input).venue)
         for fill in entry.fills:
@@ -98,7 +101,7 @@ class AccountBook:
         for slot in entry.slots:
             self._learn_slot(slot)
         return [
-            self._commission(sequence, index, command, entry.traceparent)
+            self._commission(sequence, index, command, entry)
             for index, command in enumerate(entry.commands)
             if command.venue == self.venue
         ]
@@ -106,6 +109,10 @@ class AccountBook:
     def pass_over(self, sequence: int) -> None:
         """An entry of another account of the partition: nothing to learn but that it was there."""
         self.journal_sequence = max(self.journal_sequence, sequence)
+
+    def is_settled(self, identity: str) -> bool:
+        """The journal holds an answer to this command, or the command itself is not there yet."""
+        return identity not in self._unsettled
 
     @property
     def unsettled(self) -> list[Commission]:
@@ -121,18 +128,22 @@ class AccountBook:
         order = self._orders.get(client_order_id)
         return order.traceparent if order is not None else ""
 
-    def _commission(self, sequence: int, index: int, command: journal_pb2.VenueCommand, traceparent: str) -> Commission:
+    def _commission(
+        self, sequence: int, index: int, command: journal_pb2.VenueCommand, entry: journal_pb2.JournalEntry
+    ) -> Commission:
         is_cancel = command.kind == journal_pb2.COMMAND_KIND_CANCEL
+        order = self._orders.get(command.client_order_id)
         commission = Commission(
             command=command,
             identity=f"{subjects.journal_stream(self.partition)}:{sequence}:{index}",
-            traceparent=traceparent or self.traceparent(command.client_order_id),
+            traceparent=entry.traceparent or self.traceparent(command.client_order_id),
             committed_qty=self._committed_qty(command.trade_id),
-            repeats_an_id=not is_cancel and command.client_order_id in self._orders,
+            repeats_an_id=not is_cancel and order is not None,
+            by_person=is_cancel and _is_asked_for_by_name(command, entry),
+            of_exit=is_cancel and order is not None and order.is_exit,
         )
         if not is_cancel and not commission.repeats_an_id:
             self._open_order(command, commission.traceparent)
-        order = self._orders.get(command.client_order_id)
         if not is_cancel or order is None or order.at_work:
             self._unsettled[commission.identity] = commission
         return commission
@@ -226,3 +237,15 @@ class AccountBook:
         ]
         for identity in settled:
             del self._unsettled[identity]
+
+
+def _is_asked_for_by_name(command: journal_pb2.VenueCommand, entry: journal_pb2.JournalEntry) -> bool:
+    """An operator asked for the cancel of this very order, rather than of everything."""
+    if entry.door != "control":
+        return False
+    control = inbox_pb2.InboxMessage.FromString(entry.input).control
+    return (
+        control.action == inbox_pb2.CONTROL_ACTION_CANCEL_ORDER
+        and control.requested_by.kind == "operator"
+        and control.client_order_id == command.client_order_id
+    )

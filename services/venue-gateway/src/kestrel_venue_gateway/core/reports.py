@@ -6,13 +6,16 @@ acknowledgement read from an answer, from the event stream or from a question ha
 Three things are kept away from the kernel: orders that are somebody else's on a shared account (X11), account
 frames without a wallet (K16), and events that make no sense (parked, with the reason). A price is the true one or
 none: an event that gives zero has said nothing (K08).
+
+A venue that does not number its events repeats them: what ``KnownFacts`` knows is not told again, and an execution
+goes by the id that it was booked by, whatever corrections have made of it since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from kestrel.audit.v1 import audit_pb2
@@ -22,6 +25,7 @@ from kestrel_domain import identifiers
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import derived_id
 from kestrel_domain.numbers import Number
+from kestrel_venue_gateway.core.known import KnownExecution, KnownFacts
 
 SERVICE = "venue-gateway"
 
@@ -75,9 +79,23 @@ class Heard:
     malformed: common_pb2.Refusal | None = None
 
 
-def hear(event: VenueEvent, *, account: str, venue: str, our_symbols: Collection[str]) -> Heard:
-    """One venue event, judged. Never raises on what a venue may send."""
+def hear(
+    event: VenueEvent, *, account: str, venue: str, our_symbols: Collection[str], known: KnownFacts | None = None
+) -> Heard:
+    """One venue event, judged. Never raises on what a venue may send.
+
+    ``known``: what was told already, where the venue does not number its events.
+    """
     attribution = attribute(event.fact, our_symbols)
+    came_back: audit_pb2.Alert | None = None
+    if known is not None:
+        if not event.key:
+            no = InvalidRequest.of("key", "", "an event without a number has a key")
+            return Heard(dropped="malformed", attribution=attribution, malformed=no.refusal())
+        came_back = _came_back_alert(event, known, account=account, venue=venue)
+        if was_told(event.fact, known):
+            return Heard(dropped="told_before", attribution=attribution, alert=came_back)
+        event = replace(event, fact=_as_booked(event.fact, known))
     if attribution is Attribution.FOREIGN:
         report = _foreign_report(event, account=account, venue=venue)
         alert = _foreign_alert(event, account=account, venue=venue)
@@ -88,7 +106,46 @@ def hear(event: VenueEvent, *, account: str, venue: str, our_symbols: Collection
         report = _report(event, account=account, venue=venue)
     except InvalidRequest as error:
         return Heard(dropped="malformed", attribution=attribution, malformed=error.refusal())
-    return Heard(report=report, attribution=attribution)
+    return Heard(report=report, attribution=attribution, alert=came_back)
+
+
+def was_told(fact: Fact, known: KnownFacts) -> bool:
+    """The kernel knows it, or something that came after it and leaves no room for it."""
+    if isinstance(fact, venue_pb2.OrderReport):
+        return _order_fact_was_told(fact, known)
+    if isinstance(fact, venue_pb2.Fill):
+        return known.knows_execution(fact.execution_id)
+    if isinstance(fact, venue_pb2.FillBust):
+        before = known.execution(fact.execution_id)
+        if not fact.HasField("corrected"):
+            return before is not None and before.is_busted
+        return fact.corrected.execution_id != fact.execution_id and known.knows_execution(fact.corrected.execution_id)
+    if isinstance(fact, venue_pb2.Settlement):
+        before = known.execution(fact.execution_id)
+        return before is not None and fact.HasField("fee") and before.fee == fact.fee
+    return False
+
+
+def _order_fact_was_told(fact: venue_pb2.OrderReport, known: KnownFacts) -> bool:
+    order = known.order(fact.client_order_id or known.client_order_id_of(fact.venue_order_id))
+    if order is None or fact.fact not in _ONCE_PER_ORDER:
+        return False
+    # An acknowledgement that comes after the end is an old one; but one of an order that we denied is news.
+    is_old = fact.fact == venue_pb2.ORDER_FACT_ACKNOWLEDGED and order.has_ended
+    return order.knows(fact.fact) or (is_old and not order.knows(venue_pb2.ORDER_FACT_DENIED))
+
+
+def _as_booked(fact: Fact, known: KnownFacts) -> Fact:
+    """A later word about an execution, under the id that the kernel has it by."""
+    if not isinstance(fact, venue_pb2.FillBust | venue_pb2.Settlement):
+        return fact
+    booked_as = known.booked_as(fact.execution_id)
+    if booked_as == fact.execution_id:
+        return fact
+    renamed = type(fact)()
+    renamed.CopyFrom(fact)  # type: ignore[arg-type]  # of the same type
+    renamed.execution_id = booked_as
+    return renamed
 
 
 def attribute(fact: Fact, our_symbols: Collection[str]) -> Attribution:
@@ -183,12 +240,12 @@ def _order_event_report(
         raise InvalidRequest.of("order.fact", fact.fact, "a fact of the contract")
     if not fact.client_order_id and not fact.venue_order_id:
         raise InvalidRequest.of("order.client_order_id", "", "an order has an identity")
-    return order_report(account, venue, fact, cause=str(event.sequence), venue_time_ns=event.time_ns)
+    return order_report(account, venue, fact, cause=event.key or str(event.sequence), venue_time_ns=event.time_ns)
 
 
 def _identity(venue: str, account: str, kind: str, own: str, event: VenueEvent) -> str:
-    """The venue's execution id where the fact has one, else its number in the venue's own stream."""
-    return derived_id("venue-fact", venue, account, kind, own or f"#{event.sequence}")
+    """The venue's execution id where the fact has one, else its key, else its number in the venue's own stream."""
+    return derived_id("venue-fact", venue, account, kind, own or event.key or f"#{event.sequence}")
 
 
 def _sound_fill(fill: venue_pb2.Fill) -> venue_pb2.Fill:
@@ -231,11 +288,52 @@ def _foreign_report(event: VenueEvent, *, account: str, venue: str) -> venue_pb2
 def _foreign_alert(event: VenueEvent, *, account: str, venue: str) -> audit_pb2.Alert:
     order_id = "" if isinstance(event.fact, venue_pb2.Balance | venue_pb2.Funding) else event.fact.client_order_id
     return audit_pb2.Alert(
-        alert_id=derived_id("alert", "FOREIGN_ACTIVITY", venue, account, event.sequence),
+        alert_id=derived_id("alert", "FOREIGN_ACTIVITY", venue, account, event.key or event.sequence),
         severity=common_pb2.SEVERITY_WARNING,
         service=SERVICE,
         reason="FOREIGN_ACTIVITY",
         account=account,
         message=f"an order of somebody else traded on {account} at {venue}: {order_id}",
         subject_id=order_id,
+    )
+
+
+# --- what a person has to hear of ------------------------------------------------------------------------------
+
+
+def _came_back_alert(event: VenueEvent, known: KnownFacts, *, account: str, venue: str) -> audit_pb2.Alert | None:
+    """An order that a person gave up is there after all."""
+    fact = event.fact
+    if not isinstance(fact, venue_pb2.Fill | venue_pb2.OrderReport):
+        return None
+    if isinstance(fact, venue_pb2.OrderReport) and fact.fact != venue_pb2.ORDER_FACT_ACKNOWLEDGED:
+        return None
+    order = known.order(fact.client_order_id)
+    if order is None or not order.was_given_up:
+        return None
+    return audit_pb2.Alert(
+        alert_id=derived_id("alert", "ORDER_CAME_BACK", venue, account, fact.client_order_id),
+        severity=common_pb2.SEVERITY_CRITICAL,
+        service=SERVICE,
+        reason="ORDER_CAME_BACK",
+        account=account,
+        message=f"an order that was given up is at {venue}: {fact.client_order_id}",
+        subject_id=fact.client_order_id,
+    )
+
+
+def fees_overdue(known: KnownFacts, *, now_ns: int, wait_ns: int) -> Sequence[KnownExecution]:
+    """Executions that have waited too long for the venue's word on what they cost."""
+    return [execution for execution in known.executions_without_fee() if execution.heard_at_ns + wait_ns <= now_ns]
+
+
+def fee_alert(execution: KnownExecution, *, account: str, venue: str) -> audit_pb2.Alert:
+    return audit_pb2.Alert(
+        alert_id=derived_id("alert", "FEE_OVERDUE", venue, account, execution.now_called),
+        severity=common_pb2.SEVERITY_WARNING,
+        service=SERVICE,
+        reason="FEE_OVERDUE",
+        account=account,
+        message=f"{venue} has not said what execution {execution.now_called} cost; the predicted fee stays booked",
+        subject_id=execution.client_order_id,
     )

@@ -3,7 +3,7 @@
 Each procedure is a generator. It yields an effect, the driver performs it and sends the result back; so the service
 and the simulated world run the same steps, and a test may let the process die between any two of them.
 
-    entry   checks -> spend the token -> flags again -> SUBMITTING stored -> send -> USED bead -> answer stored
+    entry   checks -> spend the token -> checks again -> SUBMITTING stored -> send -> USED bead -> answer stored
     exit    warrant -> mark as begun -> SUBMITTING stored -> send -> answer stored
     cancel  send -> refusal stored, if it is one
 
@@ -20,6 +20,15 @@ What always holds:
 * **An entry is sent at most once.** After doubt it is asked about with a fence (the id can never be accepted later),
   and what is provably absent is burned, not sent again. An exit is asked about until certain and sent again under
   the same id, which the venue takes once.
+
+Not every venue fences, or takes an id once (``Gate.traits``, ADR 0019). Where it does not:
+
+* **Absence proves nothing.** An order in doubt is asked about until the venue speaks of it, by identity; it is never
+  burned and never sent again. The kernel calls it STALLED, and a person decides: whoever cancels it by its id has
+  looked at the venue, and if the venue then answers everything that it can be asked and still does not know the
+  order, it counts as canceled. A cancel of something that cannot be found is no refusal either, and is repeated.
+* **An exit is sent again only when it certainly never left.** Each attempt is marked before it begins and after it is
+  known not to have left, so that a later process can tell the two apart, and so that a cancel can close the next one.
 """
 
 from __future__ import annotations
@@ -27,6 +36,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import count
 from typing import Any
 
 from kestrel.audit.v1 import audit_pb2
@@ -38,6 +48,8 @@ from kestrel_domain.identifiers import derived_id
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.core import admission, reports
 from kestrel_venue_gateway.core.admission import EntryPapers, FlagsRead, Gate, refusal
+from kestrel_venue_gateway.core.known import GIVEN_UP, KnownOrder
+from kestrel_venue_gateway.core.traits import VenueState
 
 # --- effects and what they come back with -------------------------------------------------------------------------
 
@@ -45,6 +57,18 @@ from kestrel_venue_gateway.core.admission import EntryPapers, FlagsRead, Gate, r
 @dataclass(frozen=True, slots=True)
 class ReadKillFlags:
     """Read the flags from their leader, now. Result: ``FlagsRead``; never an exception."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadVenueState:
+    """What the session knows to be wrong with the venue. Result: ``VenueState``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What was told about an order of ours so far. Result: ``KnownOrder | None``."""
+
+    client_order_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +92,20 @@ class SpendResult(Enum):
 
     WON = "won"  # nobody's before; ours from now on
     OURS = "ours"  # this very command's, from before a crash
+    EARLIER = "earlier"  # this very command's, by an earlier run of it, where the identity tells runs apart
     TAKEN = "taken"  # another command's
     UNKNOWN = "unknown"  # the store did not answer
+
+
+RUN_SEPARATOR = "#"
+
+
+def whose_mark(stored: str, identity: str) -> SpendResult:
+    """A mark that is there, seen by ``identity``: a command's, with or without the run of it."""
+    if stored == identity:
+        return SpendResult.OURS
+    is_same_command = stored.partition(RUN_SEPARATOR)[0] == identity.partition(RUN_SEPARATOR)[0]
+    return SpendResult.EARLIER if is_same_command else SpendResult.TAKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +187,28 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Let time pass before the next question; longer each time. From here on other commands need not wait for us."""
+    """Let time pass before the next question; longer each time. From here on other commands need not wait for us.
+
+    Result: true when the journal shows the command as settled meanwhile, so that nothing is left to find out.
+    """
 
     round: int
 
 
-Effect = ReadKillFlags | Spend | ReadSpend | Record | Audit | RaiseAlert | Send | Ask | Cancel | Wait
+Effect = (
+    ReadKillFlags
+    | ReadVenueState
+    | Recall
+    | Spend
+    | ReadSpend
+    | Record
+    | Audit
+    | RaiseAlert
+    | Send
+    | Ask
+    | Cancel
+    | Wait
+)
 # The result's type depends on the effect, which a generator's one type parameter cannot say; each use names it.
 Procedure = Generator[Effect, Any, None]
 
@@ -176,6 +228,9 @@ class Commission:
     committed_qty: Number = _NOTHING
     # Another command, earlier in the journal, named its order the same: a report would speak about that one's.
     repeats_an_id: bool = False
+    # Cancels: an operator named this very order; and: the order is an exit.
+    by_person: bool = False
+    of_exit: bool = False
 
 
 def procedure(gate: Gate, commission: Commission) -> Procedure:
@@ -199,16 +254,18 @@ def submit_entry(gate: Gate, commission: Commission) -> Procedure:
     papers = admission.read_papers(gate, command)
     flags: FlagsRead = yield ReadKillFlags()
     no = admission.check_entry(gate, command, papers, flags)
+    if no is None:
+        no = yield from _venue_not_ready()
     if papers is None or no is not None:
-        yield from _refuse_entry(commission, papers, no or _unknown_kind(command))
+        yield from _refuse_entry(gate, commission, papers, no or _unknown_kind(command))
         return
     mark: SpendResult = yield Spend(papers.token_id, commission.identity)
     if mark is SpendResult.WON:
         yield from _send_entry(gate, commission, papers)
     elif mark is SpendResult.UNKNOWN:
-        yield from _refuse_entry(commission, papers, _store_unreachable(papers))
+        yield from _refuse_entry(gate, commission, papers, _store_unreachable(papers))
     else:
-        yield from _follow_mark(commission, papers, mark)
+        yield from _follow_mark(gate, commission, papers, mark)
 
 
 def _send_entry(gate: Gate, commission: Commission, papers: EntryPapers) -> Procedure:
@@ -216,6 +273,8 @@ def _send_entry(gate: Gate, commission: Commission, papers: EntryPapers) -> Proc
     command = commission.command
     flags: FlagsRead = yield ReadKillFlags()
     no = admission.check_still_wanted(gate, command, flags)
+    if no is None:
+        no = yield from _venue_not_ready()
     if no is not None:
         yield from _deny(commission, no, papers=papers)
         return
@@ -228,29 +287,36 @@ def _send_entry(gate: Gate, commission: Commission, papers: EntryPapers) -> Proc
         case Outcome.NOT_SENT:
             yield from _deny(commission, _burned(sent.reason), papers=papers, burned=True)
         case Outcome.UNKNOWN:
-            yield from _resolve_entry(commission, papers)
+            yield from _resolve_entry(gate, commission, papers)
 
 
-def _resolve_entry(commission: Commission, papers: EntryPapers) -> Procedure:
-    """It may be at the venue. Ask, with a fence, until the venue says; never send again."""
-    command = commission.command
-    round_count = 0
-    while True:
-        found: AskResult = yield Ask(command.client_order_id, fence=True)
-        if found.presence is not Presence.UNKNOWN:
-            break
-        if round_count == 0:
-            yield from _report_doubt(command, found.reason)
-        yield Wait(round_count)
-        round_count += 1
-    if found.presence is Presence.ABSENT:
+def _resolve_entry(gate: Gate, commission: Commission, papers: EntryPapers) -> Procedure:
+    """It may be at the venue. Ask until the venue says; never send again."""
+    bead = _token_bead(commission, papers, authority_pb2.TOKEN_EVENT_KIND_USED)
+    if not gate.traits.fences:
+        # The doubt may outlive us, and whatever resolves it knows nothing of tokens.
+        yield Audit(bead)
+    found = yield from _ask_until_certain(commission.command, fence=gate.traits.fences)
+    if found is None:
+        yield Audit(bead)
+    elif found.presence is Presence.ABSENT:
         yield from _deny(commission, _burned(found.reason), papers=papers, burned=True)
-        return
-    yield Audit(_token_bead(commission, papers, authority_pb2.TOKEN_EVENT_KIND_USED, found.reason))
-    yield from _report_found(command, found)
+    else:
+        yield Audit(_token_bead(commission, papers, authority_pb2.TOKEN_EVENT_KIND_USED, found.reason))
+        yield from _report_found(commission.command, found)
 
 
-def _refuse_entry(commission: Commission, papers: EntryPapers | None, no: common_pb2.Refusal) -> Procedure:
+def _venue_not_ready() -> Generator[Effect, Any, common_pb2.Refusal | None]:
+    """Why no entry should go to the venue now."""
+    state: VenueState = yield ReadVenueState()
+    reason = state.no_entry
+    if reason is None:
+        return None
+    message = f"the venue cannot be trusted with an entry now: {reason.message}"
+    return refusal("VENUE_DEGRADED", "venue", reason.reason, "connected, and reconciled since", message)
+
+
+def _refuse_entry(gate: Gate, commission: Commission, papers: EntryPapers | None, no: common_pb2.Refusal) -> Procedure:
     """Do not send, and see to it that nobody else will: the token is closed before the slot is freed.
 
     If an earlier run of this command came as far as spending, that run's fate is the truth; and a run that was frozen
@@ -262,13 +328,13 @@ def _refuse_entry(commission: Commission, papers: EntryPapers | None, no: common
     if papers is None or mark is SpendResult.WON:
         yield from _deny(commission, no, papers=papers)
     else:
-        yield from _follow_mark(commission, papers, mark)
+        yield from _follow_mark(gate, commission, papers, mark)
 
 
-def _follow_mark(commission: Commission, papers: EntryPapers, mark: SpendResult) -> Procedure:
+def _follow_mark(gate: Gate, commission: Commission, papers: EntryPapers, mark: SpendResult) -> Procedure:
     """The token was spent before: by this very command, or by another one, which makes this a replay."""
     if mark is SpendResult.OURS:
-        yield from _resolve_entry(commission, papers)
+        yield from _resolve_entry(gate, commission, papers)
         return
     no = refusal("TOKEN_REPLAY", "token_id", papers.token_id, "spent once", "the token was spent by another command")
     yield RaiseAlert(_alert(commission.command, no.reason, no, commission.identity))
@@ -282,6 +348,9 @@ def submit_exit(gate: Gate, commission: Commission) -> Procedure:
     """An exit: by warrant, and until it is certain. Kill flags are never looked at."""
     command = commission.command
     no = admission.check_exit(gate, command, commission.committed_qty)
+    if not gate.traits.takes_an_id_once and not commission.repeats_an_id:
+        yield from _submit_exit_by_attempts(gate, commission, no)
+        return
     if no is None:
         # A store that does not answer delays an exit and never drops it.
         mark = yield from _insist(Spend(command.client_order_id, commission.identity))
@@ -325,8 +394,119 @@ def _resolve_exit(command: journal_pb2.VenueCommand, *, ask_first: bool) -> Proc
         if pause:
             if round_count == 0:
                 yield from _report_doubt(command, reason)
-            yield Wait(round_count)
+            if (yield Wait(round_count)):
+                return
             round_count += 1
+
+
+# --- exits, where the venue takes an id as often as it is sent ----------------------------------------------------
+
+
+def _submit_exit_by_attempts(gate: Gate, commission: Commission, no: common_pb2.Refusal | None) -> Procedure:
+    """Attempt after attempt while the last one certainly never left; then ask until the venue speaks of the order.
+
+    connection -> mark as begun -> SUBMITTING stored -> send -> answer stored
+                       ^                                 |`---> lost: in doubt, asked about, never sent again
+                       `------ wait <- mark as unsent <--'
+    """
+    command = commission.command
+    attempt, mark = yield from _newest_attempt(gate, commission)
+    if mark is SpendResult.WON and no is not None:
+        yield from _refuse_exit(commission, no)
+        return
+    while mark is SpendResult.WON:
+        if (yield from _wait_for_connection(commission)):
+            return
+        mark = yield from _insist(Spend(_begun(command, attempt), _run(gate, commission)))
+        if mark in (SpendResult.WON, SpendResult.OURS):
+            yield Record(_order_report(command, venue_pb2.ORDER_FACT_SUBMITTING))
+            sent: SendResult = yield Send(command)
+            if sent.outcome in (Outcome.ACCEPTED, Outcome.REJECTED):
+                yield from _report_answer(command, sent)
+                return
+            if sent.outcome is Outcome.NOT_SENT and (yield from _wait_after_unsent(gate, commission, attempt, sent)):
+                return
+        attempt, mark = yield from _newest_attempt(gate, commission)
+    if mark is SpendResult.TAKEN:
+        yield from _report_canceled_unsent(commission)
+        return
+    found = yield from _ask_until_certain(command)
+    if found is not None:
+        yield from _report_found(command, found)
+
+
+def _newest_attempt(gate: Gate, commission: Commission) -> Generator[Effect, Any, tuple[int, SpendResult]]:
+    """The first attempt that is not marked as unsent. WON: nobody began it; TAKEN: a cancel closed it."""
+    for attempt in count(1):
+        mark = yield from _insist(ReadSpend(_begun(commission.command, attempt), _run(gate, commission)))
+        if mark in (SpendResult.WON, SpendResult.TAKEN):
+            return attempt, mark
+        unsent = yield from _insist(ReadSpend(_unsent(commission.command, attempt), _run(gate, commission)))
+        if unsent is SpendResult.WON:
+            return attempt, mark
+    raise AssertionError("attempts have no end")
+
+
+def _wait_for_connection(commission: Commission) -> Generator[Effect, Any, bool]:
+    """Nothing is marked while nothing could leave: whoever comes after us begins where we did. True: settled."""
+    for round_count in count():
+        state: VenueState = yield ReadVenueState()
+        if state.cut_off is None:
+            return False
+        if round_count == 0:
+            yield from _tell_exit_waits(commission, state.cut_off)
+        if (yield Wait(round_count)):
+            return True
+    raise AssertionError("waits have no end")
+
+
+def _wait_after_unsent(
+    gate: Gate, commission: Commission, attempt: int, sent: SendResult
+) -> Generator[Effect, Any, bool]:
+    """It certainly never left, and whoever comes after us shall know that too. True: settled."""
+    yield from _insist(Spend(_unsent(commission.command, attempt), _run(gate, commission)))
+    yield from _tell_exit_waits(commission, sent.reason)
+    return bool((yield Wait(attempt - 1)))
+
+
+def _tell_exit_waits(commission: Commission, reason: common_pb2.Refusal | None) -> Procedure:
+    command = commission.command
+    why = f": {reason.message}" if reason is not None and reason.message else ""
+    message = f"an exit cannot be sent; it goes out as soon as it can{why}"
+    no = refusal("EXIT_NOT_SENT", "client_order_id", command.client_order_id, "sent at once", message)
+    yield RaiseAlert(_alert(command, no.reason, no, commission.identity))
+
+
+def _close_exit(gate: Gate, commission: Commission) -> Generator[Effect, Any, bool]:
+    """Take the mark that an exit's next attempt would need. False: an attempt was begun that may have left."""
+    for attempt in count(1):
+        mark = yield from _insist(Spend(_begun(commission.command, attempt), _run(gate, commission)))
+        if mark is not SpendResult.TAKEN:
+            return True
+        unsent = yield from _insist(ReadSpend(_unsent(commission.command, attempt), _run(gate, commission)))
+        if unsent is SpendResult.WON:
+            return False
+    raise AssertionError("attempts have no end")
+
+
+def _report_canceled_unsent(commission: Commission) -> Procedure:
+    """A cancel was faster than the exit. Both say so, under one report id."""
+    command = commission.command
+    no = refusal("CANCELED_UNSENT", "client_order_id", command.client_order_id, "", "canceled before it was ever sent")
+    yield Record(_order_report(command, venue_pb2.ORDER_FACT_CANCELED, reason=no))
+
+
+def _run(gate: Gate, commission: Commission) -> str:
+    """Marks of attempts tell this run of a command from an earlier one."""
+    return f"{commission.identity}{RUN_SEPARATOR}{gate.run}"
+
+
+def _begun(command: journal_pb2.VenueCommand, attempt: int) -> str:
+    return f"{command.client_order_id}.{attempt}"
+
+
+def _unsent(command: journal_pb2.VenueCommand, attempt: int) -> str:
+    return f"{command.client_order_id}.{attempt}.unsent"
 
 
 # --- cancels ---------------------------------------------------------------------------------------------------
@@ -334,22 +514,103 @@ def _resolve_exit(command: journal_pb2.VenueCommand, *, ask_first: bool) -> Proc
 
 def cancel_order(gate: Gate, commission: Commission) -> Procedure:
     """A cancel only takes risk away: no token, no warrant, and repeated until the venue answered."""
-    command = commission.command
-    no = admission.check_addressee(gate, command)
-    round_count = 0
-    while no is None:
-        answer: SendResult = yield Cancel(command)
-        if answer.outcome is Outcome.ACCEPTED:
-            return  # the event stream brings CANCELED, or the fills that were faster
-        if answer.outcome is Outcome.REJECTED:
-            no = answer.reason or refusal("CANCEL_REJECTED", "client_order_id", command.client_order_id, "", "")
-            break
+    no = admission.check_addressee(gate, commission.command)
+    if no is not None:
+        yield from _reject_cancel(commission, no)
+        return
+    for round_count in count():
+        if gate.traits.fences:
+            is_over, silence = yield from _cancel(commission)
+        else:
+            is_over, silence = yield from _cancel_unproven(gate, commission)
+        if is_over:
+            return
         if round_count == 0:
-            silence = _cancel_unconfirmed(command, answer.reason)
-            yield RaiseAlert(_alert(command, silence.reason, silence, commission.identity))
-        yield Wait(round_count)
-        round_count += 1
+            unconfirmed = _cancel_unconfirmed(commission.command, silence)
+            yield RaiseAlert(_alert(commission.command, unconfirmed.reason, unconfirmed, commission.identity))
+        if (yield Wait(round_count)):
+            return
+
+
+_CancelRound = Generator[Effect, Any, tuple[bool, common_pb2.Refusal | None]]
+"""One round of asking to cancel: whether that is the end of it, and if not, why."""
+
+
+def _cancel(commission: Commission) -> _CancelRound:
+    """Where a "no" is an answer."""
+    answer: SendResult = yield Cancel(commission.command)
+    if answer.outcome is Outcome.REJECTED:
+        yield from _reject_cancel(commission, answer.reason)
+    # Accepted: the event stream brings CANCELED, or the fills that were faster.
+    return answer.outcome in (Outcome.ACCEPTED, Outcome.REJECTED), answer.reason
+
+
+def _cancel_unproven(gate: Gate, commission: Commission) -> _CancelRound:
+    """Where "not found" proves nothing: it may still arrive, and then it has to be canceled."""
+    command = commission.command
+    if commission.of_exit and (yield from _close_exit(gate, commission)):
+        yield from _report_canceled_unsent(commission)
+        return True, None
+    answer: SendResult = yield Cancel(command)
+    if answer.outcome is not Outcome.REJECTED:
+        return answer.outcome is Outcome.ACCEPTED, answer.reason
+    found: AskResult = yield Ask(command.client_order_id, fence=False)
+    if found.presence in (Presence.FOUND, Presence.REJECTED):
+        # It is there: it may have arrived between the two questions, so the first "no" is asked for again.
+        return (yield from _cancel(commission))
+    if found.presence is Presence.ABSENT and commission.by_person and (yield from _give_up(command)):
+        return True, None
+    return False, _nowhere(found.reason)
+
+
+def _give_up(command: journal_pb2.VenueCommand) -> Generator[Effect, Any, bool]:
+    """A person canceled what is in doubt, and the venue, asked for everything, does not know it.
+
+    In doubt also means that nobody will send it: a doubt is told of only when that is so.
+    """
+    known: KnownOrder | None = yield Recall(command.client_order_id)
+    if known is None or not (known.is_in_doubt and known.knows(venue_pb2.ORDER_FACT_IN_DOUBT)):
+        return False
+    message = "a person canceled it while it was in doubt, and the venue does not know it"
+    no = refusal(GIVEN_UP, "client_order_id", command.client_order_id, "known to the venue", message)
+    yield Record(_order_report(command, venue_pb2.ORDER_FACT_CANCELED, reason=no))
+    return True
+
+
+def _reject_cancel(commission: Commission, no: common_pb2.Refusal | None) -> Procedure:
+    command = commission.command
+    no = no or refusal("CANCEL_REJECTED", "client_order_id", command.client_order_id, "", "")
     yield Record(_order_report(command, venue_pb2.ORDER_FACT_CANCEL_REJECTED, reason=no, cause=commission.identity))
+
+
+# --- doubt -----------------------------------------------------------------------------------------------------
+
+
+def _ask_until_certain(
+    command: journal_pb2.VenueCommand, *, fence: bool = False
+) -> Generator[Effect, Any, AskResult | None]:
+    """Ask for an order that may be there until the venue speaks of it. ``None``: the journal has settled it meanwhile.
+
+    Only where a fence makes absence a proof is ABSENT an answer.
+    """
+    for round_count in count():
+        found: AskResult = yield Ask(command.client_order_id, fence=fence)
+        if found.presence in (Presence.FOUND, Presence.REJECTED):
+            return found
+        is_absent = found.presence is Presence.ABSENT
+        if is_absent and fence:
+            return found
+        if round_count == 0:
+            yield from _report_doubt(command, _nowhere(found.reason) if is_absent else found.reason)
+        if (yield Wait(round_count)):
+            return None
+    raise AssertionError("doubt has no end but an answer")
+
+
+def _nowhere(reason: common_pb2.Refusal | None) -> common_pb2.Refusal:
+    why = f": {reason.message}" if reason is not None and reason.message else ""
+    message = f"the venue does not know the order, which proves nothing there{why}"
+    return refusal("ORDER_NOWHERE", "client_order_id", "", "spoken of by the venue", message)
 
 
 # --- endings ---------------------------------------------------------------------------------------------------

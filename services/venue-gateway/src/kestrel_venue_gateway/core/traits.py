@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kestrel.common.v1 import common_pb2
+
 
 @dataclass(frozen=True, slots=True)
 class Traits:
@@ -23,3 +25,17 @@ STRONG = Traits(numbers_events=True, fences=True, takes_an_id_once=True)
 
 WEAK = Traits(numbers_events=False, fences=False, takes_an_id_once=False)
 """A venue that was built for people: Interactive Brokers."""
+
+
+@dataclass(frozen=True, slots=True)
+class VenueState:
+    """What a session knows of its venue at one moment; each is ``None`` while nothing is known to be wrong."""
+
+    # Why no entry should be sent: the venue is cut off behind its door, or what we know of it is not reconciled yet.
+    degraded: common_pb2.Refusal | None = None
+    # Why nothing at all can be sent: there is no connection.
+    cut_off: common_pb2.Refusal | None = None
+
+    @property
+    def no_entry(self) -> common_pb2.Refusal | None:
+        return self.cut_off or self.degraded

@@ -24,7 +24,13 @@ class Portfolio:
 
 
 def broker_truth(
-    venue: str, account: str, portfolio: Portfolio, *, stored_sequence: int, request_id: str = ""
+    venue: str,
+    account: str,
+    portfolio: Portfolio,
+    *,
+    stored_sequence: int,
+    request_id: str = "",
+    degraded: common_pb2.Refusal | None = None,
 ) -> venue_pb2.BrokerTruth:
     """Truth from an answer. ``stored_sequence``: the venue's events up to here are in INBOX.
 
@@ -41,10 +47,11 @@ def broker_truth(
         if part is None
     ]
     ahead = portfolio.event_sequence > stored_sequence
+    is_partial = bool(missing) or ahead or degraded is not None
     truth = venue_pb2.BrokerTruth(
         venue=venue,
         account=account,
-        completeness=venue_pb2.COMPLETENESS_PARTIAL if missing or ahead else venue_pb2.COMPLETENESS_SNAPSHOT,
+        completeness=venue_pb2.COMPLETENESS_PARTIAL if is_partial else venue_pb2.COMPLETENESS_SNAPSHOT,
         as_of_ns=portfolio.as_of_ns,
         execution_watermark=min(portfolio.event_sequence, stored_sequence),
         positions=portfolio.positions or (),
@@ -55,6 +62,8 @@ def broker_truth(
         truth.balance.CopyFrom(portfolio.balance)
     if missing:
         truth.error.CopyFrom(_refusal("TRUTH_INCOMPLETE", ", ".join(missing), "every part answered"))
+    elif degraded is not None:
+        truth.error.CopyFrom(degraded)
     elif ahead:
         truth.error.CopyFrom(
             _refusal("TRUTH_AHEAD_OF_REPORTS", str(portfolio.event_sequence), f"at most {stored_sequence}")

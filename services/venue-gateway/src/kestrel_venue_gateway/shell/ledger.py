@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kestrel.audit.v1 import audit_pb2
@@ -18,7 +19,7 @@ from kestrel_domain.errors import KestrelError
 from kestrel_domain.identifiers import derived_id
 from kestrel_venue_gateway.core import reports
 from kestrel_venue_gateway.core.admission import FlagsRead
-from kestrel_venue_gateway.core.submission import SpendResult
+from kestrel_venue_gateway.core.submission import SpendResult, whose_mark
 
 
 @dataclass(slots=True)
@@ -33,6 +34,8 @@ class Ledger:
     watermark: int = 0
     report_count: int = 0
     watermark_moved: asyncio.Event = field(default_factory=asyncio.Event)
+    # Told of each report once it is stored.
+    on_stored: Callable[[venue_pb2.VenueReport], None] = lambda report: None
 
     @property
     def inbox_subject(self) -> str:
@@ -41,7 +44,7 @@ class Ledger:
     async def record(self, report: venue_pb2.VenueReport, traceparent: str = "") -> None:
         """Store one report; comes back when it is durable, however long that takes."""
         await self.bus.publish_until_stored(self._effect(report, traceparent, self.watermark))
-        self._count(1)
+        self._note_stored([report])
 
     async def record_events(self, heard: list[tuple[venue_pb2.VenueReport, str]], sequence: int) -> None:
         """Store reports of venue events, then say in the last of them that everything up to ``sequence`` is stored."""
@@ -51,7 +54,7 @@ class Ledger:
                 publishes = [self._effect(report, trace, self.watermark) for report, trace in others]
                 await self.bus.publish_all_until_stored(publishes)
             await self.bus.publish_until_stored(self._effect(last, traceparent, sequence))
-            self._count(len(heard))
+            self._note_stored([report for report, _ in heard])
         self.watermark = max(self.watermark, sequence)
         moved, self.watermark_moved = self.watermark_moved, asyncio.Event()
         moved.set()
@@ -124,7 +127,7 @@ class Ledger:
             return SpendResult.UNKNOWN
         if found is None:
             return SpendResult.WON
-        return SpendResult.OURS if found[0] == identity.encode() else SpendResult.TAKEN
+        return whose_mark(found[0].decode(errors="replace"), identity)
 
     # --- how ---------------------------------------------------------------------------------------------------
 
@@ -134,6 +137,8 @@ class Ledger:
         message = inbox_pb2.InboxMessage(venue=report)
         return effects.publish(self.inbox_subject, message, report.report_id, traceparent=traceparent)
 
-    def _count(self, count: int) -> None:
-        self.report_count += count
-        telemetry.count("reports.published", count)
+    def _note_stored(self, stored: Sequence[venue_pb2.VenueReport]) -> None:
+        self.report_count += len(stored)
+        telemetry.count("reports.published", len(stored))
+        for report in stored:
+            self.on_stored(report)

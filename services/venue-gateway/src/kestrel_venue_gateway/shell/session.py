@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
@@ -87,10 +89,11 @@ class AccountSession:
             key=key,
             anchor_age_ns_max=int(settings.anchor_age_s_max * SECOND_NS),
             clock_skew_ns_max=int(settings.clock_skew_s_max * SECOND_NS),
+            traits=venue.traits,
         )
         self._ledger = Ledger(bus, account, venue.name, self._partition, settings.flags_timeout_s)
-        self._submissions = self._new_submissions()
         self._book = AccountBook(account, venue.name, self._partition)
+        self._submissions = self._new_submissions()
         self._truth_requests: list[str] = []
         self._truth_wanted = asyncio.Event()
         self._quiet_at_s: float | None = None
@@ -173,6 +176,7 @@ class AccountSession:
             group.create_task(self._follow_journal(group))
             group.create_task(self._follow_events())
             group.create_task(self._publish_truths())
+            group.create_task(self._watch_fees())
             group.create_task(_watch(lease))
 
     async def _fold_history(self) -> None:
@@ -181,11 +185,22 @@ class AccountSession:
         async with aclosing(journal.read_to_end(self._bus, self._stream, 0)) as messages:
             async for message in messages:
                 await self._learn(message)
+        await self._learn_inbox()
         newest = await self._bus.last_message(subjects.INBOX, self._ledger.inbox_subject)
         stored = 0
         if newest is not None:
             stored = inbox_pb2.InboxMessage.FromString(newest.data).venue.venue_watermark
         self._ledger.watermark = max(self._book.venue_watermark, stored)
+        self._ledger.on_stored = self._book.known.learn_ahead
+
+    async def _learn_inbox(self) -> None:
+        """Reports that are stored and not journaled yet: where the venue does not number, a report is all we have."""
+        start = self._book.inbox_sequence + 1
+        async for message in self._bus.read(subjects.INBOX, start_sequence=start, subject=self._ledger.inbox_subject):
+            try:
+                self._book.known.learn_ahead(inbox_pb2.InboxMessage.FromString(message.data).venue)
+            except DecodeError:
+                telemetry.count("reports.unreadable")
 
     # --- commands out ------------------------------------------------------------------------------------------
 
@@ -238,18 +253,26 @@ class AccountSession:
     async def _store_events(self, events: list[VenueEvent]) -> None:
         received_at_ns = time.time_ns()
         for_kernel: list[tuple[venue_pb2.VenueReport, str]] = []
+        known = None if self.venue.traits.numbers_events else self._book.known
         for event in events:
             heard = reports.hear(
-                event, account=self.account, venue=self.venue.name, our_symbols=self._book.symbols_ordered
+                event,
+                account=self.account,
+                venue=self.venue.name,
+                our_symbols=self._book.symbols_ordered,
+                known=known,
             )
             if heard.attribution is not Attribution.OURS:
                 telemetry.count(f"events.{heard.attribution.value}")
             if heard.dropped:
                 telemetry.count(f"events.dropped.{heard.dropped}")
             if heard.malformed is not None:
-                await self._ledger.park(event.fact.SerializeToString(), f"event-{event.sequence}", heard.malformed)
+                event_id = event.key or f"event-{event.sequence}"
+                await self._ledger.park(event.fact.SerializeToString(), event_id, heard.malformed)
             if heard.report is not None:
                 heard.report.received_at_ns = received_at_ns
+                # Before it is stored, as the next event may be about it; if it cannot be, the session begins anew.
+                self._book.known.learn_ahead(heard.report)
                 for_kernel.append((heard.report, self._trace(heard.report)))
             if heard.alert is not None:
                 await self._ledger.alert(heard.alert)
@@ -270,6 +293,17 @@ class AccountSession:
         }
         with telemetry.span("venue.report", traceparent=traceparent, **attributes) as span:
             return span.traceparent
+
+    async def _watch_fees(self) -> None:
+        """Tell once of each execution whose fee the venue does not state in time."""
+        wait_s, told = self._settings.fee_wait_s, set[str]()
+        while True:
+            await asyncio.sleep(wait_s / 4)
+            overdue = reports.fees_overdue(self._book.known, now_ns=time.time_ns(), wait_ns=int(wait_s * SECOND_NS))
+            for execution in overdue:
+                if execution.now_called not in told:
+                    await self._ledger.alert(reports.fee_alert(execution, account=self.account, venue=self.venue.name))
+            told = {execution.now_called for execution in overdue}
 
     # --- truth -------------------------------------------------------------------------------------------------
 
@@ -330,6 +364,7 @@ class AccountSession:
             portfolio,
             stored_sequence=self._ledger.watermark,
             request_id=request_id,
+            degraded=self.venue.state.no_entry,
         )
 
     async def _catch_up(self, event_sequence: int) -> None:
@@ -344,7 +379,8 @@ class AccountSession:
     # --- small things ------------------------------------------------------------------------------------------
 
     def _new_submissions(self) -> Submissions:
-        return Submissions(self._gate, self._ledger, self.venue, self._pauses(), self._holds_login, self.figures)
+        gate = replace(self._gate, run=uuid.uuid4().hex)
+        return Submissions(gate, self._ledger, self.venue, self._pauses(), self._holds_login, self.figures, self._book)
 
     def _holds_login(self) -> bool:
         return self._lease is not None and self._lease.held

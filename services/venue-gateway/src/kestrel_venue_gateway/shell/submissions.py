@@ -17,6 +17,7 @@ from kestrel_chassis import telemetry
 from kestrel_domain.errors import Unavailable
 from kestrel_venue_gateway.core import submission
 from kestrel_venue_gateway.core.admission import Gate
+from kestrel_venue_gateway.core.book import AccountBook
 from kestrel_venue_gateway.core.submission import (
     Ask,
     Audit,
@@ -26,6 +27,8 @@ from kestrel_venue_gateway.core.submission import (
     RaiseAlert,
     ReadKillFlags,
     ReadSpend,
+    ReadVenueState,
+    Recall,
     Record,
     Send,
     Spend,
@@ -56,6 +59,7 @@ class Submissions:
         pauses: Pauses,
         may_send: Callable[[], bool],
         figures: Figures,
+        book: AccountBook,
     ) -> None:
         """``may_send`` is asked immediately before anything goes to the venue: is the login still ours?"""
         self._gate = gate
@@ -63,6 +67,7 @@ class Submissions:
         self._venue = venue
         self._pauses = pauses
         self._may_send = may_send
+        self._book = book
         self._lanes: dict[str, asyncio.Event] = {}
         self.figures = figures
 
@@ -107,16 +112,20 @@ class Submissions:
                     released.set()
                     self._count_doubt(0 if doubtful else 1)
                     doubtful = True
-                result = await self._perform(effect, traceparent)
+                result = await self._perform(effect, commission, traceparent)
         except StopIteration:
             pass
         finally:
             self._count_doubt(-1 if doubtful else 0)
 
-    async def _perform(self, effect: Effect, traceparent: str) -> Any:
+    async def _perform(self, effect: Effect, commission: Commission, traceparent: str) -> Any:
         match effect:
             case ReadKillFlags():
                 return await self._ledger.read_flags()
+            case ReadVenueState():
+                return self._venue.state
+            case Recall(client_order_id):
+                return self._book.known.order(client_order_id)
             case Spend(key, identity):
                 return await self._ledger.spend(key, identity)
             case ReadSpend(key, identity):
@@ -139,6 +148,7 @@ class Submissions:
                 return await self._venue.ask(client_order_id, fence=fence)
             case Wait(round_count):
                 await asyncio.sleep(self._pauses.length_s(round_count))
+                return self._book.is_settled(commission.identity)
         return None
 
     async def _send(self, command: journal_pb2.VenueCommand) -> submission.SendResult:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.reports import VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, SendResult
-from kestrel_venue_gateway.core.traits import Traits
+from kestrel_venue_gateway.core.traits import Traits, VenueState
 from kestrel_venue_gateway.core.truth import Portfolio
 
 
@@ -32,11 +31,11 @@ class Venue(Protocol):
         """What the venue can prove. The same for as long as the object lives."""
 
     @property
-    def degraded(self) -> common_pb2.Refusal | None:
-        """Why no entry should be sent now: the venue is cut off, or what we know of it is not reconciled yet.
+    def state(self) -> VenueState:
+        """What is known to be wrong with the venue right now; asked directly before each order.
 
-        ``None``: nothing is known to be wrong. Asked right before each entry; exits and cancels do not ask, and go as
-        far as the connection lets them.
+        ``degraded`` stops entries. Exits and cancels stop only at ``cut_off``, and wait for it to end; otherwise they
+        are tried, and go as far as the connection lets them.
         """
 
     async def send(self, command: journal_pb2.VenueCommand) -> SendResult:

@@ -22,7 +22,7 @@ from kestrel_domain.errors import RemoteProtocolError, Unavailable
 from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.reports import VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
-from kestrel_venue_gateway.core.traits import STRONG
+from kestrel_venue_gateway.core.traits import STRONG, VenueState
 from kestrel_venue_gateway.core.truth import Portfolio
 
 _REFUSAL_METADATA_KEY = "kestrel-refusal-bin"
@@ -46,8 +46,8 @@ class PaperVenue:
 
     name = "paper"
     traits = STRONG
-    # The venue answers each request for itself, so nothing is known of it between two.
-    degraded: common_pb2.Refusal | None = None
+    # Each request finds out for itself; between two, nothing is known.
+    state = VenueState()
 
     def __init__(self, address: str, account: str, *, request_timeout_s: float) -> None:
         self._account = account
