@@ -1,0 +1,1 @@
+"""A session with Trader Workstation or IB Gateway of Interactive Brokers."""
