@@ -118,7 +118,7 @@ def apply(broker: Broker, record: Record) -> list[Addressed]:
     """Do what a record says. Raises, and has changed nothing, when a control record is refused."""
     kind, now_ns = Kind(record.kind), record.time_ns
     if kind is Kind.ADVANCE:
-        return broker.advance(now_ns)
+        return broker.advance(now_ns=now_ns)
     if kind is Kind.CONNECT:
         return broker.connect(*_CLIENT.unpack(record.body), now_ns=now_ns)
     if kind is Kind.DISCONNECT:

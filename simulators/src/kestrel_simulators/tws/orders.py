@@ -141,10 +141,8 @@ class LiveOrder:
 
     @property
     def remaining_units(self) -> int:
-        """What may still be filled. An execution that was busted does not come back to life."""
-        if self.is_ended:
-            return max(0, self.qty_units - self.filled_units) if self.stage is not Stage.FILLED else 0
-        return self.engine_order.leaves_units if self.engine_order is not None else self.qty_units
+        """What is not executed. An execution that was busted does not come back to life."""
+        return self.qty_units - (self.engine_order.cum_qty_units if self.engine_order is not None else 0)
 
     @property
     def average_price(self) -> Number:
