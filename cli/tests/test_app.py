@@ -19,7 +19,7 @@ COMMANDS = (
     ["cancel"], ["recon"], ["recon", "runs"], ["recon", "breaks"], ["recon", "now"], ["recon", "resolve"], ["beads"],
     ["audit"], ["audit", "verify"], ["signal"], ["signal", "list"], ["signal", "submit"], ["trace"], ["alerts"],
     ["parked"], ["bench"], ["feed"], ["simulate"],
-    ["journal"], ["journal", "export"], ["journal", "replay"], ["journal", "diff"],
+    ["journal"], ["journal", "export"], ["journal", "replay"], ["journal", "diff"], ["venue"], ["venue", "check"],
 )  # fmt: skip
 
 NEEDS_A_PLATFORM = (
@@ -38,7 +38,7 @@ def test_every_command_explains_itself_P08(command: list[str]) -> None:
     result = runner.invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.output
-    if command not in (["mandate"], ["recon"], ["audit"], ["signal"], ["journal"]):
+    if command not in (["mandate"], ["recon"], ["audit"], ["signal"], ["journal"], ["venue"]):
         assert "Example" in result.output
 
 

@@ -10,7 +10,18 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from kestrel_cli import output
-from kestrel_cli.commands import authority, books, journal, lifecycle, market, reconciliation, record, signals, simulate
+from kestrel_cli.commands import (
+    authority,
+    books,
+    journal,
+    lifecycle,
+    market,
+    reconciliation,
+    record,
+    signals,
+    simulate,
+    venue,
+)
 from kestrel_cli.errors import USAGE, CommandFailed
 
 
@@ -71,3 +82,4 @@ reconciliation.register(app)
 record.register(app)
 journal.register(app)
 simulate.register(app)
+venue.register(app)

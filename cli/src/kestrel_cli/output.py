@@ -24,7 +24,7 @@ ID_SHOWN = 10
 _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _SIDE_COLORS = {common_pb2.SIDE_BUY: "green", common_pb2.SIDE_SELL: "red"}
 _WORD_COLORS = {
-    "PASS": "green", "WARN": "yellow", "BLOCK": "red", "INDETERMINATE": "red",
+    "PASS": "green", "WARN": "yellow", "BLOCK": "red", "INDETERMINATE": "red", "FAIL": "bold red", "SKIP": "dim",
     "INFO": "cyan", "WARNING": "yellow", "CRITICAL": "bold red",
     "APPROVED": "green", "DENIED": "red", "PASSED": "yellow", "EXPIRED": "yellow", "PENDING": "cyan",
     "ACTIVE": "green", "USED_UP": "yellow", "REVOKED": "red", "NOT_YET": "cyan",
