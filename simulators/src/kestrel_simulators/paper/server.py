@@ -11,31 +11,23 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import Message
 
 from kestrel.paper.v1 import paper_pb2, paper_pb2_grpc
-from kestrel_domain.errors import InvalidRequest, KestrelError, Refused, Unavailable
+from kestrel_domain.errors import InvalidRequest, KestrelError
 from kestrel_domain.timestamps import SECOND_NS
 from kestrel_simulators.log import RECORD_BYTES_MAX, DurableLog, Record
 from kestrel_simulators.paper import wire
 from kestrel_simulators.paper.venue import REQUESTS, Kind, Mark, NotFound, PaperVenue
+from kestrel_simulators.rpc import OPTIONS, REFUSAL_METADATA_KEY, Context, abort, bind
 
-REFUSAL_METADATA_KEY = "kestrel-refusal-bin"
+__all__ = ["REFUSAL_METADATA_KEY", "VenueProcess", "start_server"]
+
 LOG_NAME = "paper.log"
 STREAM_BATCH = 512
-Context = grpc.aio.ServicerContext[Any, Any]
-
-_OPTIONS = [
-    # Two venues on one port would answer by turns.
-    ("grpc.so_reuseport", 0),
-    # Clients may ask often whether a quiet stream still lives; by default that is punished as a flood of pings.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.keepalive_permit_without_calls", 1),
-]
 
 
 class VenueProcess:
@@ -151,18 +143,8 @@ def _check_start(field: str, value: int, last: int) -> None:
         raise InvalidRequest.of(field, value, rule, reason="SEQUENCE_UNKNOWN")
 
 
-_CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
-    (NotFound, grpc.StatusCode.NOT_FOUND),
-    (InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT),
-    (Refused, grpc.StatusCode.FAILED_PRECONDITION),
-    (Unavailable, grpc.StatusCode.UNAVAILABLE),
-)
-
-
-async def _abort(context: Context, error: KestrelError) -> None:
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
-    refusal = error.refusal().SerializeToString()
-    await context.abort(code, str(error), trailing_metadata=((REFUSAL_METADATA_KEY, refusal),))
+async def _abort(context: Context, error: KestrelError) -> NoReturn:
+    await abort(context, error, grpc.StatusCode.NOT_FOUND if isinstance(error, NotFound) else None)
 
 
 class _Servicer:
@@ -259,20 +241,9 @@ class PaperVenueControlServicer(_Servicer, paper_pb2_grpc.PaperVenueControlServi
 
 async def start_server(process: VenueProcess, host: str, port: int) -> tuple[grpc.aio.Server, int]:
     """Serve both services; returns the server and the port it got. Raises ``Unavailable`` when the port is taken."""
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=OPTIONS)
     paper_pb2_grpc.add_PaperVenueServiceServicer_to_server(PaperVenueServicer(process), server)
     paper_pb2_grpc.add_PaperVenueControlServiceServicer_to_server(PaperVenueControlServicer(process), server)
-    try:
-        bound = server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError:
-        bound = 0
-    if not bound:
-        raise Unavailable(
-            f"port {port} of {host} is taken; choose another --port",
-            reason="PORT_IN_USE",
-            field="port",
-            value=port,
-            rule="a free port",
-        )
+    bound = bind(server, host, port, "port")
     await server.start()
     return server, bound
