@@ -42,6 +42,9 @@ class VenueGatewaySettings(ServiceSettings):
     # What to look up at the start and to take bars of, as SYMBOL, or SYMBOL:EXCHANGE:CURRENCY.
     ibkr_symbols: list[str] = Field(default_factory=list)
 
+    # How long a bar is that is made of their prices. Its times are the clock's: a day is one of UTC.
+    ibkr_bar_interval_s: float = Field(default=5.0, ge=0.1, le=86_400)
+
     # A live account is refused unless this names it, letter by letter.
     live_confirmation: str = ""
 

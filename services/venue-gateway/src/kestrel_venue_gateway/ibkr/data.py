@@ -17,16 +17,24 @@ from kestrel_venue_gateway.ibkr.core.contracts import Wanted
 from kestrel_venue_gateway.ibkr.core.pacing import Urgency
 from kestrel_venue_gateway.ibkr.session import Connection, Endpoint
 
-_BAR_S = 5
+_ASK_AGAIN_S = 5.0
+_LOOK_S_MAX = 0.5
 
 
 class MarketData:
     """The bars of the symbols in the settings."""
 
     def __init__(
-        self, venue: str, endpoint: Endpoint, symbols: Sequence[str], check: Callable[[Connection], None]
+        self,
+        venue: str,
+        endpoint: Endpoint,
+        symbols: Sequence[str],
+        check: Callable[[Connection], None],
+        *,
+        bar_interval_s: float,
     ) -> None:
         self._venue = venue
+        self._interval_s = bar_interval_s
         self._endpoint = endpoint
         self._wanted = sorted({Wanted.parse(text) for text in symbols}, key=lambda wanted: wanted.symbol)
         self._check = check
@@ -44,7 +52,7 @@ class MarketData:
             await connection.open()
             self._check(connection)
             connection.start(connection.keep_alive(), "keep_alive")
-            await self._subscribe(connection)
+            connection.start(self._subscribe(connection), "subscribe")
             while True:
                 for bar in await self._ended_bars(connection):
                     if bar.venue_sequence > after_sequence:
@@ -88,18 +96,27 @@ class MarketData:
     # --- how ---------------------------------------------------------------------------------------------------
 
     async def _subscribe(self, connection: Connection) -> None:
-        for place, wanted in enumerate(self._wanted):
-            try:
-                listing = await connection.list_contract(wanted)
-            except RemoteProtocolError as error:
-                # One symbol that cannot be found keeps no other from its prices.
-                telemetry.count("ibkr.symbols_unknown")
-                telemetry.logger().error("ibkr.symbol_unknown", symbol=wanted.symbol, error=str(error))
-                continue
-            request_id = connection.next_order_id()
-            self._makers[request_id] = BarMaker(self._venue, listing.instrument, _BAR_S * SECOND_NS, place)
-            async with connection.permit(Urgency.QUERY):
-                connection.link.request_ticks(request_id, listing.contract)
+        """Ask for the prices of every symbol, again and again for those that are not known yet."""
+        missing = list(enumerate(self._wanted))
+        while missing:
+            missing = [each for each in missing if not await self._subscribe_one(connection, *each)]
+            if missing:
+                await asyncio.sleep(_ASK_AGAIN_S)
+
+    async def _subscribe_one(self, connection: Connection, place: int, wanted: Wanted) -> bool:
+        """One symbol that cannot be found keeps no other from its prices."""
+        try:
+            listing = await connection.list_contract(wanted)
+        except RemoteProtocolError as error:
+            telemetry.count("ibkr.symbols_unknown")
+            telemetry.logger().error("ibkr.symbol_unknown", symbol=wanted.symbol, error=str(error))
+            return False
+        request_id = connection.next_order_id()
+        interval_ns = int(self._interval_s * SECOND_NS)
+        self._makers[request_id] = BarMaker(self._venue, listing.instrument, interval_ns, place)
+        async with connection.permit(Urgency.QUERY):
+            connection.link.request_ticks(request_id, listing.contract)
+        return True
 
     async def _ended_bars(self, connection: Connection) -> list[venue_pb2.Bar]:
         """Bars whose time is over, once there are any."""
@@ -111,6 +128,6 @@ class MarketData:
                 bars.extend(maker.take(now_ns=time.time_ns()))
             if bars:
                 return bars
-            await asyncio.wait({connection.ended}, timeout=_BAR_S / 10)
+            await asyncio.wait({connection.ended}, timeout=min(_LOOK_S_MAX, self._interval_s / 10))
             if connection.ended.done():
                 raise connection.ended.result()

@@ -304,7 +304,11 @@ class IbkrVenue:
         settings = self._settings
         share = max(1, settings.ibkr_messages_per_s_max // _DATA_SHARE)
         self._data = self._data or MarketData(
-            self.name, self._endpoint(settings.ibkr_data_client_id, share), settings.ibkr_symbols, self._check_accounts
+            self.name,
+            self._endpoint(settings.ibkr_data_client_id, share),
+            settings.ibkr_symbols,
+            self._check_accounts,
+            bar_interval_s=settings.ibkr_bar_interval_s,
         )
         return self._data.bars(after_sequence)
 
