@@ -78,9 +78,11 @@ TABLE = (
         4,
         "Power loss",
         "the journal's newest block cut short while the server is down",
-        "noticed: the database remembers a position behind the journal's end, persistence stops loudly",
+        "noticed: the database remembers a position behind the journal's end, or another entry at it; persistence "
+        "stops loudly",
         (
             f"{_ONE}::test_nats_04_journal_that_lost_its_unsynced_tail_stops_persistence_which_had_seen_it",
+            f"{_ONE}::test_nats_04_journal_that_lost_its_tail_and_was_written_on_stops_persistence_at_once",
             f"{_PERSISTENCE}/test_record_of_streams.py::test_a_database_of_other_streams_is_refused_loudly",
         ),
         "An approximation: cutting the power of a machine, or dropping its unsynced pages, needs a machine of its own. "

@@ -125,6 +125,41 @@ async def test_nats_04_journal_that_lost_its_unsynced_tail_stops_persistence_whi
     await bus.close()
 
 
+@pytest.mark.parametrize("persistence", ["runs on", "is started again"])
+async def test_nats_04_journal_that_lost_its_tail_and_was_written_on_stops_persistence_at_once(
+    server: BreakableServer, postgres: Database, secrets: Path, tmp_path: Path, measure: Measure, persistence: str
+) -> None:
+    """An owner that remembers nothing writes on from the journal's new end, past what the database has stored."""
+    bus = await connect(server.url, tmp_path)
+    await provision_afresh(bus)
+    await JournalWriter(bus, 0, 0, b"").append(entries(200))
+    recorder = services.persistence(tmp_path, server.url, secrets, postgres.dsn)
+    recorder.start()
+    try:
+        await stored_up_to(postgres, 200)
+        if persistence == "is started again":
+            recorder.send_signal(signal.SIGTERM)
+            assert await recorder.ended() == 0
+        await bus.close()
+        server.process.kill()
+        forget_the_tail(server.store)
+        server.process.start()
+        bus = await connect(server.url, tmp_path)
+        *_, last = [record async for record in read_journal(bus, 0)]
+        assert last.sequence < 200
+        writer = JournalWriter(bus, 0, last.sequence, last.hash)
+        await writer.append(entries(250 - last.sequence, last.hash, start=last.sequence + 1, owner=2))
+        if persistence == "is started again":
+            recorder.start()
+        assert await recorder.ended() == INVARIANT_BROKEN
+        assert "stream JOURNAL_0 " in recorder.said()
+        assert (await collect.stream_positions(postgres.dsn))["JOURNAL_0"] == 200, "nothing of the other history"
+    finally:
+        recorder.end()
+    measure(entries=200, left=last.sequence, detected=True)
+    await bus.close()
+
+
 async def stored_up_to(database: Database, sequence: int) -> None:
     async def stored() -> bool:
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
@@ -21,9 +22,12 @@ from kestrel_domain import effects, subjects
 from kestrel_domain.errors import InvariantBroken, KestrelError, OutcomeUnknown, Unavailable
 from kestrel_domain.identifiers import derived_id
 from kestrel_persistence.core.record import Record
+from kestrel_persistence.core.rows import is_journal
 from kestrel_persistence.shell.database import Database, Position
 
 log = telemetry.logger()
+
+T = TypeVar("T")
 
 PULL_BATCH = 512
 """Part of the durable consumer's configuration, so not a setting: the server keeps what it was made with."""
@@ -32,6 +36,9 @@ LINGER_S = 0.05
 PAUSE_S = 0.5
 LINKS_MAX = 32
 """A span of a batch is linked to at most so many of the traces in it."""
+
+_CHAINS = {subjects.BEADS: "beads"}
+"""Chains beside the journals, and the tables that keep their entries."""
 
 NEVER_PARKED = (subjects.PARKED, subjects.ALERTS)
 """Parking writes to these, so what is unusable in them is recorded in the database and logged, and not parked again."""
@@ -140,7 +147,10 @@ class Follower:
             await self._loop.stop()
 
     async def _check_identity(self) -> None:
-        """A stream that is shorter than what we stored of it is another stream; mixing two would corrupt the record."""
+        """A stream that is shorter than what we stored of it is another stream; mixing two would corrupt the record.
+
+        So is a chain that holds something else where we stopped: it lost its end, and somebody wrote on from there.
+        """
         state = await self._bus.stream_state(self.stream)
         if state.last_sequence < self.position.sequence:
             raise InvariantBroken(
@@ -148,6 +158,31 @@ class Follower:
                 f"{self.position.sequence}: this database belongs to other streams. Point `dsn` to its own database.",
                 reason="STREAM_REPLACED",
             )
+        if self.stream in _CHAINS or is_journal(self.stream):
+            await self._check_last_entry()
+
+    async def _check_last_entry(self) -> None:
+        sequence = self.position.sequence
+        stored = await self._insist(lambda: self._stored_body(sequence))
+        if stored is None:  # nothing yet, or recorded raw
+            return
+        held = await self._bus.get_message(self.stream, sequence)
+        if held is None or held.data != stored:
+            raise InvariantBroken(
+                f"stream {self.stream} holds {'nothing' if held is None else 'another entry'} at {sequence}, which the "
+                "database has stored: the stream lost its end and was written on. Nothing more is stored from it.",
+                reason="STREAM_REPLACED",
+            )
+
+    async def _stored_body(self, sequence: int) -> bytes | None:
+        table = _CHAINS.get(self.stream, "journal_entries")
+        async with self._database.connection() as connection:
+            body: bytes | None = await connection.fetchval(
+                f"SELECT body FROM {table} WHERE stream = $1 AND sequence = $2",  # noqa: S608 - our names
+                self.stream,
+                sequence,
+            )
+        return body
 
     async def _catch_up(self, *, stop_sequence: int | None = None) -> None:
         """Store what the stream holds from the position on. What the reading skipped is read once more."""
@@ -190,8 +225,13 @@ class Follower:
             expected = message.sequence + 1
 
     async def _take(self, messages: Sequence[StoredMessage]) -> None:
-        """Store what the consumer brought; when it skipped something, all of it is read from the stream instead."""
+        """Store what the consumer brought; when it skipped something, all of it is read from the stream instead.
+
+        What comes although we have it is a redelivery, or a stream that lost its end and is being filled again.
+        """
         fresh = [message for message in messages if message.sequence > self.position.sequence]
+        if len(fresh) < len(messages):
+            await self._check_identity()
         expected = range(self.position.sequence + 1, self.position.sequence + 1 + len(fresh))
         if [message.sequence for message in fresh] != list(expected):
             await self._catch_up(stop_sequence=max(message.sequence for message in fresh))
@@ -217,7 +257,7 @@ class Follower:
         if record.stream not in NEVER_PARKED:
             await self._parking.park(self._messages[record.sequence], error)
 
-    async def _insist(self, act: Callable[[], Awaitable[Position]]) -> Position:
+    async def _insist(self, act: Callable[[], Awaitable[T]]) -> T:
         """Try until the database answers; the pause grows to 5 s and is jittered."""
         pause = 0.1
         while True:
