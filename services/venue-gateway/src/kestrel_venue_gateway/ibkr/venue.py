@@ -408,6 +408,7 @@ class IbkrVenue:
         self._wallet.begin(positions.values(), executed, now_ns=now_ns)
         self._answered = Answered(begun_ns, is_complete=connection.cut is None)
         self._take(self._facts.all_asked(now_ns=now_ns))
+        self._tell_balance()
         self._must_ask.clear()
         telemetry.count("ibkr.reconciled")
 
@@ -424,13 +425,17 @@ class IbkrVenue:
     async def _tell_balances(self) -> None:
         while True:
             await asyncio.sleep(_BALANCE_S)
-            if self._answered is None or not self._answered.is_complete:
-                continue
-            now_ns = time.time_ns()
-            balance = self._wallet.balance(now_ns=now_ns)
-            if balance is not None:
-                self._balance = balance
-                self._put(f"balance:{now_ns}", now_ns, balance)
+            self._tell_balance()
+
+    def _tell_balance(self) -> None:
+        """The account's figures, when they fit together and are new."""
+        if self._answered is None or not self._answered.is_complete:
+            return
+        now_ns = time.time_ns()
+        balance = self._wallet.balance(now_ns=now_ns)
+        if balance is not None:
+            self._balance = balance
+            self._put(f"balance:{now_ns}", now_ns, balance)
 
     # --- how ---------------------------------------------------------------------------------------------------
 
