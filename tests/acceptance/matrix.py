@@ -30,7 +30,7 @@ from tests.acceptance.stand import BUY, SELL, Stand
 BEGIN, END = "<!-- fault matrix: made by tests/acceptance/matrix.py -->", "<!-- end of the fault matrix -->"
 IN_DOUBT_AFTER_S = 8.0
 CELL_TIMEOUT_S = 90.0
-FAULTS = [name.removeprefix("FAULT_") for name in tws_pb2.Fault if name != "FAULT_UNSPECIFIED"]
+FAULTS = [found.name.removeprefix("FAULT_") for found in tws_pb2.Fault.DESCRIPTOR.values if found.number]
 _DELAY_MS = 3_000
 """Longer than the gateway waits for one answer here (2 s)."""
 

@@ -14,6 +14,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel.paper.v1 import paper_pb2, paper_pb2_grpc
 from kestrel.tws.v1 import tws_pb2, tws_pb2_grpc
 from kestrel.venue.v1 import venue_pb2
+from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS
 from kestrel_venue_gateway.config import VenueGatewaySettings
@@ -24,6 +25,7 @@ from tests.acceptance.stand import FIRST_PRICE, PRICE_SCALE, Ledger, LedgerExecu
 
 WALLET = Number.parse("1000000.00")
 _FIRST_DAY = 20_000
+CLIENT_ID = 71
 
 
 class Place(Protocol):
@@ -162,6 +164,15 @@ class TwsPlace:
     def name(self) -> str:
         return f"tws, {self.library}"
 
+    @property
+    def port(self) -> int:
+        """Where clients connect."""
+        return self._process.ports["port"]
+
+    async def fill_books(self, symbol: str, *, open_count: int, execution_count: int) -> None:
+        """So many working orders and executions of today, as if our client had sent them in an earlier life."""
+        await self._back_door.fill_books(symbol, open_count, execution_count)
+
     async def open(self) -> None:
         ports = free_ports("port", "admin-port")
         self._process = VenueProcess("kestrel_simulators.tws", self.folder, ports, ("--mode", "instant"))
@@ -173,7 +184,7 @@ class TwsPlace:
         symbol = f"AC{next(self._symbols):03}"
         await self._back_door.heal()
         await self._back_door.price(symbol, FIRST_PRICE)
-        port = self._process.ports["port"]
+        port = self.port
 
         def connect(account: str) -> Venue:
             return _ibkr_venue(self.library, account, HOST, port, symbol)
@@ -224,6 +235,7 @@ def _ibkr_venue(library: str, account: str, host: str, port: int, symbol: str) -
             "accounts": [account],
             "ibkr_host": host,
             "ibkr_port": port,
+            "ibkr_client_id": CLIENT_ID,
             "ibkr_library": library,
             "ibkr_symbols": [symbol],
             "ibkr_connect_timeout_s": 5.0,
@@ -277,6 +289,19 @@ class TwsBackDoor:
             order_type="MKT", client_id=9 if order_ref else 0, order_ref=order_ref,
         )  # fmt: skip
         await self._ask(self._control.PlaceManualOrder, request)
+
+    async def fill_books(self, symbol: str, open_count: int, execution_count: int) -> None:
+        for number in range(open_count + execution_count):
+            is_open = number < open_count
+            request = tws_pb2.PlaceManualOrderRequest(
+                account=self._account, symbol=symbol, side=common_pb2.SIDE_BUY if number % 2 else common_pb2.SIDE_SELL,
+                order_qty=common_pb2.Decimal(units=1), order_type="LMT" if is_open else "MKT",
+                client_id=CLIENT_ID, order_ref=f"{CLIENT_ORDER_ID_PREFIX}books{number}",
+            )  # fmt: skip
+            if is_open:
+                limit = "1.00" if number % 2 else "9000.00"
+                request.price.CopyFrom(Number.parse(limit, scale=PRICE_SCALE).message())
+            await self._ask(self._control.PlaceManualOrder, request)
 
     async def cancel_by_hand(self, client_order_id: str) -> None:
         books = await self._books()
