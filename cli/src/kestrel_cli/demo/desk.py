@@ -16,6 +16,7 @@ from kestrel_cli.platform.layout import Endpoints, Layout
 from kestrel_cli.platform.venues import OUR_PAPER_VENUE, VenueChoice
 
 CALL_TIMEOUT_S = 10.0
+_VENUE_TIMEOUT_S = 60.0
 TRADER, RISK, ADMIN = "trader", "risk", "admin"
 
 
@@ -114,9 +115,10 @@ class Desk:
         )
         return answer.run
 
-    async def publish(self, bar: venue_pb2.Bar) -> None:
-        """The market moves."""
-        await self.market.PublishBar(self._door.publish(bar), timeout=CALL_TIMEOUT_S)
+    async def publish(self, bar: venue_pb2.Bar, *, wait_for_venue: bool = False) -> None:
+        """The market moves; with ``wait_for_venue``, as soon as the venue listens."""
+        timeout_s = _VENUE_TIMEOUT_S if wait_for_venue else CALL_TIMEOUT_S
+        await self.market.PublishBar(self._door.publish(bar), timeout=timeout_s, wait_for_ready=wait_for_venue)
 
     async def move(self, symbol: str, qty: int) -> None:
         """The venue's back office moves a position, and tells nobody."""

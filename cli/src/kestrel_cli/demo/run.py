@@ -22,10 +22,10 @@ from kestrel_cli.demo.by_hand import LIFETIME_S
 from kestrel_cli.demo.desk import Desk, said
 from kestrel_cli.demo.events import Totals
 from kestrel_cli.demo.prices import DailyBar
-from kestrel_cli.demo.scenario import Scenario
+from kestrel_cli.demo.scenario import Pace, Scenario
 from kestrel_cli.demo.screen import Screen
 from kestrel_cli.demo.stage import Stage, Story, is_busy
-from kestrel_cli.errors import CommandFailed
+from kestrel_cli.errors import USAGE, CommandFailed
 from kestrel_cli.platform import buses, servers
 from kestrel_cli.platform.config import PlatformOptions, VenueManners
 from kestrel_cli.platform.layout import Endpoints, Layout, choose_ports
@@ -40,9 +40,13 @@ DELAY_SCALE_PERMILLE = 150
 """Delays of 10 to 30 s become 1.5 to 4.5 s, so that they fit into the demo."""
 
 PARTITIONS = 1
-DAY_PACE_S = 0.28
+DAY_PACE_S, WARM_UP_DAY_S = 0.28, 0.02
 TRADING_WITHIN_S = 40.0
 """How long the days after the warm-up may take in all: more days go by faster."""
+
+BAR_SHARE, BAR_DAY_S_MIN, BAR_DAYS_MAX = 0.9, 0.15, 400
+"""Of a venue that tells prices and no days: the part of a market day that a bar covers, how short a day may be, and how
+many fit into a demo then."""
 
 _STRATEGY_SETTINGS = {"fast_days": 10, "slow_days": 30, "volatility_days": 30, "holding_days_max": 25}
 _WARM_UP_DAYS = 31
@@ -74,6 +78,7 @@ class _Run:
     layout: Layout
     endpoints: Endpoints
     venue: VenueChoice
+    pace: Pace
     began: float = field(default_factory=time.monotonic)
     totals: Totals = field(default_factory=Totals)
     result: report.Result | None = None
@@ -82,6 +87,7 @@ class _Run:
 def run_demo(options: DemoOptions) -> int:
     """Run it; the exit code. Raises CommandFailed for bad data, or when the platform does not start."""
     bars = prices.last_days(prices.read_bars(options.data) if options.data else prices.bundled_bars(), options.days)
+    pace = pace_of(options.venue, len({bar.day for bar in bars}))
     layout = Layout((options.out / "platform").resolve())
     holder = holder_of(layout.lock)
     if holder is not None:
@@ -97,14 +103,13 @@ def run_demo(options: DemoOptions) -> int:
     with PlatformLock(layout.lock) as lock:
         if not lock.acquire():
             raise CommandFailed(f"another demo has just begun in {layout.root}", next_step="choose another --out")
-        run = _Run(options, bars, layout, choose_ports(None), venue)
+        run = _Run(options, bars, layout, choose_ports(None), venue, pace)
         return asyncio.run(_demonstrate(run))
 
 
 async def _demonstrate(run: _Run) -> int:
     manners = VenueManners(MODE, run.options.seed, DELAY_SCALE_PERMILLE)
-    policy = {"momentum": _STRATEGY_SETTINGS, "manual_intent_lifetime_s": LIFETIME_S}
-    platform = PlatformOptions(manners, {"policy": policy}, run.venue)
+    platform = PlatformOptions(manners, _settings(run.pace), run.venue)
     with Screen(run.totals, quiet=run.options.json) as screen:
         screen.say(f"PAPER, no real money moves: {run.venue.told}, account {run.venue.account}")
         supervisor = PlatformSupervisor(
@@ -112,6 +117,7 @@ async def _demonstrate(run: _Run) -> int:
         )
         ready = asyncio.Event()
         keeper = asyncio.create_task(supervisor.run(ready))
+        opening = asyncio.create_task(_open_market(run))
         story = asyncio.create_task(_when_ready(run, screen, supervisor, ready))
         _stop_on_signals(story, supervisor)
         try:
@@ -124,12 +130,50 @@ async def _demonstrate(run: _Run) -> int:
         except Exception as error:
             raise _failed(run, error) from error
         finally:
+            opening.cancel()
             screen.totals.stage = "stopping"
             supervisor.ask_to_stop()
             started_well = await keeper
         if not started_well:
             raise failure(supervisor.state().problem, supervisor.log_tails(), run.layout)
     return _conclude(run)
+
+
+def pace_of(venue: VenueKind, day_count: int) -> Pace:
+    """How fast so many days go by. Raises CommandFailed for more than fit."""
+    day_s = min(DAY_PACE_S, TRADING_WITHIN_S / max(day_count - _WARM_UP_DAYS, 1))
+    if venue is VenueKind.PAPER:
+        return Pace(WARM_UP_DAY_S, day_s)
+    if day_count > BAR_DAYS_MAX:
+        raise CommandFailed(
+            f"{day_count} days do not fit into a demo at this venue, where a day takes at least {BAR_DAY_S_MIN} s",
+            next_step=f"choose --days {BAR_DAYS_MAX} or fewer, or --venue paper",
+            code=USAGE,
+        )
+    day_s = max(day_s, BAR_DAY_S_MIN)
+    return Pace(day_s, day_s, round(BAR_SHARE * day_s, 3))
+
+
+def _settings(pace: Pace) -> dict[str, dict[str, Any]]:
+    """What the demo tells the services beyond the usual, by section."""
+    policy = {"momentum": _STRATEGY_SETTINGS, "manual_intent_lifetime_s": LIFETIME_S}
+    if not pace.bar_interval_s:
+        return {"policy": policy}
+    return {"policy": policy, "venue-gateway": {"ibkr_bar_interval_s": pace.bar_interval_s}}
+
+
+async def _open_market(run: _Run) -> None:
+    """Publish the first day as soon as the venue listens: what has no price yet has no contract there either."""
+    first_day = min(bar.day for bar in run.bars)
+    desk = Desk(run.layout, run.endpoints, run.venue)
+    try:
+        for bar in run.bars:
+            if bar.day == first_day:
+                await desk.publish(bar.message(), wait_for_venue=True)
+    except grpc.aio.AioRpcError:
+        pass  # the supervisor says what is wrong with the venue, and the story publishes the day again
+    finally:
+        await desk.close()
 
 
 async def _when_ready(run: _Run, screen: Screen, supervisor: PlatformSupervisor, ready: asyncio.Event) -> None:
@@ -170,12 +214,10 @@ def _failed(run: _Run, error: Exception) -> CommandFailed:
 
 def _scenario(run: _Run, desk: Desk, screen: Screen) -> Scenario:
     day_count = len({bar.day for bar in run.bars})
-    trading_days = max(day_count - _WARM_UP_DAYS, 1)
-    pace_s = min(DAY_PACE_S, TRADING_WITHIN_S / trading_days)
     if day_count <= _WARM_UP_DAYS:
         screen.say(f"[yellow]too few days ({day_count}): the strategy needs {_WARM_UP_DAYS} before it trades[/]")
     screen.say(f"{day_count} days of {len({bar.symbol for bar in run.bars})} symbols, venue seed {run.options.seed}")
-    return Scenario(Stage(desk, screen, run.options.seed), run.bars, _WARM_UP_DAYS, pace_s)
+    return Scenario(Stage(desk, screen, run.options.seed), run.bars, _WARM_UP_DAYS, run.pace)
 
 
 async def _come_to_rest(run: _Run, bus: Any, desk: Desk) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -26,7 +27,6 @@ from kestrel_cli.demo.stage import STRATEGY, Stage, is_busy
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
 
-WARM_UP_PACE_S = 0.02
 TROUBLE_AT = 0.25
 """When the broker's books go wrong, as a share of the days that are traded after the warm-up."""
 
@@ -36,16 +36,35 @@ _POLL_S = 0.25
 _ASK_AGAIN_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast market days go by.
+
+    ``bar_interval_s`` is of a venue that tells prices and no days: the gateway makes bars of them by the clock, so a
+    market day has to last at least that long. 0: bars keep their own days.
+    """
+
+    warm_up_day_s: float
+    day_s: float
+    bar_interval_s: float = 0.0
+
+    def decided_as_of_ns(self, start_ns: int) -> int:
+        """The least market time at which a strategy that has seen this bar has decided."""
+        if not self.bar_interval_s:
+            return start_ns
+        return time.time_ns() - int(self.bar_interval_s * SECOND_NS)
+
+
 class Scenario:
     """Runs the market and the people side by side."""
 
-    def __init__(self, stage: Stage, bars: Sequence[DailyBar], warm_up_days: int, pace_s: float) -> None:
+    def __init__(self, stage: Stage, bars: Sequence[DailyBar], warm_up_days: int, pace: Pace) -> None:
         self._stage = stage
         self._desk = stage.desk
         self._screen = stage.screen
         self._days = group_by_day(bars)
         self._warm_up_days = min(warm_up_days, len(self._days))
-        self._pace_s = pace_s
+        self._pace = pace
         self.story = stage.story
 
     async def run(self) -> None:
@@ -74,7 +93,7 @@ class Scenario:
             await self._publish(day, bars, index)
             for act in plan.pop(index, ()):
                 acts.append(asyncio.create_task(self._safely(act)))
-            rest_s = (self._pace_s if trading else WARM_UP_PACE_S) - (time.monotonic() - began)
+            rest_s = (self._pace.day_s if trading else self._pace.warm_up_day_s) - (time.monotonic() - began)
             await asyncio.sleep(max(rest_s, 0))
         self._stage.market_over = True
 
@@ -94,7 +113,7 @@ class Scenario:
             for bar in bars:
                 message = bar.message()
                 await self._desk.publish(message)
-                self._stage.market_time_ns = message.start_ns
+                self._stage.market_time_ns = self._pace.decided_as_of_ns(message.start_ns)
                 self.story.bar_count += 1
             self._stage.traded_today = [bar.symbol for bar in bars]
         self._screen.totals.day, self._screen.totals.day_index = day.isoformat(), index + 1
