@@ -6,7 +6,9 @@ A node is a generator. Whatever happens between two ``yield``s happens whole; at
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
@@ -18,7 +20,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import effects, subjects
-from kestrel_domain.identifiers import derived_id
+from kestrel_domain.identifiers import derived_id, partition_of
 from kestrel_domain.timestamps import MINUTE_NS
 from kestrel_governance.core import kill
 from kestrel_governance.core.authority import Authority, Effect, RaiseFlag
@@ -27,6 +29,9 @@ from kestrel_kernel.core.partition import Partition, Step
 from kestrel_kernel.shell.recovery import recover
 from kestrel_kernel.shell.snapshots import PartitionSnapshots
 from kestrel_persistence.core import plan
+from kestrel_policy.core.parameters import Momentum, Plan, Sizing
+from kestrel_policy.core.policy import Moment, PolicyState, decide_bar
+from kestrel_policy.shell import recovery as policy_recovery
 from kestrel_reconciler.core.reconciliation import AskTruth, Reconciliation, Rules, Truth
 from kestrel_testkit.world import KeyExists, Message, WrongSequence, at_once
 from kestrel_venue_gateway.core import reports, submission
@@ -35,37 +40,71 @@ from kestrel_venue_gateway.core.book import AccountBook
 from kestrel_venue_gateway.core.traits import VenueState
 from kestrel_venue_gateway.core.truth import Portfolio, broker_truth, failed_truth
 from tests.simulation.database import Position, record_of
-from tests.simulation.referee import JOURNAL, PARTITION
+from tests.simulation.referee import JOURNAL
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 ACCOUNT, VENUE = "SIM-1", "paper"
+SECOND_ACCOUNT = "SIM-2"
+"""Lives in another partition than the first, where there are two."""
+
 RULES = Rules(confirm_at_last_ns=60 * MINUTE_NS)
 """Only differences that are proven: time jumps here by more than a busy account would ever stay unsettled."""
 
-STORED_STREAMS = (JOURNAL, subjects.INBOX, subjects.BEADS, subjects.INTENTS, subjects.ALERTS, subjects.TRUTH)
+STORED_STREAMS = (
+    subjects.INBOX,
+    subjects.BEADS,
+    subjects.INTENTS,
+    subjects.ALERTS,
+    subjects.TRUTH,
+    subjects.MARKET,
+)
+"""And the journals, as many as there are partitions."""
+
 SNAPSHOT_EVERY_ENTRIES = 25
+DRIFT_QTY = 7
 
 Steps = Iterator[None]
 
 
-def kernel(world: World) -> Steps:
+def plan_of(account: str) -> Plan:
+    """A momentum strategy that makes up its mind after four bars."""
+    return Plan(
+        account=account,
+        venue=VENUE,
+        momentum=Momentum(
+            fast_days=1,
+            slow_days=3,
+            volatility_days=3,
+            range_days=2,
+            entry_score=0.2,
+            stop_range_permille=2000,
+            target_range_permille=2000,
+            holding_days_max=6,
+        ),
+        sizing=Sizing(risk_per_trade_bps=5, position_bps_max=40, gross_exposure_bps_max=300),
+        refusal_pause_days=1,
+    )
+
+
+def kernel(world: World, number: int = 0) -> Steps:
     """One tenure of the partition's owner; ends when the lease is lost, or somebody else turns out to have written."""
-    snapshots = PartitionSnapshots(world.disk, PARTITION)  # type: ignore[arg-type]  # all it does is save and load
+    snapshots = PartitionSnapshots(world.disk, number)  # type: ignore[arg-type]  # all it does is save and load
     with capture_logs():
         saved = at_once(snapshots.load())
-        partition, alerts_due = at_once(recover(world.shell_bus, PARTITION, 1, saved))  # type: ignore[arg-type]
+        recovered = recover(world.shell_bus, number, world.partition_count, saved)  # type: ignore[arg-type]
+        partition, alerts_due = at_once(recovered)
     if saved:
         world.reached("restored from a snapshot")
     try:
         yield
-        epoch = world.next_epoch()
+        epoch = world.next_epoch(number)
         while epoch <= partition.epoch:  # the lease bucket was made anew and counts from the beginning
-            epoch = world.next_epoch()
+            epoch = world.next_epoch(number)
         yield from _publish_all(world, alerts_due)
         step = partition.start_epoch(
-            epoch, f"kernel-{epoch}", [world.account_configuration], recorded_at_ns=world.now_ns
+            epoch, f"kernel-{epoch}", world.account_configurations(number), recorded_at_ns=world.now_ns
         )
         yield from _journal(world, partition, [step])
         entries_since_snapshot = 0
@@ -73,7 +112,7 @@ def kernel(world: World) -> Steps:
             yield
             if world.fault("kernel lease lost", 0.002):
                 return
-            batch = list(world.read_some(subjects.INBOX, partition.inbox_sequence + 1, prefix=f"inbox.{PARTITION}."))
+            batch = list(world.read_some(subjects.INBOX, partition.inbox_sequence + 1, prefix=f"inbox.{number}."))
             steps = [
                 partition.apply(m.subject, m.sequence, m.time_ns, m.data, m.traceparent, recorded_at_ns=world.now_ns)
                 for m in batch
@@ -90,8 +129,8 @@ def kernel(world: World) -> Steps:
                 yield
                 due_ns, account = deadline
                 tick = inbox_pb2.InboxMessage(tick=inbox_pb2.Tick(account=account, deadline_ns=due_ns))
-                tick_id = derived_id("tick", PARTITION, account, due_ns, partition.inbox_sequence)
-                world.publish(effects.publish(subjects.inbox(PARTITION, account, "tick"), tick, tick_id))
+                tick_id = derived_id("tick", number, account, due_ns, partition.inbox_sequence)
+                world.publish(effects.publish(subjects.inbox(number, account, "tick"), tick, tick_id))
     except WrongSequence:
         world.reached("stale owner refused")
     finally:
@@ -122,9 +161,9 @@ def _publish_all(world: World, messages: Iterable[effects.Publish]) -> Steps:
 
 def governance(world: World) -> Steps:
     """Folds what is stored, completes what a crash left undone, then decides."""
-    authority = Authority(world.limits, world.signing_key, partitions=1, instance="sim")
-    bus = world.bus
-    cursor = {name: bus.last_sequence(name) + 1 for name in (subjects.INTENTS, subjects.BEADS, JOURNAL)}
+    authority = Authority(world.limits, world.signing_key, partitions=world.partition_count, instance="sim")
+    bus, streams = world.bus, (*world.journals, subjects.BEADS, subjects.MARKET, subjects.INTENTS)
+    cursor = {name: bus.last_sequence(name) + 1 for name in streams}
     for message in bus.read(subjects.INTENTS):
         _learn_intent(authority, message)
     for kind in ("mandate", "decision", "token", "kill"):
@@ -133,12 +172,13 @@ def governance(world: World) -> Steps:
     for message in bus.read(subjects.INBOX):
         if message.subject.endswith((".entry", ".control")):
             authority.state.learn_inbox(inbox_pb2.InboxMessage.FromString(message.data))
-    for message in bus.read(JOURNAL):
-        authority.on_journal_entry(journal_pb2.JournalEntry.FromString(message.data))
+    for name in (*world.journals, subjects.MARKET):
+        for message in bus.read(name):
+            _learn(world, authority, name, message)
     yield
     yield from _perform(world, authority.recover(now_ns=world.now_ns, flags=world.kill_flags()))
     while True:
-        for name in (JOURNAL, subjects.BEADS, subjects.INTENTS):
+        for name in streams:
             for message in world.read_some(name, cursor[name]):
                 cursor[name] = message.sequence + 1
                 if name == subjects.INTENTS:
@@ -151,13 +191,21 @@ def governance(world: World) -> Steps:
                         traceparent=message.traceparent,
                     )
                     yield from _perform(world, decided)
-                elif name == subjects.BEADS:
-                    authority.on_bead(audit_pb2.Bead.FromString(message.data))
                 else:
-                    authority.on_journal_entry(journal_pb2.JournalEntry.FromString(message.data))
+                    _learn(world, authority, name, message)
         yield from _perform(world, authority.tick(now_ns=world.now_ns))
         yield from _people(world, authority)
         yield
+
+
+def _learn(world: World, authority: Authority, stream: str, message: Message) -> None:
+    if stream == subjects.BEADS:
+        authority.on_bead(audit_pb2.Bead.FromString(message.data))
+    elif stream == subjects.MARKET:
+        authority.on_bar(venue_pb2.Bar.FromString(message.data))
+    else:
+        world.referee.on_governance_reads(world.journals.index(stream), message.sequence)
+        authority.on_journal_entry(journal_pb2.JournalEntry.FromString(message.data))
 
 
 def _learn_intent(authority: Authority, message: Message) -> None:
@@ -233,10 +281,13 @@ def _perform(world: World, wanted: Iterable[Effect]) -> Steps:
 class GatewayState:
     """What a gateway holds in memory: its fold of the journal, and the procedures under way."""
 
-    def __init__(self, world: World) -> None:
-        self.book = AccountBook(ACCOUNT, VENUE, PARTITION)
+    def __init__(self, world: World, account: str) -> None:
+        self.account = account
+        self.partition = partition_of(account, world.partition_count)
+        self.journal = subjects.journal_stream(self.partition)
+        self.book = AccountBook(account, VENUE, self.partition)
         self.gate = Gate(
-            ACCOUNT, VENUE, common_pb2.ENVIRONMENT_PAPER, world.signing_key.verifying_key(), 15 * 60 * 10**9, 5 * 10**9
+            account, VENUE, common_pb2.ENVIRONMENT_PAPER, world.signing_key.verifying_key(), 15 * 60 * 10**9, 5 * 10**9
         )
         self.lanes: dict[str, list[tuple[submission.Commission, submission.Procedure, object]]] = {}
         self.watermark = 0
@@ -248,21 +299,21 @@ class GatewayState:
         lane.append((commission, submission.procedure(self.gate, commission), None))
 
 
-def gateway(world: World) -> Steps:
+def gateway(world: World, account: str = ACCOUNT) -> Steps:
     """One session: folds the journal, takes up what is unsettled, carries out commands, hears the venue."""
-    state = GatewayState(world)
-    folded = world.bus.last_sequence(JOURNAL)
-    for message in world.bus.read(JOURNAL):
+    state = GatewayState(world, account)
+    entries = subjects.journal(state.partition, account)
+    folded = world.bus.last_sequence(state.journal)
+    for message in world.bus.read(state.journal, prefix=entries):
         state.book.apply(message.sequence, journal_pb2.JournalEntry.FromString(message.data))
-    for message in world.bus.read(subjects.INBOX):
-        if message.subject.endswith(".venue"):
-            report = inbox_pb2.InboxMessage.FromString(message.data).venue
-            state.watermark = max(state.watermark, report.venue_watermark)
+    for message in world.bus.read(subjects.INBOX, prefix=subjects.inbox(state.partition, account, "venue")):
+        report = inbox_pb2.InboxMessage.FromString(message.data).venue
+        state.watermark = max(state.watermark, report.venue_watermark)
     for commission in state.book.unsettled:
         state.begin(commission)
     yield
     while True:
-        for message in world.read_some(JOURNAL, folded + 1):
+        for message in world.read_some(state.journal, folded + 1, prefix=entries):
             folded = message.sequence
             for commission in state.book.apply(message.sequence, journal_pb2.JournalEntry.FromString(message.data)):
                 state.begin(commission)
@@ -271,7 +322,7 @@ def gateway(world: World) -> Steps:
             if world.random.random() < 0.7:
                 yield from _advance(world, state, trade_id)
         yield from _hear_venue(world, state)
-        if state.wants_truth or world.truth_requests:
+        if state.wants_truth or world.truth_requests[account]:
             yield from _publish_truth(world, state)
         yield
 
@@ -313,7 +364,7 @@ def _effect_result(
             ours = found[0] == identity.encode()
             return submission.SpendResult.OURS if ours else submission.SpendResult.TAKEN
         case submission.Record(report):
-            world.publish(_report_effect(report, state.watermark, commission.traceparent))
+            world.publish(_report_effect(report, state.watermark, commission.traceparent, state.partition))
         case submission.Audit(bead):
             bead.created_at_ns = bead.created_at_ns or world.now_ns
             world.publish(effects.bead(bead))
@@ -324,7 +375,7 @@ def _effect_result(
         case submission.Cancel(command):
             return world.cancel(command)
         case submission.Ask(client_order_id, fence):
-            return world.ask(client_order_id, fence=fence)
+            return world.ask(client_order_id, fence=fence, account=state.account)
     return None
 
 
@@ -356,20 +407,22 @@ def _create(world: World, key: str, identity: str) -> submission.SpendResult:
         return submission.SpendResult.OURS if found[0] == identity.encode() else submission.SpendResult.TAKEN
 
 
-def _report_effect(report: venue_pb2.VenueReport, watermark: int, traceparent: str) -> effects.Publish:
+def _report_effect(
+    report: venue_pb2.VenueReport, watermark: int, traceparent: str, partition: int = 0
+) -> effects.Publish:
     report.venue_watermark = watermark
-    subject = subjects.inbox(PARTITION, ACCOUNT, "venue")
+    subject = subjects.inbox(partition, report.account, "venue")
     return effects.publish(subject, inbox_pb2.InboxMessage(venue=report), report.report_id, traceparent=traceparent)
 
 
 def _hear_venue(world: World, state: GatewayState) -> Steps:
     """Reports of the venue's events, then the watermark that says that all of them are stored."""
-    events = world.venue_events(state.watermark)
+    events = world.venue_events(state.watermark, account=state.account)
     if not events or world.fault("venue silent", 0.1):
         return
     heard = []
     for event in events:
-        result = reports.hear(event, account=ACCOUNT, venue=VENUE, our_symbols=state.book.symbols_ordered)
+        result = reports.hear(event, account=state.account, venue=VENUE, our_symbols=state.book.symbols_ordered)
         if result.report is not None:
             heard.append(result.report)
         if result.attribution is reports.Attribution.FOREIGN:
@@ -378,22 +431,24 @@ def _hear_venue(world: World, state: GatewayState) -> Steps:
         yield
         is_last = place == len(heard) - 1
         trace = state.book.traceparent(reports.client_order_id_of(report))
-        world.publish(_report_effect(report, events[-1].sequence if is_last else state.watermark, trace))
+        watermark = events[-1].sequence if is_last else state.watermark
+        world.publish(_report_effect(report, watermark, trace, state.partition))
     state.watermark = events[-1].sequence
     state.wants_truth = True
 
 
 def _publish_truth(world: World, state: GatewayState) -> Steps:
     yield
-    request_id = world.truth_requests.pop() if world.truth_requests else ""
+    account, asked = state.account, world.truth_requests[state.account]
+    request_id = asked.pop() if asked else ""
     state.wants_truth = False
     if world.fault("truth failed", 0.1):
         refusal = common_pb2.Refusal(reason="VENUE_UNREACHABLE")
         truth = failed_truth(
-            VENUE, ACCOUNT, refusal, now_ns=world.now_ns, stored_sequence=state.watermark, request_id=request_id
+            VENUE, account, refusal, now_ns=world.now_ns, stored_sequence=state.watermark, request_id=request_id
         )
     else:
-        answer = world.portfolio()
+        answer = world.portfolio(account)
         portfolio = Portfolio(
             answer.as_of_ns,
             answer.event_sequence,
@@ -412,42 +467,85 @@ def _publish_truth(world: World, state: GatewayState) -> Steps:
             answer.balance,
         )
         yield  # the answer is under way, and the world moves on
-        truth = broker_truth(VENUE, ACCOUNT, portfolio, stored_sequence=state.watermark, request_id=request_id)
-    message_id = derived_id("truth", VENUE, ACCOUNT, truth.as_of_ns, request_id)
-    world.publish(effects.publish(subjects.truth(VENUE, ACCOUNT), truth, message_id))
+        truth = broker_truth(VENUE, account, portfolio, stored_sequence=state.watermark, request_id=request_id)
+    message_id = derived_id("truth", VENUE, account, truth.as_of_ns, request_id)
+    world.publish(effects.publish(subjects.truth(VENUE, account), truth, message_id))
 
 
-def reconciler(world: World) -> Steps:
+def reconciler(world: World, account: str = ACCOUNT) -> Steps:
     """Compares, and says so; its effects go to BEADS and ALERTS and nowhere else."""
-    state = Reconciliation(ACCOUNT, RULES)
-    cursor = {JOURNAL: 1, subjects.TRUTH: 1}
-    for message in world.bus.read(subjects.BEADS, prefix="bead.drift."):
+    state = Reconciliation(account, RULES)
+    partition = partition_of(account, world.partition_count)
+    journal, entries = subjects.journal_stream(partition), subjects.journal(partition, account)
+    cursor = {journal: 1, subjects.TRUTH: 1}
+    for message in world.bus.read(subjects.BEADS, prefix=subjects.bead("drift", account)):
         state.take_drift(audit_pb2.Bead.FromString(message.data).drift)
     yield
     while True:
-        for message in world.read_some(JOURNAL, cursor[JOURNAL]):
-            cursor[JOURNAL] = message.sequence + 1
+        for message in world.read_some(journal, cursor[journal], prefix=entries):
+            cursor[journal] = message.sequence + 1
             state.take_entry(message.sequence, journal_pb2.JournalEntry.FromString(message.data), world.now_ns)
-        for message in world.read_some(subjects.TRUTH, cursor[subjects.TRUTH]):
+        for message in world.read_some(subjects.TRUTH, cursor[subjects.TRUTH], prefix=subjects.truth(VENUE, account)):
             cursor[subjects.TRUTH] = message.sequence + 1
             truth = venue_pb2.BrokerTruth.FromString(message.data)
             state.take_truth(Truth(truth, message.sequence, world.last_inbox_sequence_before(message)))
         for effect in state.tick(world.now_ns):
             yield
             if isinstance(effect, AskTruth):
-                world.truth_requests.append(effect.request_id)
+                world.truth_requests[account].append(effect.request_id)
                 continue
             stream = effect.subject.partition(".")[0]
             assert stream in ("bead", "alert"), f"INV-RECONCILE-READONLY-1: the reconciler wrote to {effect.subject}"
             world.publish(effect)
-        world.open_break_count = len(state.open_breaks)
+        world.open_breaks[account] = len(state.open_breaks)
         yield
+
+
+def policy(world: World) -> Steps:
+    """Recovers with its own code, then judges bar after bar; nothing of it happens twice, wherever it dies."""
+    state = PolicyState(tuple(map(plan_of, world.accounts)))
+    with capture_logs():
+        recovered = policy_recovery.recover(world.shell_bus, state, world.partition_count)  # type: ignore[arg-type]
+        cursor = at_once(recovered).next_sequences
+    yield
+    while True:
+        for message in world.read_some(subjects.MARKET, cursor[subjects.MARKET]):
+            bar = policy_recovery.parsed_bar(message)  # type: ignore[arg-type]  # all it reads is subject and data
+            for chosen in state.plans_of(bar.instrument.symbol):
+                yield
+                is_current = not world.fault("policy is behind the journal", 0.1)
+                _catch_up(world, state, cursor, are_journals_read=is_current)
+                moment = Moment(
+                    world.now_ns, message.time_ns, "sim", "", partitions=world.partition_count, is_current=is_current
+                )
+                for effect in decide_bar(state, chosen, bar, moment).effects:
+                    world.publish(effect)
+                    yield
+            cursor[subjects.MARKET] = message.sequence + 1
+        yield
+
+
+def _catch_up(world: World, state: PolicyState, cursor: dict[str, int], *, are_journals_read: bool) -> None:
+    """What was decided and journaled meanwhile."""
+    streams = (subjects.INTENTS, subjects.BEADS, *(world.journals if are_journals_read else ()))
+    for stream in streams:
+        for message in world.bus.read(stream, start_sequence=cursor[stream]):
+            cursor[stream] = message.sequence + 1
+            account = message.subject.rsplit(".", 1)[1]
+            if account not in state.books:
+                continue
+            if stream == subjects.INTENTS:
+                policy_recovery.learn_intent(state, account, message.data)
+            elif stream == subjects.BEADS:
+                policy_recovery.learn_bead(state, account, message.data)
+            else:
+                policy_recovery.learn_entry(state, account, message.data, message.sequence)
 
 
 def persistence(world: World) -> Steps:
     """Reads from where the database stands, plans rows, and commits them with the new position, or not at all."""
     while True:
-        for stream in STORED_STREAMS:
+        for stream in (*world.journals, *STORED_STREAMS):
             before = world.database.position(stream)
             batch = list(world.read_some(stream, before.sequence + 1))
             if not batch:
@@ -469,6 +567,8 @@ def driver(world: World) -> Steps:
             world.move_prices()
         if not world.trading_on:
             continue
+        if world.random.random() < 0.03:
+            world.end_a_day()
         action = world.random.random()
         if action < 0.25:
             world.propose()
@@ -482,15 +582,40 @@ def driver(world: World) -> Steps:
             world.bust_a_fill()
         elif action < 0.9 and world.fault("fill corrected", 0.1):
             world.correct_a_fill()
-        elif action < 0.95 and not world.referee.drift_symbol and world.fault("drift induced", 0.05):
-            world.induce_drift(7)
+        elif action < 0.95 and world.fault("drift induced", 0.05):
+            world.induce_drift(DRIFT_QTY)
 
 
-NODES = {
-    "kernel": kernel,
-    "governance": governance,
-    "gateway": gateway,
-    "reconciler": reconciler,
-    "persistence": persistence,
-    "driver": driver,
-}
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One process: what it is, and what it does each time it is started."""
+
+    kind: str
+    start: Callable[[World], Steps]
+
+
+def nodes_of(accounts: Sequence[str], partition_count: int) -> dict[str, Node]:
+    """The processes of a platform, by name. Where there is one of a kind, it is called after its kind."""
+    kernels = {
+        _named("kernel", number): Node("kernel", partial(kernel, number=number)) for number in range(partition_count)
+    }
+    gateways = {
+        _named("gateway", place): Node("gateway", partial(gateway, account=name)) for place, name in enumerate(accounts)
+    }
+    reconcilers = {
+        _named("reconciler", place): Node("reconciler", partial(reconciler, account=name))
+        for place, name in enumerate(accounts)
+    }
+    return {
+        **kernels,
+        "governance": Node("governance", governance),
+        **gateways,
+        **reconcilers,
+        "persistence": Node("persistence", persistence),
+        "policy": Node("policy", policy),
+        "driver": Node("driver", driver),
+    }
+
+
+def _named(kind: str, number: int) -> str:
+    return f"{kind}-{number + 1}" if number else kind

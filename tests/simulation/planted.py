@@ -90,7 +90,7 @@ def gateway_spends_after_sending() -> Iterator[None]:
 
 @bug("sent twice|no look at the kill flags")
 def gateway_sends_an_entry_again_after_doubt() -> Iterator[None]:
-    def resolve(commission: Any, papers: Any) -> submission.Procedure:
+    def resolve(gate: Any, commission: Any, papers: Any) -> submission.Procedure:
         yield submission.Send(commission.command)
 
     with patch.object(submission, "_resolve_entry", resolve):
@@ -100,7 +100,9 @@ def gateway_sends_an_entry_again_after_doubt() -> Iterator[None]:
 @bug("the venue has an order that was denied")
 def gateway_asks_without_a_fence() -> Iterator[None]:
     original = World.ask
-    with patch.object(World, "ask", lambda world, order, *, fence: original(world, order, fence=False)):
+    with patch.object(
+        World, "ask", lambda world, order, *, fence, **about: original(world, order, fence=False, **about)
+    ):
         yield
 
 
@@ -108,12 +110,12 @@ def gateway_asks_without_a_fence() -> Iterator[None]:
 def gateway_accepts_a_replayed_token() -> Iterator[None]:
     original = submission._follow_mark
 
-    def follow(commission: Any, papers: Any, mark: Any) -> submission.Procedure:
+    def follow(gate: Any, commission: Any, papers: Any, mark: Any) -> submission.Procedure:
         if mark is submission.SpendResult.TAKEN:
             yield submission.ReadKillFlags()
             yield submission.Send(commission.command)
         else:
-            yield from original(commission, papers, mark)
+            yield from original(gate, commission, papers, mark)
 
     with patch.object(submission, "_follow_mark", follow):
         yield
@@ -152,8 +154,8 @@ def gateway_names_its_reports_anew_each_time() -> Iterator[None]:
 def gateway_moves_the_watermark_before_reports_are_stored() -> Iterator[None]:
     original = nodes._report_effect
 
-    def report_effect(report: Any, watermark: int, traceparent: str) -> effects.Publish:
-        return original(report, watermark + (1 if report.WhichOneof("body") == "order" else 0), traceparent)
+    def report_effect(report: Any, watermark: int, *given: Any) -> effects.Publish:
+        return original(report, watermark + (1 if report.WhichOneof("body") == "order" else 0), *given)
 
     with patch.object(nodes, "_report_effect", report_effect):
         yield

@@ -7,8 +7,8 @@ holds what is stored against the venue. Whatever it needs, it keeps up to date; 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -18,9 +18,10 @@ from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
+from kestrel.signal.v1 import signal_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import subjects, tokens
-from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX, entry_client_order_id, token_id
+from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX, entry_client_order_id, partition_of, token_id
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import MILLISECOND_NS
 from kestrel_kernel.core import alerts
@@ -33,6 +34,8 @@ from tests.simulation.database import Database, record_of
 
 PARTITION = 0
 JOURNAL = subjects.journal_stream(PARTITION)
+"""Where the first account is; a second one may be elsewhere."""
+
 SKEW_NS_MAX = 400 * MILLISECOND_NS
 """How far the clock of a simulated node may be off, either way."""
 
@@ -57,6 +60,10 @@ _BREAKS_OF_BOOKS = (
 )
 
 
+Entry = tuple[int, int]
+"""Partition, and the sequence of an entry in its journal."""
+
+
 class Violation(AssertionError):
     """An invariant did not hold. ``about`` names the order, trade or intent, if it is about one."""
 
@@ -76,24 +83,86 @@ class FlagsLookedAt:
 
 
 @dataclass
+class Books:
+    """One account: what the venue says of it, and what the journal made of that."""
+
+    account: str
+    partition: int
+    venue: Account
+    slots: dict[str, state_pb2.SlotSnapshot] = field(default_factory=dict)
+    fills: dict[str, journal_pb2.BookedFill] = field(default_factory=dict)
+    watermark: int = 0
+    taken_back: set[str] = field(default_factory=set)
+    drift_symbol: str = ""
+    drift_seen: bool = False
+    # By symbol: what the slots hold together, and what the fills come to.
+    held: Counter[str] = field(default_factory=Counter)
+    booked: Counter[str] = field(default_factory=Counter)
+    # By execution: its fee as booked, with what a settlement added.
+    fees: dict[str, Number] = field(default_factory=dict)
+
+    def take_slot(self, slot: state_pb2.SlotSnapshot) -> None:
+        before = self.slots.get(slot.trade_id)
+        self.held[slot.instrument.symbol] += slot.qty.units - (before.qty.units if before is not None else 0)
+        self.slots[slot.trade_id] = slot
+
+    def book(self, fill: journal_pb2.BookedFill) -> None:
+        self.booked[fill.symbol] += _signed_units(fill)
+        self.fills[fill.execution_id] = fill
+        self.fees[fill.execution_id] = Number.of(fill.fee)
+
+    def take_back(self, execution_id: str) -> bool:
+        """False: it was never booked."""
+        fill = self.fills.pop(execution_id, None)
+        if fill is None:
+            return False
+        self.booked[fill.symbol] -= _signed_units(fill)
+        return True
+
+    def unheard(self) -> bool:
+        """The venue said something about us that no stored report has passed; a stranger's orders make no report."""
+        facts = [event.fact for event in self.venue.events[self.watermark :]]
+        return any(
+            isinstance(fact, venue_pb2.Balance) or fact.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX)
+            for fact in facts
+        )
+
+    def taken_back_at_venue(self) -> set[str]:
+        facts: list[object] = [event.fact for event in self.venue.events]
+        busts = (fact for fact in facts if isinstance(fact, venue_pb2.FillBust))
+        return {bust.execution_id for bust in busts if not bust.HasField("corrected")}
+
+    def last_trade_in(self, symbol: str) -> str:
+        return next((name for name, slot in reversed(self.slots.items()) if slot.instrument.symbol == symbol), "")
+
+
+@dataclass
 class Referee:
     """The invariants of one world, and what it takes to check them."""
 
     bus: SimulatedBus
-    venue_account: Account
+    venue_accounts: Mapping[str, Account]
     key: tokens.VerifyingKey
     exposure_max: Number
-    slots: dict[str, state_pb2.SlotSnapshot] = field(default_factory=dict)
+    partition_count: int = 1
     commands: dict[str, journal_pb2.VenueCommand] = field(default_factory=dict)
-    input_sequence: int = 0
-    fills: dict[str, journal_pb2.BookedFill] = field(default_factory=dict)
-    drift_symbol: str = ""
-    drift_seen: bool = False
     alerts_due: dict[str, int] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
-    partition: Partition = field(default_factory=lambda: Partition(PARTITION, 1))
 
     def __post_init__(self) -> None:
+        self.books = {
+            name: Books(name, partition_of(name, self.partition_count), account)
+            for name, account in self.venue_accounts.items()
+        }
+        self.partitions = [Partition(number, self.partition_count) for number in range(self.partition_count)]
+        self._inputs_due: list[deque[int]] = [deque() for _ in self.partitions]
+        # By trade: each time a bust made it larger, the entry that says so and what was open before.
+        self._grown: dict[str, list[tuple[Entry, Number]]] = {}
+        self._known_entries: dict[int, int] = {}
+        self._decided_on: dict[tuple[str, int], dict[int, int]] = {}
+        self._newest: dict[str, int] = {}
+        self._exits: set[str] = set()
+        self._signals: dict[str, signal_pb2.Signal] = {}
         self._place = 0
         self._spent_at: dict[tuple[str, int], int] = {}
         self._looked_at: dict[tuple[str, int], FlagsLookedAt] = {}
@@ -101,8 +170,6 @@ class Referee:
         self._sent: Counter[str] = Counter()
         self._denied: set[str] = set()
         self._report_of_execution: dict[str, str] = {}
-        self._watermark = 0
-        self._taken_back: set[str] = set()
         self._intents: dict[tuple[str, int], intent_pb2.Intent] = {}
         self._decisions: dict[tuple[str, int], authority_pb2.Decision] = {}
         self._authorized: dict[tuple[str, int], intent_pb2.AuthorizedIntent] = {}
@@ -113,13 +180,14 @@ class Referee:
     def on_stored(self, message: Message) -> None:
         """Every message, once, at the moment it is stored."""
         kind = message.subject.split(".")
+        if kind[0] == "inbox":
+            self._inputs_due[int(kind[1])].append(message.sequence)
         if kind[0] == "journal":
             self._on_entry(message)
         elif kind[0] == "alert":
             self.alerts_due.pop(message.message_id, None)
         elif kind[0] == "intent":
-            intent = intent_pb2.Intent.FromString(message.data)
-            self._intents[intent.intent_id, intent.attempt] = intent
+            self._on_intent(intent_pb2.Intent.FromString(message.data))
         elif kind[0] == "inbox" and kind[-1] == "venue":
             self._on_report(inbox_pb2.InboxMessage.FromString(message.data).venue)
         elif kind[0] == "inbox" and kind[-1] == "entry":
@@ -128,76 +196,90 @@ class Referee:
             self._on_decision(audit_pb2.Bead.FromString(message.data).decision)
         elif kind[:2] == ["bead", "drift"]:
             self._on_break(audit_pb2.Bead.FromString(message.data))
+        elif kind[:2] == ["bead", "signal"]:
+            self._on_signal(audit_pb2.Bead.FromString(message.data).signal)
 
     def _on_entry(self, message: Message) -> None:
         """The chain is whole, a replay comes to the same, and each input has one entry, in the order of the inbox."""
-        epoch = self.partition.epoch
-        entry = fold(self.partition, message.sequence, message.data)
+        number = int(message.subject.split(".")[1])
+        partition, inputs_due = self.partitions[number], self._inputs_due[number]
+        epoch = partition.epoch
+        entry = fold(partition, message.sequence, message.data)
         for alert in alerts.of_entry(entry, message.sequence):
             self.alerts_due[alert.message_id] = message.sequence
         if entry.HasField("epoch_started"):
             require(entry.epoch > epoch, f"epoch {entry.epoch} follows epoch {epoch}")
             return
         require(entry.epoch == epoch, f"an entry of epoch {entry.epoch} in epoch {epoch}")
-        due = self.input_sequence + 1
+        due = inputs_due.popleft() if inputs_due else 0
         require(entry.input_sequence == due, f"journaled input {entry.input_sequence}, and {due} was next")
         stored = self.bus.streams[subjects.INBOX].messages[due - 1]
         require(entry.input in (stored.data, b""), f"input {due} was journaled with other bytes than were stored")
         require(entry.input_time_ns == stored.time_ns, f"input {due} was journaled with another time than its own")
-        self.input_sequence = due
         for index, command in enumerate(entry.commands):
-            self.commands[f"{JOURNAL}:{message.sequence}:{index}"] = command
+            self.commands[f"{message.stream}:{message.sequence}:{index}"] = command
+        if entry.account not in self.books:
+            return  # it names no account, and nothing follows from it
+        books = self.books[entry.account]
         for slot in entry.slots:
             if slot.trade_id:
-                self.slots[slot.trade_id] = slot
+                self._take_slot(books, slot, entry, (number, message.sequence))
         if entry.door == "entry" and not entry.outcome.accepted:
             self._refused.update(_attempt_asked_for(stored.data))
         for command in entry.commands:
+            require(command.account == entry.account, "a command for another account", command.client_order_id)
             if command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT:
-                self._check_exit_size(command)
-        self._book(entry)
-        self.compare_positions()
+                self._exits.add(command.client_order_id)
+                self._check_exit_size(books, command)
+        self._book(books, entry)
+        self._compare(books)
 
-    def _book(self, entry: journal_pb2.JournalEntry) -> None:
+    def _take_slot(
+        self, books: Books, slot: state_pb2.SlotSnapshot, entry: journal_pb2.JournalEntry, place: Entry
+    ) -> None:
+        before = books.slots.get(slot.trade_id)
+        open_qty = abs(Number.of(before.qty)) if before is not None else Number.zero()
+        if abs(Number.of(slot.qty)) > open_qty and any(fill.is_busted for fill in entry.fills):
+            self._grown.setdefault(slot.trade_id, []).append((place, open_qty))
+        books.take_slot(slot)
+
+    def _book(self, books: Books, entry: journal_pb2.JournalEntry) -> None:
         """A fill is booked once; what was taken back stays so; a correction does both in one entry."""
         taken_back = {fill.execution_id for fill in entry.fills if fill.is_busted}
         for execution_id in taken_back:
-            require(self.fills.pop(execution_id, None) is not None, f"{execution_id} was taken back, and never booked")
+            require(books.take_back(execution_id), f"{execution_id} was taken back, and never booked")
         for fill in entry.fills:
             if fill.is_busted:
                 continue
-            require(fill.execution_id not in self._taken_back, "a fill came back", fill.client_order_id)
-            require(fill.execution_id not in self.fills, "a fill was booked twice", fill.client_order_id)
-            self.fills[fill.execution_id] = fill
-        gone = taken_back - self.fills.keys()
-        self._taken_back |= gone
+            require(fill.execution_id not in books.taken_back, "a fill came back", fill.client_order_id)
+            require(fill.execution_id not in books.fills, "a fill was booked twice", fill.client_order_id)
+            books.book(fill)
+        for settled in entry.settlements:
+            require(settled.execution_id in books.fills, "a settlement of no fill", settled.client_order_id)
+            books.fees[settled.execution_id] += Number.of(settled.fee)
+            self.counters["settlement booked"] += 1
+        gone = taken_back - books.fills.keys()
+        books.taken_back |= gone
         self.counters["fill taken back"] += len(gone)
         self.counters["correction booked"] += len(taken_back - gone)
 
-    def _check_exit_size(self, command: journal_pb2.VenueCommand) -> None:
-        open_qty, order_qty = abs(Number.of(self.slots[command.trade_id].qty)), Number.of(command.order_qty)
+    def _check_exit_size(self, books: Books, command: journal_pb2.VenueCommand) -> None:
+        open_qty, order_qty = abs(Number.of(books.slots[command.trade_id].qty)), Number.of(command.order_qty)
         require(order_qty <= open_qty, f"an exit of {order_qty}, and {open_qty} is open", command.client_order_id)
 
-    def compare_positions(self) -> None:
+    def _compare(self, books: Books) -> None:
         """Slots, fills and the venue agree by symbol, whenever nothing is under way between them."""
-        if self.input_sequence < self.bus.last_sequence(subjects.INBOX):
+        if self._inputs_due[books.partition] or books.watermark < books.venue.last_sequence:
             return
-        if self._watermark < self.venue_account.last_sequence:
-            return
-        ours, booked = Counter[str](), Counter[str]()
-        for slot in self.slots.values():
-            ours[slot.instrument.symbol] += slot.qty.units
-        for fill in self.fills.values():
-            booked[fill.symbol] += fill.last_qty.units * (1 if fill.side == common_pb2.SIDE_BUY else -1)
-        for symbol in (booked.keys() | ours.keys()) - {self.drift_symbol}:
-            held = self.venue_account.positions.get(symbol)
-            at_venue = held.qty_units if held is not None else 0
-            figures = f"{symbol}: the venue holds {at_venue}, the slots {ours[symbol]}, the fills {booked[symbol]}"
-            require(at_venue == ours[symbol] == booked[symbol], figures, self._last_trade_in(symbol))
+        for symbol in (books.booked.keys() | books.held.keys()) - {books.drift_symbol}:
+            position = books.venue.positions.get(symbol)
+            at_venue = position.qty_units if position is not None else 0
+            if not at_venue == books.held[symbol] == books.booked[symbol]:
+                figures = (
+                    f"the venue holds {at_venue}, the slots {books.held[symbol]}, the fills {books.booked[symbol]}"
+                )
+                require(False, f"{symbol}: {figures}", books.last_trade_in(symbol))
         self.counters["books compared"] += 1
-
-    def _last_trade_in(self, symbol: str) -> str:
-        return next((name for name, slot in reversed(self.slots.items()) if slot.instrument.symbol == symbol), "")
 
     def _on_report(self, report: venue_pb2.VenueReport) -> None:
         if report.WhichOneof("body") == "fill":
@@ -207,24 +289,39 @@ class Referee:
         elif report.WhichOneof("body") == "order" and report.order.fact == venue_pb2.ORDER_FACT_DENIED:
             self._on_denial(report.order)
         # A watermark says: all that the venue said up to here is stored.
-        for event in self.venue_account.events[self._watermark : report.venue_watermark]:
+        books = self.books[report.account]
+        for event in books.venue.events[books.watermark : report.venue_watermark]:
             fact = event.fact
             if isinstance(fact, venue_pb2.Fill) and fact.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX):
-                stored = fact.execution_id in self._report_of_execution
-                require(stored, "the watermark passed a fill that is not stored", fact.client_order_id)
-        self._watermark = max(self._watermark, report.venue_watermark)
+                is_stored = fact.execution_id in self._report_of_execution
+                require(is_stored, "the watermark passed a fill that is not stored", fact.client_order_id)
+        books.watermark = max(books.watermark, report.venue_watermark)
 
     def _on_denial(self, order: venue_pb2.OrderReport) -> None:
         """Denied means that the venue never had it and never will; and no kill flag ever stops an exit."""
         self._denied.add(order.client_order_id)
-        at_venue = order.client_order_id in self.venue_account.orders
+        at_venue = any(order.client_order_id in books.venue.orders for books in self.books.values())
         require(not at_venue, "an order was denied that the venue has", order.client_order_id)
-        is_exit = any(
-            command.client_order_id == order.client_order_id and command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT
-            for command in self.commands.values()
-        )
-        stopped = is_exit and order.reason.reason.startswith("KILL")
+        stopped = order.client_order_id in self._exits and order.reason.reason.startswith("KILL")
         require(not stopped, "a kill flag stopped an exit", order.client_order_id)
+
+    # --- what strategies want ----------------------------------------------------------------------------------------
+
+    def _on_signal(self, signal: signal_pb2.Signal) -> None:
+        """A bar is judged once for an account, whoever died in between."""
+        first = self._signals.setdefault(signal.signal_id, signal)
+        require(first == signal, f"signal {signal.signal_id} was given twice, differently")
+        self.counters[f"signal {signal_pb2.SignalAction.Name(signal.action).removeprefix('SIGNAL_ACTION_')}"] += 1
+
+    def _on_intent(self, intent: intent_pb2.Intent) -> None:
+        """One attempt has one content; and what a strategy wants follows from a signal that is stored."""
+        first = self._intents.setdefault((intent.intent_id, intent.attempt), intent)
+        require(first == intent, "one attempt was proposed with two contents", intent.intent_id)
+        if intent.HasField("signal"):
+            signal = self._signals.get(intent.signal.signal_id)
+            is_known = signal == intent.signal and signal.action == signal_pb2.SIGNAL_ACTION_ENTER
+            require(is_known, "proposed without a stored signal to enter", intent.intent_id)
+            self.counters["intent of the policy"] += 1
 
     # --- authority ---------------------------------------------------------------------------------------------------
 
@@ -233,11 +330,16 @@ class Referee:
         copy.CopyFrom(flags)
         self._flags_history.append((now_ns, copy))
 
+    def on_governance_reads(self, partition: int, sequence: int) -> None:
+        """How far governance has read a journal: it decides on what it knows."""
+        self._known_entries[partition] = sequence
+
     def _on_decision(self, decision: authority_pb2.Decision) -> None:
         key = decision.intent_id, decision.attempt
         if decision.verdict == authority_pb2.VERDICT_PENDING:
             return
         first = self._decisions.setdefault(key, decision)
+        self._decided_on.setdefault(key, dict(self._known_entries))
         require(first.verdict == decision.verdict, "one attempt was decided twice, differently", key[0])
         if decision.verdict != authority_pb2.VERDICT_APPROVED:
             return
@@ -266,32 +368,51 @@ class Referee:
         require(claims.token_id == token_id(*key), "a token under another id than its attempt's", key[0])
         first = self._authorized.setdefault(key, entry)
         require(first == entry, "one attempt was authorized with two contents", key[0])
-        exposure = self.exposure(now_ns)
+        newest = self._newest.setdefault(*key)
+        require(newest <= key[1], f"attempt {key[1]} was authorized after attempt {newest}", key[0])
+        self._newest[key[0]] = key[1]
+        exposure = self._exposure(intent.account, now_ns, self._decided_on[key])
         limit = self.exposure_max
         require(exposure <= limit, f"authorized up to {exposure}, and the limit is {limit}", key[0])
         self.counters["exposure checked"] += 1
 
-    def exposure(self, now_ns: int) -> Number:
-        """Held, working, or authorized and on its way, each at the price it was decided on."""
-        # The newest by when it was authorized: people may answer an older attempt last.
-        newest = {trade_id: attempt for trade_id, attempt in self._authorized}  # noqa: C416 - dict() would copy the dict
-        return sum((self._exposure_of(*key, now_ns) for key in newest.items()), start=Number.zero())
+    def _exposure(self, account: str, now_ns: int, known: Mapping[int, int]) -> Number:
+        """Held, working, or authorized and on its way, each at the price it was decided on.
 
-    def _exposure_of(self, trade_id: str, attempt: int, now_ns: int) -> Number:
+        A bust brings back what was left. Nobody can decide on that before he has read of it, so what grew by a bust
+        counts once the entry that says so is one of those ``known``.
+        """
+        return sum(
+            (
+                self._exposure_of(trade_id, attempt, now_ns, known)
+                for trade_id, attempt in self._newest.items()
+                if self._intents[trade_id, attempt].account == account
+            ),
+            start=Number.zero(),
+        )
+
+    def _exposure_of(self, trade_id: str, attempt: int, now_ns: int, known: Mapping[int, int]) -> Number:
         intent = self._intents[trade_id, attempt]
-        slot = self.slots.get(trade_id)
+        slot = self.books[intent.account].slots.get(trade_id)
         order = entry_client_order_id(token_id(trade_id, attempt))
         if self._authorized[trade_id, attempt].expires_at_ns <= now_ns and not self._sent[order]:
             return Number.zero()  # nobody may send it any more
         quantity = Number.of(intent.order_qty)
         if slot is not None and slot.entry.client_order_id == order:
-            quantity = abs(Number.of(slot.qty))
+            quantity = self._open_as_known(slot, known)
             if slot.entry.life in WORKING or slot.entry.in_doubt:
                 quantity += max(Number.of(slot.entry.order_qty) - Number.of(slot.entry.cum_qty), Number.zero())
         elif (trade_id, attempt) in self._refused:
             return Number.zero()
         price = Number.of(intent.reference_price)
         return Number(quantity.units * price.units, quantity.scale + price.scale)
+
+    def _open_as_known(self, slot: state_pb2.SlotSnapshot, known: Mapping[int, int]) -> Number:
+        for (partition, sequence), before in self._grown.get(slot.trade_id, ()):
+            if sequence > known.get(partition, 0):
+                self.counters["decided before a bust was known"] += 1
+                return min(before, abs(Number.of(slot.qty)))
+        return abs(Number.of(slot.qty))
 
     # --- the gateway's acts ------------------------------------------------------------------------------------------
 
@@ -350,9 +471,9 @@ class Referee:
 
     def on_venue_has(self, client_order_id: str) -> None:
         """The venue took an order, now or late."""
-        if client_order_id in self.venue_account.orders:
-            denied = client_order_id in self._denied
-            require(not denied, "the venue has an order that was denied", client_order_id)
+        if client_order_id in self._denied:
+            at_venue = any(client_order_id in books.venue.orders for books in self.books.values())
+            require(not at_venue, "the venue has an order that was denied", client_order_id)
 
     # --- the reconciler ----------------------------------------------------------------------------------------------
 
@@ -360,9 +481,10 @@ class Referee:
         found = bead.drift
         if found.reason not in _BREAKS_OF_BOOKS:
             return
-        expected = bool(self.drift_symbol) and found.symbol == self.drift_symbol
+        books = self.books[bead.account]
+        expected = bool(books.drift_symbol) and found.symbol == books.drift_symbol
         require(expected, f"a break that nobody induced: {found.reason} {found.symbol}: {found.message}")
-        self.drift_seen = True
+        books.drift_seen = True
         self.counters["drift found"] += 1
 
     # --- at rest -----------------------------------------------------------------------------------------------------
@@ -373,9 +495,17 @@ class Referee:
         for stream, position in database.positions.items():
             require(position.sequence == self.bus.last_sequence(stream), f"{stream} is stored up to {position}")
         unusable = Counter(row.values["stream"] for row in database.rows.values() if row.table == "unusable_messages")
-        for table, stream in (("journal_entries", JOURNAL), ("inbox_messages", subjects.INBOX)):
-            count = rows[table] + unusable[stream]
-            require(count == self.bus.last_sequence(stream), f"{count} rows in {table} and of what cannot be used")
+        journaled = sum(self.bus.last_sequence(subjects.journal_stream(one.partition)) for one in self.partitions)
+        unusable_entries = sum(count for stream, count in unusable.items() if str(stream).startswith("JOURNAL_"))
+        for table, count, stored in (
+            ("journal_entries", rows["journal_entries"] + unusable_entries, journaled),
+            (
+                "inbox_messages",
+                rows["inbox_messages"] + unusable[subjects.INBOX],
+                self.bus.last_sequence(subjects.INBOX),
+            ),
+        ):
+            require(count == stored, f"{count} rows in {table} and of what cannot be used, for {stored} messages")
         head = database.position(subjects.BEADS).head
         require(head.length == self.bus.last_sequence(subjects.BEADS), f"the chain of beads has {head.length} links")
         require(head == self._bead_head(), "the chain of beads is not that of the stored bytes")
@@ -386,7 +516,7 @@ class Referee:
         for row in database.rows.values():
             if row.table == "fills":
                 booked[row.values["execution_id"]] += -1 if row.values["is_busted"] else 1
-        require(+booked == Counter(self.fills.keys()), "the fills' rows are not the fills that were booked")
+        require(+booked == Counter(self.fills().keys()), "the fills' rows are not the fills that were booked")
         self.counters["database compared"] += 1
 
     def _bead_head(self) -> chain.Head:
@@ -395,16 +525,28 @@ class Referee:
             head = chain.bead_link(head, record_of(message)).head
         return head
 
-    def open_slots(self) -> list[state_pb2.SlotSnapshot]:
-        return [slot for slot in self.slots.values() if slot.stage not in OVER]
+    def slots(self) -> dict[str, state_pb2.SlotSnapshot]:
+        """All trades of all accounts."""
+        return {name: slot for books in self.books.values() for name, slot in books.slots.items()}
+
+    def fills(self) -> dict[str, journal_pb2.BookedFill]:
+        return {name: fill for books in self.books.values() for name, fill in books.fills.items()}
+
+    def open_slots(self, account: str = "") -> list[state_pb2.SlotSnapshot]:
+        """Trades that are not over, of one account or of all."""
+        return [
+            slot
+            for books in self.books.values()
+            for slot in books.slots.values()
+            if slot.stage not in OVER and account in ("", books.account)
+        ]
+
+    def unjournaled(self) -> int:
+        """How many inputs no journal has."""
+        return sum(map(len, self._inputs_due))
 
     def unheard(self) -> bool:
-        """The venue said something about us that no stored report has passed; a stranger's orders make no report."""
-        facts = [event.fact for event in self.venue_account.events[self._watermark :]]
-        return any(
-            isinstance(fact, venue_pb2.Balance) or fact.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX)
-            for fact in facts
-        )
+        return any(books.unheard() for books in self.books.values())
 
     def orders_of(self, trade_id: str) -> set[str]:
         return {one.client_order_id for one in self.commands.values() if one.trade_id == trade_id}
@@ -412,46 +554,57 @@ class Referee:
     def sent_count(self, client_order_id: str) -> int:
         return self._sent[client_order_id]
 
-    def taken_back_at_venue(self) -> set[str]:
-        facts: list[object] = [event.fact for event in self.venue_account.events]
-        busts = (fact for fact in facts if isinstance(fact, venue_pb2.FillBust))
-        return {bust.execution_id for bust in busts if not bust.HasField("corrected")}
-
     def related(self, about: str) -> set[str]:
         """The trade and all its orders, given any of them."""
         trades = {one.trade_id for one in self.commands.values() if one.client_order_id == about} or {about}
         return trades.union(*map(self.orders_of, trades)) - {""}
 
-    def check_books(self, account: str) -> None:
-        """At rest: the venue has what was commanded, every fill is booked, nothing is held, the money agrees."""
-        commanded = {command.client_order_id for command in self.commands.values()}
-        ours = {name for name in self.venue_account.orders if name.startswith(CLIENT_ORDER_ID_PREFIX)}
+    def check_books(self) -> None:
+        """At rest, of every account: the venue has what was commanded, every fill is booked, the money agrees."""
+        for books in self.books.values():
+            self._check_orders(books)
+            self._check_fills(books)
+            self._check_money(books)
+
+    def _check_orders(self, books: Books) -> None:
+        commanded = {one.client_order_id for one in self.commands.values() if one.account == books.account}
+        ours = {name for name in books.venue.orders if name.startswith(CLIENT_ORDER_ID_PREFIX)}
         for name in sorted(ours - commanded):
             require(False, "the venue has an order that the journal does not command", name)
-        taken_back = self.taken_back_at_venue()
+        self.counters["orders"] += len(ours)
+
+    def _check_fills(self, books: Books) -> None:
+        taken_back = books.taken_back_at_venue()
         at_venue = {
-            fill.execution_id: fill.client_order_id
-            for fill in self.venue_account.fills
+            fill.execution_id: fill
+            for fill in books.venue.fills
             if fill.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX) and fill.execution_id not in taken_back
         }
-        for execution_id in sorted(at_venue.keys() ^ self.fills.keys()):
-            require(False, f"fill {execution_id} is in one book only", at_venue.get(execution_id, ""))
-        positions = self.venue_account.positions.items()
-        held = {name: position.qty_units for name, position in positions if position.qty_units}
+        for execution_id in sorted(at_venue.keys() ^ books.fills.keys()):
+            order = at_venue[execution_id].client_order_id if execution_id in at_venue else ""
+            require(False, f"fill {execution_id} is in one book only", order)
+        for execution_id, fill in at_venue.items():
+            charged, booked = Number.of(fill.fee), books.fees[execution_id]
+            require(booked == charged, f"a fee of {charged} was booked as {booked}", fill.client_order_id)
+        held = {name: position.qty_units for name, position in books.venue.positions.items() if position.qty_units}
         require(not held, f"the venue holds {held} and every trade is over")
-        snapshot = self.partition.account(account)
-        ours_wallet, wallet = Number.of(snapshot.wallet), Number(self.venue_account.wallet_units, 8)
-        require(ours_wallet == wallet, f"wallet: kernel {ours_wallet}, venue {wallet}")
-        off = Number.of(snapshot.ledger_delta)
+        self.counters["fills"] += len(books.fills)
+
+    def _check_money(self, books: Books) -> None:
+        snapshot = self.partitions[books.partition].account(books.account)
+        ours, wallet = Number.of(snapshot.wallet), Number(books.venue.wallet_units, 8)
+        require(ours == wallet, f"wallet of {books.account}: kernel {ours}, venue {wallet}")
         is_wrong = snapshot.ledger_status == state_pb2.LEDGER_STATUS_ERROR
-        require(not is_wrong, f"the kernel's ledger is off by {off}")
-        self.counters["orders"] += len(ours)
-        self.counters["fills"] += len(self.fills)
+        require(not is_wrong, f"the kernel's ledger of {books.account} is off by {Number.of(snapshot.ledger_delta)}")
 
 
 def require(holds: bool, message: str, about: str = "") -> None:
     if not holds:
         raise Violation(f"{about}: {message}" if about else message, about)
+
+
+def _signed_units(fill: journal_pb2.BookedFill) -> int:
+    return fill.last_qty.units if fill.side == common_pb2.SIDE_BUY else -fill.last_qty.units
 
 
 def _attempt_asked_for(stored: bytes) -> Iterator[tuple[str, int]]:

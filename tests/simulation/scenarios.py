@@ -31,11 +31,11 @@ def scenario(play: Callable[[Stage], None]) -> Callable[[Stage], None]:
 @scenario
 def a_restart_in_mid_position_books_nothing_new(stage: Stage) -> None:
     stage.hold("trade")
-    booked = dict(stage.referee.fills)
+    booked = dict(stage.books.fills)
     for _ in range(3):
         stage.crash()
         stage.let_pass(30)
-    assert stage.referee.fills == booked
+    assert stage.books.fills == booked
     assert stage.qty("trade") == stage.venue_qty() == 10
     assert stage.open_break_count == 0
 
@@ -56,7 +56,7 @@ def restarts_send_nothing_twice(stage: Stage) -> None:
         stage.steps(120)
         stage.crash()
     stage.until(lambda: stage.is_over("trade") or stage.slot("trade").entry.life == state_pb2.ORDER_LIFE_OPEN)
-    assert len(stage.venue.engine.account(ACCOUNT).orders) == stage.sent(order) <= 1
+    assert len(stage.venue_account().orders) == stage.sent(order) <= 1
     assert bool(stage.sent(order)) != stage.is_over("trade")  # it may have died with the token spent, and nothing sent
 
 
@@ -85,7 +85,7 @@ def partial_fills_are_counted_once_across_a_restart(stage: Stage) -> None:
         stage.bus.forget_ids(stream)
     stage.crash()
     stage.until(lambda: stage.qty("trade") == 10 and stage.is_quiet())
-    assert sorted(fill.last_qty.units for fill in stage.referee.fills.values()) == [5, 5]
+    assert sorted(fill.last_qty.units for fill in stage.books.fills.values()) == [5, 5]
 
 
 @scenario
@@ -97,7 +97,7 @@ def a_fill_reported_again_after_a_reconnection_is_booked_once(stage: Stage) -> N
         stage.publish(effects.Publish(stored.subject, stored.data, stored.message_id, stored.traceparent))
     stage.until(stage.is_quiet)
     assert stage.qty("trade") == stage.venue_qty() == 10
-    assert len(stage.referee.fills) == 1
+    assert len(stage.books.fills) == 1
 
 
 @scenario
@@ -107,7 +107,7 @@ def a_fill_may_outrun_its_acknowledgement(stage: Stage) -> None:
     stage.steps(300)
     stage.bring_up("gateway")
     stage.until(lambda: stage.order(order) is not None)
-    events = stage.venue.engine.account(ACCOUNT).events
+    events = stage.venue_account().events
     facts = [event.fact for event in events]
     acknowledged = next(place for place, fact in enumerate(facts) if isinstance(fact, venue_pb2.OrderReport))
     facts.append(facts.pop(acknowledged))
@@ -126,7 +126,7 @@ def fills_during_a_disconnection_arrive_once_afterwards(stage: Stage) -> None:
     stage.steps(150)
     assert stage.qty("trade") == 0
     stage.until(lambda: stage.qty("trade") == 10 and stage.is_quiet())
-    assert len(stage.referee.fills) == 1
+    assert len(stage.books.fills) == 1
 
 
 @scenario
@@ -148,7 +148,7 @@ def a_fill_that_is_taken_back_is_counted_out_again(stage: Stage) -> None:
     stage.bust_a_fill()
     stage.until(lambda: stage.qty("trade") == 0 and stage.is_quiet())
     assert stage.venue_qty() == 0
-    assert not stage.referee.fills
+    assert not stage.books.fills
     stage.until(lambda: stage.alerts()["FILL_BUSTED"] == 1)
 
 
@@ -238,7 +238,7 @@ def a_cancel_lost_in_flight_does_not_free_the_slot(stage: Stage) -> None:
 def an_order_that_nobody_could_send_ends_unsent_and_is_told_to_people(stage: Stage) -> None:
     stage.take_down("gateway")
     order = stage.enter("trade")
-    stage.until(lambda: "trade" in stage.referee.slots)
+    stage.until(lambda: "trade" in stage.books.slots)
     stage.let_pass(11 * 60)
     stage.until(lambda: stage.alerts()["TOKEN_EXPIRED"] == 1)
     stage.bring_up("gateway")

@@ -21,9 +21,9 @@ from kestrel_simulators.matching.books import Order
 from kestrel_simulators.matching.chance import Fate, Fortune
 from kestrel_simulators.paper.venue import Kind
 from kestrel_venue_gateway.core.submission import SendResult
-from tests.simulation.nodes import ACCOUNT, NODES, VENUE
-from tests.simulation.referee import OVER
-from tests.simulation.world import World, _instrument, _price
+from tests.simulation.nodes import ACCOUNT, VENUE
+from tests.simulation.referee import OVER, Books
+from tests.simulation.world import LAYOUTS, World, _instrument, _price
 
 STEPS_MAX = 6_000
 _PEOPLE_DO = ("person looks", "person answers")
@@ -38,7 +38,14 @@ class Stage(World):
         super().__init__(seed)
         self.trading_on = False
         self.venue.apply(Kind.SET_MODE, paper_pb2.SetModeRequest(mode=paper_pb2.MATCHING_MODE_INSTANT), self.true_ns)
-        self.until(lambda: self.referee.input_sequence > 0 and self.is_quiet())  # the venue's balance is known
+        self.until(lambda: self.bus.last_sequence(subjects.INBOX) > 0 and self.is_quiet())  # its balance is known
+
+    def _layout(self) -> tuple[tuple[str, ...], int]:
+        return LAYOUTS[0]  # one account, one partition
+
+    @property
+    def books(self) -> Books:
+        return self.referee.books[ACCOUNT]
 
     # --- chance ------------------------------------------------------------------------------------------------------
 
@@ -110,7 +117,7 @@ class Stage(World):
 
     def crash(self, *names: str) -> None:
         """All services, unless some are named. What they hold in memory is gone."""
-        for name in names or tuple(NODES):
+        for name in names or tuple(self.nodes):
             steps = self._nodes.pop(name, None)
             if steps is not None:
                 steps.close()  # type: ignore[attr-defined]
@@ -134,12 +141,12 @@ class Stage(World):
             order_type=common_pb2.ORDER_TYPE_MARKET,
             time_in_force=common_pb2.TIME_IN_FORCE_DAY,
         )
-        self.referee.drift_symbol = symbol
+        self.books.drift_symbol = symbol
         self.venue.apply(Kind.PLACE_ORDER, request, self.true_ns)
 
     def drift(self, symbol: str, qty: int) -> None:
         request = paper_pb2.InduceDriftRequest(account=ACCOUNT, symbol=symbol, qty=Number(qty, 0).message())
-        self.referee.drift_symbol = symbol
+        self.books.drift_symbol = symbol
         self.venue.apply(Kind.INDUCE_DRIFT, request, self.true_ns)
 
     def publish_again(self, effect: Publish) -> None:
@@ -168,24 +175,27 @@ class Stage(World):
 
     def is_quiet(self) -> bool:
         """All that was stored is journaled, and all that the venue said is stored."""
-        journaled = self.referee.input_sequence == self.bus.last_sequence(subjects.INBOX)
-        return journaled and not self.referee.unheard()
+        return not self.referee.unjournaled() and not self.referee.unheard()
+
+    @property
+    def open_break_count(self) -> int:
+        return self.open_breaks[ACCOUNT]
 
     def slot(self, trade_id: str) -> state_pb2.SlotSnapshot:
-        return self.referee.slots.get(trade_id, state_pb2.SlotSnapshot())
+        return self.books.slots.get(trade_id, state_pb2.SlotSnapshot())
 
     def is_over(self, trade_id: str) -> bool:
-        return trade_id in self.referee.slots and self.slot(trade_id).stage in OVER
+        return trade_id in self.books.slots and self.slot(trade_id).stage in OVER
 
     def qty(self, trade_id: str) -> int:
         return self.slot(trade_id).qty.units
 
     def venue_qty(self, symbol: str = "AAA") -> int:
-        position = self.venue.engine.account(ACCOUNT).positions.get(symbol)
+        position = self.venue_account().positions.get(symbol)
         return position.qty_units if position else 0
 
     def order(self, client_order_id: str) -> Order | None:
-        return self.venue.engine.account(ACCOUNT).orders.get(client_order_id)
+        return self.venue_account().orders.get(client_order_id)
 
     def sent(self, client_order_id: str) -> int:
         return self.referee.sent_count(client_order_id)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,30 +29,34 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import effects, subjects, tokens
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvalidRequest, Refused
-from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX, derived_id
+from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX, derived_id, partition_of
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from kestrel_governance.core.limits import RiskLimits
 from kestrel_governance.risk_settings import AccountSettings, RiskSettings
-from kestrel_simulators.matching.books import Event, Life, Position
+from kestrel_simulators.matching.books import Account, Event, Life, Position
 from kestrel_simulators.paper.venue import Kind, NotFound, PaperVenue
 from kestrel_testkit.world import Message, ShellBus, SimulatedBus, SimulatedDisk, stream_of
 from kestrel_venue_gateway.core.reports import VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
 from tests.simulation.database import Database
-from tests.simulation.nodes import ACCOUNT, NODES, STORED_STREAMS, VENUE, Steps
-from tests.simulation.referee import OVER, PARTITION, SKEW_NS_MAX, WORKING, Referee, Violation
+from tests.simulation.nodes import ACCOUNT, DRIFT_QTY, SECOND_ACCOUNT, STORED_STREAMS, VENUE, Steps, nodes_of
+from tests.simulation.referee import OVER, SKEW_NS_MAX, WORKING, Books, Referee, Violation
 from tests.simulation.story import Line, story
 
 START_NS = 1_780_000_000 * SECOND_NS
 WALLET = Number(1_000_000, 0)
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF")
+DAILY_SYMBOLS = ("AAA", "BBB", "CCC")
+"""Of these there are daily bars on the bus, so the policy trades them, too."""
+
 STRANGER_SYMBOL, DRIFT_SYMBOL = "YYY", "ZZZ"
 SIGNING_KEY = tokens.SigningKey.generate()
 REST_STEPS_MAX = 20_000
-DRIFT_QTY = 7
 EXPOSURE_RATIO_MAX = "0.02"  # a few orders at a time: the limit has to be met to be tested
 FREEZES = ("kernel", "gateway", "persistence")
+LAYOUTS = (((ACCOUNT,), 1), ((ACCOUNT, SECOND_ACCOUNT), 1), ((ACCOUNT, SECOND_ACCOUNT), 2))
+"""Accounts, and into how many partitions they are divided; the seed chooses."""
 
 
 @dataclass
@@ -71,26 +75,31 @@ class World:
     """Kinds of faults that are left out, though their numbers are drawn: the rest stays as it was."""
     counters: Counter[str] = field(default_factory=Counter)
     faults_met: Counter[str] = field(default_factory=Counter)
-    truth_requests: list[str] = field(default_factory=list)
-    open_break_count: int = 0
+    truth_requests: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    open_breaks: Counter[str] = field(default_factory=Counter)
     trace: list[Line] = field(default_factory=list)
     signing_key: tokens.SigningKey = SIGNING_KEY
     people: tuple[common_pb2.Actor, ...] = field(default_factory=lambda: tuple(map(_person, ("ada", "bob"))))
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.limits: RiskLimits = _limits()
-        self.account_configuration = _configuration()
+        self.accounts, self.partition_count = self._layout()
+        self.journals = tuple(map(subjects.journal_stream, range(self.partition_count)))
+        self.limits: RiskLimits = _limits(self.accounts)
+        self.nodes = nodes_of(self.accounts, self.partition_count)
+        self._names = tuple(self.nodes)
         self.shell_bus = ShellBus(self.bus)
         self.disk = TearingDisk(self)
         self.database = Database()
         self._nodes: dict[str, Steps] = {}
         self._down: dict[str, int] = {}
         self._frozen: list[tuple[str, Steps, int]] = []
-        self._skew_ns = {name: self.random.randrange(-SKEW_NS_MAX // 2, SKEW_NS_MAX // 2) for name in NODES}
+        self._skew_ns = {name: self.random.randrange(-SKEW_NS_MAX // 2, SKEW_NS_MAX // 2) for name in self.nodes}
         self._running = ""
         self._late: list[tuple[int, paper_pb2.PlaceOrderRequest]] = []
-        self._epoch = 0
+        self._unsettled: list[tuple[int, str, venue_pb2.Settlement]] = []
+        self._events_seen = dict.fromkeys(self.accounts, 0)
+        self._epochs = [0] * self.partition_count
         self._session = 0
         self._intent_count = 0
         self._stranger_count = 0
@@ -98,10 +107,28 @@ class World:
         self._proposed: dict[str, intent_pb2.Intent] = {}
         self._price_units = dict.fromkeys(SYMBOLS, 1_000_000)
         self._bar_count = 0
+        self._day = 0
         self._open_market()
-        venue_account = self.venue.engine.account(ACCOUNT)
-        self.referee = Referee(self.bus, venue_account, self.signing_key.verifying_key(), _exposure_max())
-        self._grant_mandate()
+        self.referee = Referee(
+            self.bus,
+            {name: self.venue_account(name) for name in self.accounts},
+            self.signing_key.verifying_key(),
+            _exposure_max(),
+            self.partition_count,
+        )
+        for account in self.accounts:
+            self._grant_mandate(account)
+
+    def _layout(self) -> tuple[tuple[str, ...], int]:
+        return self.random.choice(LAYOUTS)
+
+    def venue_account(self, account: str = ACCOUNT) -> Account:
+        """An account as the venue has it."""
+        return self.venue.engine.account(account)
+
+    def account_configurations(self, partition: int) -> list[state_pb2.AccountConfiguration]:
+        """How the accounts of a partition are set up."""
+        return [_configuration(name) for name in self.accounts if partition_of(name, self.partition_count) == partition]
 
     # --- running -------------------------------------------------------------------------------------------------
 
@@ -114,7 +141,7 @@ class World:
                 self._step()
             self._stop_faults()
             self._come_to_rest()
-            self.referee.check_books(ACCOUNT)
+            self.referee.check_books()
             self.referee.check_database(self.database)
         finally:
             self.counters += self.referee.counters
@@ -124,7 +151,8 @@ class World:
 
     def close(self) -> None:
         """Frees the kernels' memory."""
-        self.referee.partition.close()
+        for partition in self.referee.partitions:
+            partition.close()
         for steps_left in [*self._nodes.values(), *(frozen for _, frozen, _ in self._frozen)]:
             steps_left.close()  # type: ignore[attr-defined]
 
@@ -138,19 +166,19 @@ class World:
             if not self._unrest() and balance_told:
                 return
             if not self._unrest():
-                self._tell_balance()
+                self._tell_balances()
                 balance_told = True
         oldest = next((slot.trade_id for slot in self.referee.open_slots()), "")
         raise Violation(f"did not come to rest: {self._unrest()}", oldest)
 
-    def _tell_balance(self) -> None:
+    def _tell_balances(self) -> None:
         """As a venue does from time to time.
 
         A bust may bring a trade back beside a later one in its symbol. The venue nets the two, so their profits agree
         in sum and not one by one, and the ledger is right again with the frame after the last of them.
         """
-        account = self.venue.engine.account(ACCOUNT)
-        account.say(self.true_ns, account.balance(account.last_sequence + 1))
+        for account in map(self.venue_account, self.accounts):
+            account.say(self.true_ns, account.balance(account.last_sequence + 1))
 
     def _step(self) -> None:
         self.step_count += 1
@@ -159,12 +187,13 @@ class World:
             self.true_ns += self.random.randrange(1, 90) * SECOND_NS
         self._advance_venue()
         self._deliver_late_orders()
-        name = self.random.choice(tuple(NODES))
+        self._settle()
+        name = self.random.choice(self._names)
         if self._down.get(name, 0) > 0:
             self._down[name] -= 1
             return
         if name not in self._nodes:
-            self._nodes[name] = NODES[name](self)
+            self._nodes[name] = self.nodes[name].start(self)
             self.note(f"{name} starts")
         if not self._advance(name, self._nodes[name]):
             del self._nodes[name]
@@ -191,15 +220,16 @@ class World:
         return self.true_ns + self._skew_ns.get(self._running, 0)
 
     def _maybe_kill(self, name: str) -> None:
-        if name == "driver" or name not in self._nodes or not self.fault(f"{name} killed", 0.01):
+        kind = self.nodes[name].kind
+        if kind == "driver" or name not in self._nodes or not self.fault(f"{kind} killed", 0.01):
             return
         steps = self._nodes.pop(name)
         self._down[name] = self.random.randrange(0, 40)
-        if name in FREEZES and self.random.random() < 0.5:
+        if kind in FREEZES and self.random.random() < 0.5:
             # Not dead, only frozen: it will wake up and believe that it still is the one.
             self._frozen.append((name, steps, self.random.randrange(1, 80)))
             self.note(f"{name} freezes")
-            self.reached(f"{name} frozen")
+            self.reached(f"{kind} frozen")
         else:
             self.note(f"{name} is killed")
             steps.close()  # type: ignore[attr-defined]
@@ -209,7 +239,7 @@ class World:
             return
         name, steps, steps_left = self._frozen.pop(0)
         alive = self._advance(name, steps)
-        self.reached(f"stale {name} runs")
+        self.reached(f"stale {self.nodes[name].kind} runs")
         if alive and steps_left > 0:
             self._frozen.insert(0, (name, steps, steps_left - 1))
         else:
@@ -274,7 +304,7 @@ class World:
             self.reached("duplicate suppressed")
             return stored
         if stream == subjects.TRUTH:
-            self._truth_seen_inbox[sequence] = self.bus.last_sequence(subjects.INBOX)
+            self._truth_seen_inbox[sequence] = self._last_venue_fact(effect.subject.rpartition(".")[2])
         self.referee.on_stored(stored)
         if self.fault("acknowledgement lost", 0.03):
             if expected_last_sequence is None:
@@ -303,16 +333,22 @@ class World:
         )
         self.referee.on_flags_stored(flags, self.true_ns)
 
-    def next_epoch(self) -> int:
+    def next_epoch(self, partition: int = 0) -> int:
         if self.fault("epochs count anew", 0.1):
-            self._epoch = 0
-        self._epoch += 1
-        return self._epoch
+            self._epochs[partition] = 0
+        self._epochs[partition] += 1
+        return self._epochs[partition]
 
     def next_session(self) -> int:
         """The number of a gateway's session; a frozen one and its successor have different ones."""
         self._session += 1
         return self._session
+
+    def _last_venue_fact(self, account: str) -> int:
+        """The place in the inbox of what the venue said last about an account."""
+        subject = subjects.inbox(partition_of(account, self.partition_count), account, "venue")
+        stored = reversed(self.bus.stored(subjects.INBOX))
+        return next((message.sequence for message in stored if message.subject == subject), 0)
 
     def last_inbox_sequence_before(self, truth: Message) -> int:
         return self._truth_seen_inbox.get(truth.sequence, 0)
@@ -349,6 +385,8 @@ class World:
             order = self.venue.apply(Kind.PLACE_ORDER, request, self.true_ns).order
         except (Refused, InvalidRequest) as error:
             return SendResult(Outcome.REJECTED, reason=error.refusal())
+        finally:
+            self._hold_fees_back()
         self.note(f"the venue says {order.status} {order.reason.reason}", request.client_order_id)
         self.referee.on_venue_has(request.client_order_id)
         outcome = Outcome.REJECTED if order.status == "REJECTED" else Outcome.ACCEPTED
@@ -360,10 +398,10 @@ class World:
             self.note("arrives at the venue only now", late[1].client_order_id)
             self._place(late[1])
 
-    def ask(self, client_order_id: str, *, fence: bool) -> AskResult:
+    def ask(self, client_order_id: str, *, fence: bool, account: str = ACCOUNT) -> AskResult:
         if self.fault("venue does not answer", 0.2):
             return AskResult(Presence.UNKNOWN)
-        request = paper_pb2.GetOrderRequest(account=ACCOUNT, client_order_id=client_order_id, fence=fence)
+        request = paper_pb2.GetOrderRequest(account=account, client_order_id=client_order_id, fence=fence)
         if self.venue.needs_fence(request):
             self.venue.apply(Kind.FENCE_ORDER, request, self.true_ns)
         try:
@@ -379,7 +417,7 @@ class World:
     def cancel(self, command: journal_pb2.VenueCommand) -> SendResult:
         if self.fault("cancel lost", 0.1):
             return SendResult(Outcome.UNKNOWN)
-        request = paper_pb2.CancelOrderRequest(account=ACCOUNT, client_order_id=command.client_order_id)
+        request = paper_pb2.CancelOrderRequest(account=command.account, client_order_id=command.client_order_id)
         try:
             order = self.venue.apply(Kind.CANCEL_ORDER, request, self.true_ns).order
         except (Refused, InvalidRequest) as error:
@@ -388,24 +426,65 @@ class World:
         self.note("the venue took a cancel", command.client_order_id)
         return SendResult(Outcome.ACCEPTED, order.venue_order_id)
 
-    def venue_events(self, after_sequence: int) -> list[VenueEvent]:
-        events: list[Event] = self.venue.engine.account(ACCOUNT).events[after_sequence : after_sequence + 6]
+    def venue_events(self, after_sequence: int, account: str = ACCOUNT) -> list[VenueEvent]:
+        events: list[Event] = self.venue_account(account).events[after_sequence : after_sequence + 6]
         return [VenueEvent(event.sequence, event.time_ns, event.fact) for event in events]
 
-    def portfolio(self) -> paper_pb2.GetPortfolioResponse:
-        return self.venue.get_portfolio(paper_pb2.GetPortfolioRequest(account=ACCOUNT), self.true_ns)
+    def portfolio(self, account: str = ACCOUNT) -> paper_pb2.GetPortfolioResponse:
+        return self.venue.get_portfolio(paper_pb2.GetPortfolioRequest(account=account), self.true_ns)
 
     def _advance_venue(self) -> None:
         due_ns = self.venue.engine.next_deadline_ns()
-        if due_ns is not None and due_ns <= self.true_ns:
-            account = self.venue.engine.account(ACCOUNT)
-            fill_count = len(account.fills)
-            self.venue.apply(Kind.ADVANCE, None, self.true_ns)
+        if due_ns is None or due_ns > self.true_ns:
+            return
+        fill_counts = [len(self.venue_account(name).fills) for name in self.accounts]
+        self.venue.apply(Kind.ADVANCE, None, self.true_ns)
+        for name, fill_count in zip(self.accounts, fill_counts, strict=True):
+            account = self.venue_account(name)
             for fill in account.fills[fill_count:]:
                 self.note(f"the venue fills {Number.of(fill.last_qty)}, {fill.execution_id}", fill.client_order_id)
                 if account.orders[fill.client_order_id].life is Life.CANCELED:
                     self.reached("fill after the cancel")
-            self.reached("late fill")
+        self._hold_fees_back()
+        self.reached("late fill")
+
+    def _hold_fees_back(self) -> None:
+        """Of some fills the venue says only later what they cost."""
+        for name in self.accounts:
+            account = self.venue_account(name)
+            for place in range(self._events_seen[name], len(account.events)):
+                event = account.events[place]
+                fact = event.fact
+                if not isinstance(fact, venue_pb2.Fill) or not self.fault("fee told late", 0.15):
+                    continue
+                told = venue_pb2.Fill()
+                told.CopyFrom(fact)
+                told.ClearField("fee")
+                account.events[place] = Event(event.sequence, event.time_ns, told)
+                settlement = venue_pb2.Settlement(
+                    execution_id=fact.execution_id,
+                    client_order_id=fact.client_order_id,
+                    symbol=fact.symbol,
+                    fee=fact.fee,
+                )
+                due_ns = self.true_ns + self.random.randrange(1, 8_000) * MILLISECOND_NS
+                self._unsettled.append((due_ns, name, settlement))
+            self._events_seen[name] = len(account.events)
+
+    def _settle(self) -> None:
+        """What was held back is said; not of a fill that was taken back or corrected meanwhile, which said it."""
+        if not self._unsettled:
+            return
+        for one in [one for one in self._unsettled if one[0] <= self.true_ns]:
+            self._unsettled.remove(one)
+            _, name, settlement = one
+            account = self.venue_account(name)
+            facts: list[object] = [event.fact for event in account.events]
+            busts = [fact.execution_id for fact in facts if isinstance(fact, venue_pb2.FillBust)]
+            if settlement.execution_id not in busts:
+                account.say(self.true_ns, settlement)  # type: ignore[arg-type]  # the paper venue settles at once
+                self._events_seen[name] = len(account.events)
+                self.note(f"the venue settles {settlement.execution_id}", settlement.client_order_id)
 
     # --- what strategies, operators and strangers do -------------------------------------------------------------
 
@@ -414,30 +493,32 @@ class World:
         if self._proposed and self.random.random() < 0.3 and self._propose_again():
             return
         self._intent_count += 1
-        busy = {slot.instrument.symbol for slot in self.referee.open_slots()}
+        account = self.random.choice(self.accounts)
+        busy = {slot.instrument.symbol for slot in self.referee.open_slots(account)}
         free = [symbol for symbol in SYMBOLS if symbol not in busy]
         symbol = self.random.choice(free if free and self.random.random() < 0.9 else SYMBOLS)
-        self._publish_intent(f"intent-{self.seed}-{self._intent_count}", 1, symbol)
+        self._publish_intent(f"intent-{self.seed}-{self._intent_count}", 1, symbol, account)
 
     def _propose_again(self) -> bool:
         """A further attempt of an intent whose order ended without a fill: another price, another token."""
-        for slot in list(self.referee.slots.values())[-12:]:
-            intent = self._proposed[slot.trade_id]
-            if slot.stage not in OVER or slot.entry.cum_qty.units or intent.attempt > 2:
-                continue
-            self._publish_intent(intent.intent_id, intent.attempt + 1, intent.instrument.symbol)
+        books = self.referee.books[self.random.choice(self.accounts)]
+        for slot in list(books.slots.values())[-12:]:
+            intent = self._proposed.get(slot.trade_id)
+            if intent is None or slot.stage not in OVER or slot.entry.cum_qty.units or intent.attempt > 2:
+                continue  # it is the policy's, or is not given up
+            self._publish_intent(intent.intent_id, intent.attempt + 1, intent.instrument.symbol, intent.account)
             self.reached("further attempt")
             return True
         return False
 
-    def _publish_intent(self, intent_id: str, attempt: int, symbol: str) -> None:
+    def _publish_intent(self, intent_id: str, attempt: int, symbol: str, account: str = ACCOUNT) -> None:
         reference_units = self._price_units[symbol]
         is_buy, is_limit = self.random.random() < 0.5, self.random.random() < 0.4
         away = self.random.randrange(0, 3) * (-1 if is_buy else 1)  # per cent: some rest until they are canceled
         by_person = self.random.random() < 0.2
         intent = intent_pb2.Intent(
             intent_id=intent_id,
-            account=ACCOUNT,
+            account=account,
             venue=VENUE,
             environment=common_pb2.ENVIRONMENT_PAPER,
             instrument=_instrument(symbol),
@@ -457,28 +538,33 @@ class World:
             expires_at_ns=self.now_ns + self.random.choice((2 * SECOND_NS, 30 * SECOND_NS, 10 * MINUTE_NS)),
         )
         self._proposed[intent_id] = intent
-        self.publish(effects.publish(subjects.intent(ACCOUNT), intent, f"{intent_id}-{attempt}"))
+        self.publish(effects.publish(subjects.intent(account), intent, f"{intent_id}-{attempt}"))
         if self.fault("garbage in the inbox", 0.03):
             garbage = f"garbage-{intent_id}-{attempt}"
-            self.publish(Publish(subjects.inbox(PARTITION, ACCOUNT, "exit"), b"\xff\xff garbage", garbage))
+            self.publish(Publish(self._door(account, "exit"), b"\xff\xff garbage", garbage))
 
     def request_exit(self) -> None:
-        for slot in self.referee.open_slots():
-            if self.random.random() < (0.3 if slot.qty.units else 0.02):
-                self._request_exit(slot.trade_id, f"{self.now_ns}")
-                return
+        for books in self._shuffled_books():
+            for slot in self.referee.open_slots(books.account):
+                if self.random.random() < (0.3 if slot.qty.units else 0.02):
+                    self._request_exit(slot.trade_id, f"{self.now_ns}", books.account)
+                    return
 
     def request_cancel(self) -> None:
-        for slot in self.referee.open_slots():
-            if slot.entry.life in WORKING and self.random.random() < 0.5:
-                self._request_cancel(slot.entry.client_order_id)
-                return
+        for books in self._shuffled_books():
+            for slot in self.referee.open_slots(books.account):
+                if slot.entry.life in WORKING and self.random.random() < 0.5:
+                    self._request_cancel(slot.entry.client_order_id, books.account)
+                    return
+
+    def _shuffled_books(self) -> list[Books]:
+        return self.random.sample(list(self.referee.books.values()), len(self.accounts))
 
     def stranger_trades(self) -> None:
         """Somebody else on the account works an order: ours must not move, and nobody may call it ours."""
         self._stranger_count += 1
         request = paper_pb2.PlaceOrderRequest(
-            account=ACCOUNT,
+            account=self.random.choice(self.accounts),
             client_order_id=f"zz-stranger-{self._stranger_count}",
             symbol=STRANGER_SYMBOL,
             side=common_pb2.SIDE_BUY,
@@ -489,21 +575,24 @@ class World:
         )
         self.venue.apply(Kind.PLACE_ORDER, request, self.true_ns)
 
-    def induce_drift(self, qty: int) -> None:
-        """The venue's book changes behind everybody's back."""
-        request = paper_pb2.InduceDriftRequest(account=ACCOUNT, symbol=DRIFT_SYMBOL, qty=Number(qty, 0).message())
+    def induce_drift(self, qty: int, account: str = "") -> None:
+        """The venue's book changes behind everybody's back, once for an account."""
+        books = self.referee.books[account or self.random.choice(self.accounts)]
+        if books.drift_symbol and not account:
+            return
+        request = paper_pb2.InduceDriftRequest(account=books.account, symbol=DRIFT_SYMBOL, qty=Number(qty, 0).message())
         self.venue.apply(Kind.INDUCE_DRIFT, request, self.true_ns)
-        self.referee.drift_symbol = DRIFT_SYMBOL
-        self.note(f"the venue's position in {DRIFT_SYMBOL} drifts by {qty}")
+        books.drift_symbol = DRIFT_SYMBOL
+        self.note(f"the venue's position of {books.account} in {DRIFT_SYMBOL} drifts by {qty}")
 
     def bust_a_fill(self) -> None:
         """The venue takes back the newest fill of a trade that is open; what the order had left is over, too."""
-        fill = self._newest_fill()
+        books = self.random.choice(list(self.referee.books.values()))
+        fill, account = self._newest_fill(books), books.venue
         if fill is None:
             return
-        account = self.venue.engine.account(ACCOUNT)
         account.wallet_units += Number.of(fill.fee).at(8).units
-        with self._books_again(fill.symbol):
+        with self._books_again(books, fill.symbol):
             account.say(  # the paper venue itself takes nothing back, so its events know no such fact
                 self.true_ns,
                 venue_pb2.FillBust(execution_id=fill.execution_id, client_order_id=fill.client_order_id),  # type: ignore[arg-type]
@@ -522,11 +611,11 @@ class World:
 
     def correct_a_fill(self) -> None:
         """The venue says that the newest fill of an open trade was at another price."""
-        fill = self._newest_fill()
+        books = self.random.choice(list(self.referee.books.values()))
+        fill, account = self._newest_fill(books), books.venue
         if fill is None:
             return
-        account = self.venue.engine.account(ACCOUNT)
-        with self._books_again(fill.symbol):
+        with self._books_again(books, fill.symbol):
             corrected = venue_pb2.Fill()
             corrected.CopyFrom(fill)
             corrected.last_price.units += self.random.choice((-100, 100))
@@ -540,28 +629,27 @@ class World:
         account.say(self.true_ns, account.balance(account.last_sequence + 1))
         self.note(f"the venue corrects {fill.execution_id}", fill.client_order_id)
 
-    def _newest_fill(self) -> venue_pb2.Fill | None:
+    def _newest_fill(self, books: Books) -> venue_pb2.Fill | None:
         """Of a trade that is open, if it was not taken back."""
-        ours = {order for slot in self.referee.open_slots() for order in self.referee.orders_of(slot.trade_id)}
-        fills = reversed(self.venue.engine.account(ACCOUNT).fills)
-        fill = next((one for one in fills if one.client_order_id in ours), None)
-        return None if fill is None or fill.execution_id in self.referee.taken_back_at_venue() else fill
+        open_slots = self.referee.open_slots(books.account)
+        ours = {order for slot in open_slots for order in self.referee.orders_of(slot.trade_id)}
+        fill = next((one for one in reversed(books.venue.fills) if one.client_order_id in ours), None)
+        return None if fill is None or fill.execution_id in books.taken_back_at_venue() else fill
 
     @contextmanager
-    def _books_again(self, symbol: str) -> Iterator[None]:
+    def _books_again(self, books: Books, symbol: str) -> Iterator[None]:
         """What is done inside changes the past of a position: it and the money follow."""
-        account = self.venue.engine.account(ACCOUNT)
-        _, before = self._booked(symbol)
+        _, before = self._booked(books, symbol)
         yield
-        account.positions[symbol], after = self._booked(symbol)
-        account.wallet_units += after - before
+        books.venue.positions[symbol], after = self._booked(books, symbol)
+        books.venue.wallet_units += after - before
 
-    def _booked(self, symbol: str) -> tuple[Position, int]:
+    def _booked(self, books: Books, symbol: str) -> tuple[Position, int]:
         """What a position is, and has realized, by the fills that stand."""
         position, realized = Position(), 0
         instrument = self.venue.engine.market(symbol).instrument
-        taken_back = self.referee.taken_back_at_venue()
-        for fill in self.venue.engine.account(ACCOUNT).fills:
+        taken_back = books.taken_back_at_venue()
+        for fill in books.venue.fills:
             if fill.symbol == symbol and fill.execution_id not in taken_back:
                 units = fill.last_qty.units if fill.side == common_pb2.SIDE_BUY else -fill.last_qty.units
                 realized += position.book(instrument, units, fill.last_price.units)
@@ -570,39 +658,35 @@ class World:
     def move_prices(self) -> None:
         symbol = self.random.choice(SYMBOLS)
         self._price_units[symbol] = max(500_000, self._price_units[symbol] + self.random.randrange(-8, 9) * 1000)
-        self._publish_bar(symbol)
-
-    def _publish_bar(self, symbol: str) -> None:
         self._bar_count += 1
-        price = Number(self._price_units.get(symbol, 1_000_000), 4).message()
-        bar = venue_pb2.Bar(
-            venue=VENUE,
-            instrument=_instrument(symbol),
-            open=price,
-            high=price,
-            low=price,
-            close=price,
-            volume=Number(1_000_000, 0).message(),
-            start_ns=START_NS + self._bar_count * MILLISECOND_NS,
-            interval_ns=MILLISECOND_NS,
-        )
+        bar = _bar(symbol, self._price_units[symbol], START_NS + self._bar_count * MILLISECOND_NS)
         self.venue.apply(Kind.PUBLISH_BAR, paper_pb2.PublishBarRequest(bar=bar), self.true_ns)
+        self._hold_fees_back()
+
+    def end_a_day(self) -> None:
+        """The venue's bars of the day are on the bus, as a gateway puts them there."""
+        self._day += 1
+        for symbol in DAILY_SYMBOLS:
+            bar = _bar(symbol, self._price_units[symbol], START_NS + self._day * DAY_NS)
+            self.publish(effects.publish(subjects.market(VENUE, symbol), bar, f"bar-{VENUE}-{symbol}-{self._day}"))
 
     def _open_market(self) -> None:
-        open_account = paper_pb2.OpenAccountRequest(account=ACCOUNT, wallet=WALLET.message(), currency="USD")
-        self.venue.apply(Kind.OPEN_ACCOUNT, open_account, self.true_ns)
+        for account in self.accounts:
+            opened = paper_pb2.OpenAccountRequest(account=account, wallet=WALLET.message(), currency="USD")
+            self.venue.apply(Kind.OPEN_ACCOUNT, opened, self.true_ns)
         mode = paper_pb2.SetModeRequest(
             mode=paper_pb2.MATCHING_MODE_ADVERSARIAL, seed=self.seed, delay_scale_permille=300
         )
         self.venue.apply(Kind.SET_MODE, mode, self.true_ns)
         for symbol in (*SYMBOLS, STRANGER_SYMBOL, DRIFT_SYMBOL):
-            self._publish_bar(symbol)
+            bar = _bar(symbol, 1_000_000, START_NS)
+            self.venue.apply(Kind.PUBLISH_BAR, paper_pb2.PublishBarRequest(bar=bar), self.true_ns)
 
-    def _grant_mandate(self) -> None:
+    def _grant_mandate(self, account: str) -> None:
         mandate = authority_pb2.Mandate(
-            mandate_id="mandate-1",
+            mandate_id=f"mandate-{account}",
             strategy="momentum",
-            account=ACCOUNT,
+            account=account,
             max_order_notional=Number(1_000_000, 0).message(),
             environment=common_pb2.ENVIRONMENT_PAPER,
             not_before_ns=self.now_ns,
@@ -610,13 +694,16 @@ class World:
             granted_by=self.people[0],
             granted_at_ns=self.now_ns,
         )
-        bead = audit_pb2.Bead(bead_id="mandate-1", account=ACCOUNT, created_at_ns=self.now_ns, mandate=mandate)
+        bead = audit_pb2.Bead(bead_id=mandate.mandate_id, account=account, created_at_ns=self.now_ns, mandate=mandate)
         self.publish(effects.bead(bead))
 
-    def _request_exit(self, trade_id: str, cause: str) -> None:
+    def _door(self, account: str, door: str) -> str:
+        return subjects.inbox(partition_of(account, self.partition_count), account, door)
+
+    def _request_exit(self, trade_id: str, cause: str, account: str = ACCOUNT) -> None:
         request = intent_pb2.ExitRequest(
             request_id=derived_id("exit-request", trade_id, cause),
-            account=ACCOUNT,
+            account=account,
             trade_id=trade_id,
             order_type=common_pb2.ORDER_TYPE_MARKET,
             reason="sim",
@@ -624,45 +711,43 @@ class World:
             requested_at_ns=self.now_ns,
         )
         message = inbox_pb2.InboxMessage(exit=request)
-        self.publish(effects.publish(subjects.inbox(PARTITION, ACCOUNT, "exit"), message, request.request_id))
+        self.publish(effects.publish(self._door(account, "exit"), message, request.request_id))
 
-    def _request_cancel(self, client_order_id: str) -> None:
+    def _request_cancel(self, client_order_id: str, account: str = ACCOUNT) -> None:
         control = inbox_pb2.Control(
             request_id=derived_id("cancel", client_order_id, self.now_ns),
-            account=ACCOUNT,
+            account=account,
             action=inbox_pb2.CONTROL_ACTION_CANCEL_ORDER,
             client_order_id=client_order_id,
             requested_by=self.people[0],
         )
         message = inbox_pb2.InboxMessage(control=control)
-        self.publish(effects.publish(subjects.inbox(PARTITION, ACCOUNT, "control"), message, control.request_id))
+        self.publish(effects.publish(self._door(account, "control"), message, control.request_id))
 
     # --- coming to rest ------------------------------------------------------------------------------------------
 
     def _leave_open_trades(self) -> None:
         self.move_prices()
-        for slot in self.referee.open_slots():
-            self._request_exit(slot.trade_id, f"rest-{self.now_ns}")
-            if slot.entry.life == state_pb2.ORDER_LIFE_OPEN:
-                self._request_cancel(slot.entry.client_order_id)
+        for account in self.accounts:
+            for slot in self.referee.open_slots(account):
+                self._request_exit(slot.trade_id, f"rest-{self.now_ns}", account)
+                if slot.entry.life == state_pb2.ORDER_LIFE_OPEN:
+                    self._request_cancel(slot.entry.client_order_id, account)
 
     def _unrest(self) -> str:
         """What is still going on; empty at rest."""
-        stored, journaled = self.bus.last_sequence(subjects.INBOX), self.referee.input_sequence
-        if journaled < stored:
-            return f"inbox at {stored}, journal has {journaled}"
+        if unjournaled := self.referee.unjournaled():
+            return f"{unjournaled} inputs are not journaled"
         if self.referee.alerts_due:
             return f"{len(self.referee.alerts_due)} alerts were never published"
         if open_slots := self.referee.open_slots():
             return f"{len(open_slots)} open trades: " + ", ".join(
                 f"{slot.trade_id} {state_pb2.SlotStage.Name(slot.stage)}" for slot in open_slots[:4]
             )
-        orders = self.venue.engine.account(ACCOUNT).orders
-        ours = [order for name, order in orders.items() if name.startswith(CLIENT_ORDER_ID_PREFIX)]
-        if working := [order for order in ours if order.life is Life.WORKING]:
-            return f"{len(working)} orders work at the venue that no trade knows"
         behind = [
-            name for name in STORED_STREAMS if self.database.position(name).sequence < self.bus.last_sequence(name)
+            name
+            for name in (*self.journals, *STORED_STREAMS)
+            if self.database.position(name).sequence < self.bus.last_sequence(name)
         ]
         if behind:
             return f"the database lacks what is in {', '.join(behind)}"
@@ -670,10 +755,18 @@ class World:
             return "the venue said something that is not stored yet"
         if self._late:
             return "an order is on its way to the venue"
-        if self.referee.drift_symbol and not self.referee.drift_seen:
-            return f"the reconciler has not found the drift in {self.referee.drift_symbol}"
-        if self.referee.drift_symbol and self.venue.engine.account(ACCOUNT).positions[DRIFT_SYMBOL].qty_units:
-            self.induce_drift(-DRIFT_QTY)
+        if self._unsettled:
+            return "the venue has not said yet what a fill costs"
+        return next(filter(None, map(self._unrest_of, self.referee.books.values())), "")
+
+    def _unrest_of(self, books: Books) -> str:
+        ours = [order for name, order in books.venue.orders.items() if name.startswith(CLIENT_ORDER_ID_PREFIX)]
+        if working := [order for order in ours if order.life is Life.WORKING]:
+            return f"{len(working)} orders work at the venue that no trade knows"
+        if books.drift_symbol and not books.drift_seen:
+            return f"the reconciler has not found the drift in {books.drift_symbol}"
+        if books.drift_symbol and books.venue.positions[DRIFT_SYMBOL].qty_units:
+            self.induce_drift(-DRIFT_QTY, books.account)
         return ""
 
 
@@ -704,6 +797,21 @@ def _instrument(symbol: str) -> common_pb2.Instrument:
     )
 
 
+def _bar(symbol: str, price_units: int, start_ns: int) -> venue_pb2.Bar:
+    price = Number(price_units, 4).message()
+    return venue_pb2.Bar(
+        venue=VENUE,
+        instrument=_instrument(symbol),
+        open=price,
+        high=price,
+        low=price,
+        close=price,
+        volume=Number(1_000_000, 0).message(),
+        start_ns=start_ns,
+        interval_ns=MILLISECOND_NS,
+    )
+
+
 def _price(units: int, percent: int) -> common_pb2.Decimal:
     """A share of a price, to the tick."""
     return Number(units * percent // 100 // 100 * 100, 4).message()
@@ -713,9 +821,9 @@ def _person(name: str) -> common_pb2.Actor:
     return common_pb2.Actor(id=name, kind="operator")
 
 
-def _configuration() -> state_pb2.AccountConfiguration:
+def _configuration(account: str) -> state_pb2.AccountConfiguration:
     return state_pb2.AccountConfiguration(
-        account=ACCOUNT,
+        account=account,
         venue=VENUE,
         currency="USD",
         environment=common_pb2.ENVIRONMENT_PAPER,
@@ -731,8 +839,8 @@ def _configuration() -> state_pb2.AccountConfiguration:
     )
 
 
-def _limits() -> RiskLimits:
-    accounts = (AccountSettings(account=ACCOUNT, venue=VENUE, currency="USD"),)
+def _limits(names: tuple[str, ...]) -> RiskLimits:
+    accounts = tuple(AccountSettings(account=name, venue=VENUE, currency="USD") for name in names)
     settings = RiskSettings(
         order_notional_ratio_max="0.01", symbol_exposure_ratio_max="0.015", total_exposure_ratio_max=EXPOSURE_RATIO_MAX
     )

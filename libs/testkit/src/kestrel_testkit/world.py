@@ -97,6 +97,10 @@ class SimulatedBus:
             if message.subject.startswith(prefix):
                 yield message
 
+    def stored(self, stream: str) -> list[Message]:
+        """All of a stream, in order; not to be changed."""
+        return self._stream(stream).messages
+
     def last_sequence(self, stream: str) -> int:
         return len(self._stream(stream).messages)
 
@@ -162,9 +166,16 @@ class ShellBus:
     async def stream_state(self, stream: str) -> StreamState:
         return StreamState(self._bus.last_sequence(stream))
 
-    async def read(self, stream: str, *, start_sequence: int = 1) -> AsyncIterator[Message]:
-        for message in self._bus.read(stream, start_sequence=start_sequence):
-            yield message
+    async def read(
+        self, stream: str, *, start_sequence: int = 1, stop_sequence: int | None = None, subject: str = ""
+    ) -> AsyncIterator[Message]:
+        """Up to ``stop_sequence``, if it is given. A ``subject`` is whole, or ends in ``*`` for any last word."""
+        prefix = subject.removesuffix("*")
+        for message in self._bus.read(stream, start_sequence=start_sequence, prefix=prefix):
+            if stop_sequence is not None and message.sequence > stop_sequence:
+                return
+            if subject in ("", message.subject) or subject.endswith("*"):
+                yield message
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
