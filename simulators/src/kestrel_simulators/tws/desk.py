@@ -604,7 +604,9 @@ class Desk:
             raise Refused(f"no execution {execution_id}", reason="EXECUTION_UNKNOWN", field="execution_id")
         order, instrument = old.order, old.order.instrument
         qty_units = old.qty_units if qty is None else qty.at(instrument.qty_scale, field="qty").units
-        if not 0 <= qty_units <= order.qty_units - order.filled_units + old.qty_units:
+        # What a working order has not executed may still be: a correction leaves room for it.
+        room_units = order.qty_units - order.filled_units - (0 if order.is_ended else order.remaining_units)
+        if not 0 <= qty_units <= old.qty_units + max(0, room_units):
             raise InvalidRequest.of("qty", qty, "0, or at most what the order leaves room for")
         price_units = old.price_units if price is None else instrument.price_units(price, "price")
         new = replace(old, revision=old.revision + 1, qty_units=qty_units, price_units=price_units)

@@ -12,7 +12,7 @@ from kestrel.tws.v1 import tws_pb2
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS, SECOND_NS
 from kestrel_simulators.matching import Chance, Fate, Mode, draw
-from kestrel_simulators.tws import replies
+from kestrel_simulators.tws import replies, requests
 from kestrel_simulators.tws.terms import Contract
 from simulators.tests.tws.broker.floor import ACCOUNT, APPLE, order
 
@@ -39,8 +39,6 @@ def test_a_market_order_is_acknowledged_executed_and_said_to_be_filled_twice_T15
 
 
 def test_after_a_fill_subscribers_hear_of_the_position_and_then_of_the_portfolio(floor: Any) -> None:
-    from kestrel_simulators.tws import requests
-
     floor.ask(requests.ReqPositions())
     floor.ask(requests.ReqAccountUpdates(True, ACCOUNT))
     said = floor.place(3, order("BUY", "10"))
@@ -128,8 +126,6 @@ def test_an_order_for_the_day_ends_with_it(floor: Any) -> None:
 
 
 def test_a_rejection_is_201_then_inactive_and_is_listed_as_canceled(make_floor: Any) -> None:
-    from kestrel_simulators.tws import requests
-
     floor = make_floor(mode=paper_pb2.MATCHING_MODE_ADVERSARIAL)
     reference = key_with(Fate.REJECT, Mode.ADVERSARIAL)
     said = floor.place(3, order("BUY", "10", order_ref=reference))
@@ -374,8 +370,6 @@ def test_a_group_holds_within_one_price(floor: Any) -> None:
 
 
 def test_a_global_cancel_hits_everything_also_what_was_typed_in_by_hand(floor: Any) -> None:
-    from kestrel_simulators.tws import requests
-
     floor.place(3, order("BUY", "10", "LMT", limit="95.00"))
     bracket_floor = order("BUY", "10", "LMT", limit="95.00", transmit=False)
     floor.place(4, bracket_floor)
@@ -424,8 +418,6 @@ def test_a_delayed_order_works_and_is_filled_later_T15(make_floor: Any) -> None:
 
 
 def test_the_reset_of_the_day_drops_everybody_and_ends_orders_for_the_day(floor: Any) -> None:
-    from kestrel_simulators.tws import requests
-
     floor.place(3, order("BUY", "10", "LMT", limit="95.00"))
     floor.place(4, order("BUY", "10", "LMT", limit="95.00", tif="GTC"))
     floor.control(tws_pb2.ResetDayRequest())

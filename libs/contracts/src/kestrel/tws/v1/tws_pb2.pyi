@@ -31,7 +31,7 @@ class _FaultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fault.ValueType
     FAULT_UNSPECIFIED: _Fault.ValueType  # 0
     """never sent; a reader refuses it"""
     FAULT_SWALLOW_ACK: _Fault.ValueType  # 1
-    """the order works, and nothing is said about it until somebody asks"""
+    """the order works, and its acknowledgement is lost; fills are reported, and asking finds it"""
     FAULT_SWALLOW_FILL_THEN_REPLAY: _Fault.ValueType  # 2
     """executions are not reported live; they come `delay_ms` later, or when asked for"""
     FAULT_DELAY_REPLIES: _Fault.ValueType  # 3
@@ -102,7 +102,7 @@ class Fault(_Fault, metaclass=_FaultEnumTypeWrapper):
 FAULT_UNSPECIFIED: Fault.ValueType  # 0
 """never sent; a reader refuses it"""
 FAULT_SWALLOW_ACK: Fault.ValueType  # 1
-"""the order works, and nothing is said about it until somebody asks"""
+"""the order works, and its acknowledgement is lost; fills are reported, and asking finds it"""
 FAULT_SWALLOW_FILL_THEN_REPLAY: Fault.ValueType  # 2
 """executions are not reported live; they come `delay_ms` later, or when asked for"""
 FAULT_DELAY_REPLIES: Fault.ValueType  # 3

@@ -197,7 +197,7 @@ class TwsSimulatorControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BustExecution(self, request, context):
-        """Takes an execution back: the same execution id with the next revision and no quantity.
+        """Takes an execution back: the same execution id with the next revision and a quantity of 0.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,7 @@ class TwsSimulatorControlServiceStub:
     CancelOrderByHand: _grpc.UnaryUnaryMultiCallable[_tws_pb2.CancelOrderByHandRequest, _tws_pb2.CancelOrderByHandResponse]
     """Cancels any working order, as the broker itself or a person at its desk would."""
     BustExecution: _grpc.UnaryUnaryMultiCallable[_tws_pb2.BustExecutionRequest, _tws_pb2.BustExecutionResponse]
-    """Takes an execution back: the same execution id with the next revision and no quantity."""
+    """Takes an execution back: the same execution id with the next revision and a quantity of 0."""
     CorrectExecution: _grpc.UnaryUnaryMultiCallable[_tws_pb2.CorrectExecutionRequest, _tws_pb2.CorrectExecutionResponse]
     """Restates an execution: the same execution id with the next revision."""
     DropConnections: _grpc.UnaryUnaryMultiCallable[_tws_pb2.DropConnectionsRequest, _tws_pb2.DropConnectionsResponse]
@@ -81,7 +81,7 @@ class TwsSimulatorControlServiceAsyncStub(TwsSimulatorControlServiceStub):
     CancelOrderByHand: _aio.UnaryUnaryMultiCallable[_tws_pb2.CancelOrderByHandRequest, _tws_pb2.CancelOrderByHandResponse]  # type: ignore[assignment]
     """Cancels any working order, as the broker itself or a person at its desk would."""
     BustExecution: _aio.UnaryUnaryMultiCallable[_tws_pb2.BustExecutionRequest, _tws_pb2.BustExecutionResponse]  # type: ignore[assignment]
-    """Takes an execution back: the same execution id with the next revision and no quantity."""
+    """Takes an execution back: the same execution id with the next revision and a quantity of 0."""
     CorrectExecution: _aio.UnaryUnaryMultiCallable[_tws_pb2.CorrectExecutionRequest, _tws_pb2.CorrectExecutionResponse]  # type: ignore[assignment]
     """Restates an execution: the same execution id with the next revision."""
     DropConnections: _aio.UnaryUnaryMultiCallable[_tws_pb2.DropConnectionsRequest, _tws_pb2.DropConnectionsResponse]  # type: ignore[assignment]
@@ -182,7 +182,7 @@ class TwsSimulatorControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tws_pb2.BustExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tws_pb2.BustExecutionResponse, _abc.Awaitable[_tws_pb2.BustExecutionResponse]]:
-        """Takes an execution back: the same execution id with the next revision and no quantity."""
+        """Takes an execution back: the same execution id with the next revision and a quantity of 0."""
 
     @_abc_1.abstractmethod
     def CorrectExecution(
