@@ -387,6 +387,17 @@ def parse(payload: bytes, server_version: int = SERVER_VERSION) -> Request:
     return request
 
 
+def request_id_of(payload: bytes) -> int:
+    """Which request or order an unreadable payload is about, as far as it can be told; -1 when it cannot."""
+    try:
+        texts = split(payload)
+        kind = BY_MESSAGE_ID[read_integer(texts[0], "message id")]
+        named = next((field.name for field in fields(kind)), "")
+        return read_integer(texts[2 if kind.HAS_VERSION else 1], named) if named in ("req_id", "order_id") else -1
+    except (WireError, KeyError, IndexError):
+        return -1
+
+
 # How the fields are read
 
 

@@ -24,7 +24,7 @@ SERVER_VERSION_MIN = 157
 
 MAGIC = b"API\0"
 LENGTH_BYTES = 4
-FRAME_BYTES_MAX = 1 << 20
+FRAME_BYTES_MAX = 1 << 18
 """Far above the largest order with all its legs; a longer frame is no request but a broken or hostile peer."""
 
 UNSET_DOUBLE = "1.7976931348623157E308"
