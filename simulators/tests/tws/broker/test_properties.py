@@ -178,9 +178,8 @@ def check_books(floor: Floor) -> None:
 def check_listeners(floor: Floor, connected_before: set[int]) -> None:
     """Nobody hears what is not for them: live facts about orders go to who placed them."""
     connected = connected_before | set(floor.broker.audience.connections)
-    is_answer = floor.calls[-1][0] == "handle" and isinstance(
-        floor.calls[-1][1][1], type(QUESTIONS[2]) | type(QUESTIONS[6])
-    )
+    name, args, _ = floor.calls[-1]
+    is_answer = name == "handle" and isinstance(args[1], requests.ReqAllOpenOrders | requests.ReqExecutions)
     for each in floor.last:
         assert each.client_id in connected
         reply = each.reply
