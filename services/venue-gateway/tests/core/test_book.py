@@ -237,3 +237,52 @@ def test_two_folds_of_one_journal_agree(desk: Any) -> None:
         journal.report("ks1", venue_pb2.ORDER_FACT_ACKNOWLEDGED, watermark=3)
         books.append(journal.book)
     assert books[0] == books[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "action", "named", "by_person"),
+    [
+        ("operator", inbox_pb2.CONTROL_ACTION_CANCEL_ORDER, True, True),
+        ("operator", inbox_pb2.CONTROL_ACTION_CANCEL_ORDER, False, False),
+        ("service", inbox_pb2.CONTROL_ACTION_CANCEL_ORDER, True, False),
+        ("operator", inbox_pb2.CONTROL_ACTION_CANCEL_WORKING_ENTRIES, True, False),
+    ],
+)
+def test_cancel_is_a_persons_only_when_an_operator_named_the_order(
+    desk: Any, journal: Journal, kind: str, action: Any, named: bool, by_person: bool
+) -> None:
+    entry = desk.entry()
+    journal.command(entry)
+    control = inbox_pb2.Control(
+        action=action,
+        client_order_id=entry.client_order_id if named else "ks-other",
+        requested_by=common_pb2.Actor(id="ada", kind=kind),
+    )
+    message = inbox_pb2.InboxMessage(control=control)
+    cancel = desk.cancel(entry.client_order_id)
+    (found,) = journal.write(door="control", input=message.SerializeToString(), commands=[cancel])
+    assert (found.by_person, found.of_exit) == (by_person, False)
+
+
+def test_cancel_of_an_exit_says_so_and_an_order_is_no_cancel(desk: Any, journal: Journal) -> None:
+    (leave,) = journal.command(desk.exit())
+    (cancel,) = journal.command(desk.cancel(desk.exit().client_order_id))
+    assert (leave.of_exit, leave.by_person) == (False, False)
+    assert (cancel.of_exit, cancel.by_person) == (True, False)
+
+
+def test_book_says_what_is_settled_and_knows_what_was_told(desk: Any, journal: Journal) -> None:
+    entry = desk.entry()
+    (commission,) = journal.command(entry)
+    assert not journal.book.is_settled(commission.identity)
+    journal.report(entry.client_order_id, venue_pb2.ORDER_FACT_SUBMITTING)
+    assert journal.book.known.orders_in_doubt() == [entry.client_order_id]
+    journal.report(entry.client_order_id, venue_pb2.ORDER_FACT_ACKNOWLEDGED)
+    assert journal.book.is_settled(commission.identity)
+    assert journal.book.known.orders_in_doubt() == []
+
+
+def test_book_says_how_far_the_journal_has_read_the_inbox(journal: Journal) -> None:
+    journal.write(input_sequence=7)
+    journal.write(account="PAPER-2", input_sequence=9)
+    assert journal.book.inbox_sequence == 7

@@ -13,6 +13,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.core import reports
+from kestrel_venue_gateway.core.known import GIVEN_UP, KnownFacts
 from kestrel_venue_gateway.core.reports import Attribution, Heard, VenueEvent
 
 OURS = "ks" + "a" * 26
@@ -222,3 +223,123 @@ def test_nothing_a_venue_may_send_breaks_the_gateway(kind: Any, data: bytes) -> 
     assert (heard.report is None) == bool(heard.dropped)
     if heard.report is not None:
         assert 0 < len(heard.report.report_id) <= 64
+
+
+# --- venues that do not number their events ----------------------------------------------------------------------
+
+
+def hear_unnumbered(fact: reports.Fact, known: KnownFacts, key: str = "a key") -> Heard:
+    event = VenueEvent(5, 1_000, fact, key)
+    return reports.hear(event, account="DU1", venue="ibkr", our_symbols=("AAPL",), known=known)
+
+
+def learn(known: KnownFacts, heard: Heard) -> None:
+    assert heard.report is not None
+    known.learn(heard.report)
+
+
+def test_event_without_a_number_is_known_by_its_key() -> None:
+    balance = venue_pb2.Balance(wallet=Number.parse("10").message())
+    ids = [hear_unnumbered(balance, KnownFacts(), key).report for key in ("monday", "monday", "tuesday")]
+    assert [report.report_id for report in ids if report] == [
+        ids[0].report_id,  # type: ignore[union-attr]
+        ids[0].report_id,  # type: ignore[union-attr]
+        ids[2].report_id,  # type: ignore[union-attr]
+    ]
+    assert len({report.report_id for report in ids if report}) == 2
+
+
+def test_event_without_a_number_and_without_a_key_is_malformed() -> None:
+    heard = hear_unnumbered(fill(), KnownFacts(), key="")
+    assert heard.report is None
+    assert heard.malformed is not None
+    assert heard.malformed.field == "key"
+
+
+def order_fact(fact: venue_pb2.OrderFact.ValueType, **named: Any) -> venue_pb2.OrderReport:
+    return venue_pb2.OrderReport(fact=fact, client_order_id=OURS, symbol="AAPL", **named)
+
+
+def bust(execution_id: str, corrected: venue_pb2.Fill | None = None) -> venue_pb2.FillBust:
+    return venue_pb2.FillBust(execution_id=execution_id, client_order_id=OURS, corrected=corrected)
+
+
+def settlement(execution_id: str, fee: str = "1.00") -> venue_pb2.Settlement:
+    return venue_pb2.Settlement(
+        execution_id=execution_id, client_order_id=OURS, symbol="AAPL", fee=Number.parse(fee).message()
+    )
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        [fill(execution_id="x.01")],
+        [fill(execution_id="x.01"), settlement("x.01")],
+        [fill(execution_id="x.01"), bust("x.01", fill(execution_id="x.02")), settlement("x.02")],
+        [fill(execution_id="x.01"), bust("x.01", fill(execution_id="x.02")), bust("x.02", fill(execution_id="x.03"))],
+        [fill(execution_id="x.01"), bust("x.01")],
+        [order_fact(venue_pb2.ORDER_FACT_ACKNOWLEDGED), order_fact(venue_pb2.ORDER_FACT_CANCELED)],
+        [order_fact(venue_pb2.ORDER_FACT_REJECTED)],
+        [fill(execution_id="z.01", client_order_id="web-7")],
+    ],
+)
+def test_what_was_told_is_never_told_again_however_often_the_venue_repeats_it(facts: list[reports.Fact]) -> None:
+    known = KnownFacts()
+    for fact in facts:
+        learn(known, hear_unnumbered(fact, known))
+    for fact in facts * 2:
+        heard = hear_unnumbered(fact, known, key="another key")
+        assert (heard.report, heard.dropped, heard.alert) == (None, "told_before", None)
+
+
+def test_later_word_about_a_correction_goes_by_the_id_that_the_kernel_booked() -> None:
+    known = KnownFacts()
+    for fact in (fill(execution_id="x.01"), bust("x.01", fill(execution_id="x.02"))):
+        learn(known, hear_unnumbered(fact, known))
+    fee, again = hear_unnumbered(settlement("x.02"), known), hear_unnumbered(bust("x.02"), known)
+    assert fee.report is not None
+    assert again.report is not None
+    assert fee.report.settlement.execution_id == "x.01"
+    assert again.report.bust.execution_id == "x.01"
+
+
+def test_fee_that_the_venue_restates_is_news() -> None:
+    known = KnownFacts()
+    for fact in (fill(execution_id="x.01"), settlement("x.01", "1.00")):
+        learn(known, hear_unnumbered(fact, known))
+    assert hear_unnumbered(settlement("x.01", "1.25"), known).report is not None
+
+
+def test_acknowledgement_after_the_end_is_an_old_one_unless_we_said_that_it_never_was() -> None:
+    late, never = KnownFacts(), KnownFacts()
+    learn(late, hear_unnumbered(order_fact(venue_pb2.ORDER_FACT_CANCELED), late))
+    assert hear_unnumbered(order_fact(venue_pb2.ORDER_FACT_ACKNOWLEDGED), late).dropped == "told_before"
+    never.learn(reports.order_report("DU1", "ibkr", order_fact(venue_pb2.ORDER_FACT_DENIED)))
+    assert hear_unnumbered(order_fact(venue_pb2.ORDER_FACT_ACKNOWLEDGED), never).report is not None
+
+
+def test_order_that_was_given_up_and_is_there_after_all_is_told_to_people_ORDER_CAME_BACK() -> None:
+    known = KnownFacts()
+    canceled = order_fact(venue_pb2.ORDER_FACT_CANCELED, reason=common_pb2.Refusal(reason=GIVEN_UP))
+    known.learn(reports.order_report("DU1", "ibkr", canceled))
+    acknowledged = hear_unnumbered(order_fact(venue_pb2.ORDER_FACT_ACKNOWLEDGED), known)
+    filled = hear_unnumbered(fill(execution_id="x.01"), known)
+    assert acknowledged.report is None
+    assert filled.report is not None, "a fill is real, whatever we believed"
+    for heard in (acknowledged, filled):
+        assert heard.alert is not None
+        assert (heard.alert.reason, heard.alert.severity) == ("ORDER_CAME_BACK", common_pb2.SEVERITY_CRITICAL)
+
+
+def test_fee_that_does_not_come_is_told_after_its_time() -> None:
+    known = KnownFacts()
+    heard = hear_unnumbered(fill(execution_id="x.01"), known)
+    assert heard.report is not None
+    heard.report.received_at_ns = 1_000
+    known.learn(heard.report)
+    assert reports.fees_overdue(known, now_ns=1_999, wait_ns=1_000) == []
+    (overdue,) = reports.fees_overdue(known, now_ns=2_000, wait_ns=1_000)
+    alert = reports.fee_alert(overdue, account="DU1", venue="ibkr")
+    assert (alert.reason, alert.subject_id) == ("FEE_OVERDUE", OURS)
+    learn(known, hear_unnumbered(settlement("x.01"), known))
+    assert reports.fees_overdue(known, now_ns=9_000, wait_ns=1_000) == []

@@ -142,7 +142,8 @@ class World:
     def gate(self, desk: Any) -> Gate:
         """Each process is a run of its own."""
         self.run_count += 1
-        return replace(desk.gate, traits=WEAK, run=f"run-{self.run_count}")
+        gate: Gate = desk.gate
+        return replace(gate, traits=WEAK, run=f"run-{self.run_count}")
 
     def run(self, desk: Any, commission: Commission, *, die_at: int = -1, after: bool = False) -> int:
         """One process: performs effects until the end, until it dies, or until it would wait for ever."""
@@ -215,7 +216,7 @@ class World:
         return {alert.reason for alert in self.alerts.values()}
 
 
-def commission_of(command: journal_pb2.VenueCommand, number: int = 17, **about: bool) -> Commission:
+def commission_of(command: journal_pb2.VenueCommand, number: int = 17, **about: Any) -> Commission:
     return Commission(command, f"JOURNAL_0:{number}:0", **about)
 
 

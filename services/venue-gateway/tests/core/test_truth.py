@@ -39,3 +39,9 @@ def test_failed_query_is_no_empty_answer() -> None:
     truth = failed_truth("paper", "PAPER-1", error, now_ns=9, stored_sequence=4, request_id="r")
     assert truth.completeness == venue_pb2.COMPLETENESS_FAILED
     assert (truth.error, truth.execution_watermark, truth.request_id) == (error, 4, "r")
+
+
+def test_truth_of_a_degraded_venue_is_partial_and_says_why() -> None:
+    degraded = common_pb2.Refusal(reason="IBKR_1100")
+    truth = broker_truth("ibkr", "DU1", Portfolio(9, 7, [], [], BALANCE), stored_sequence=7, degraded=degraded)
+    assert (truth.completeness, truth.error) == (venue_pb2.COMPLETENESS_PARTIAL, degraded)
