@@ -139,6 +139,8 @@ class Wallet:
         """The account, when cash, positions and executions fit together, and anything is new."""
         if self._cash is None or not self._positions_agree(now_ns) or not self._cash_is_explained(now_ns):
             return None
+        if self._awaits_a_fee(now_ns):
+            return None
         self._cash_told, self._flow, self._fees_unknown = self._cash, Fraction(0), {}
         wallet = self._cash + sum((h.cost for c, h in self._holdings.items() if self._counts(c)), start=Fraction(0))
         if self._last_told == (wallet, self._available):
@@ -200,6 +202,12 @@ class Wallet:
             return False
         self._unexplained_since_ns = None
         return True
+
+    def _awaits_a_fee(self, now_ns: int) -> bool:
+        """Cash contains a fee at once, and the venue tells it a moment later: until then the kernel, which books what
+        it is told, would find the fee missing. A fee that never comes holds nothing back for long.
+        """
+        return bool(self._fees_unknown) and now_ns - self._last_execution_ns <= _UNEXPLAINED_NS
 
     def _counts(self, con_id: int) -> bool:
         position = self._positions.get(con_id)

@@ -1,0 +1,42 @@
+"""A wallet is not told between an execution and its fee: our ledger would differ from it by the fee."""
+
+from __future__ import annotations
+
+from kestrel.common.v1 import common_pb2
+from kestrel_domain.numbers import Number
+from kestrel_domain.timestamps import SECOND_NS
+from kestrel_venue_gateway.ibkr.core.balance import Wallet
+from kestrel_venue_gateway.ibkr.core.heard import ExecutionSeen, PositionSeen
+
+NOW_NS = 3600 * SECOND_NS
+
+
+def _bought_ten_at_100() -> Wallet:
+    """Cash and position already contain the trade and its fee of 3.88; the fee itself is not told yet."""
+    wallet = Wallet("DU1")
+    wallet.begin([], [], now_ns=0)
+    wallet.learn_value("TotalCashValue", "10000", "USD")
+    assert wallet.balance(now_ns=NOW_NS) is not None
+    ten, hundred = Number(10, 0), Number(100, 0)
+    wallet.learn_execution(
+        ExecutionSeen("a", 1, 1, 1, "ks1", "DU1", "AAPL", "STK", common_pb2.SIDE_BUY, ten, hundred, None, con_id=7),
+        now_ns=NOW_NS,
+    )
+    wallet.learn_position(PositionSeen("DU1", 7, "AAPL", "USD", Number(1, 0), ten, Number.parse("100.388")))
+    wallet.learn_value("TotalCashValue", "8996.12", "USD")
+    return wallet
+
+
+def test_a_wallet_that_contains_a_fee_is_told_once_the_fee_is_K14() -> None:
+    wallet = _bought_ten_at_100()
+    assert wallet.balance(now_ns=NOW_NS + SECOND_NS) is None
+    wallet.learn_fee("a", Number.parse("3.88"))
+    told = wallet.balance(now_ns=NOW_NS + SECOND_NS)
+    assert told is not None
+    assert Number.of(told.wallet) == Number.parse("9996.12")
+
+
+def test_a_fee_that_never_comes_does_not_hide_the_wallet_for_long_K14() -> None:
+    told = _bought_ten_at_100().balance(now_ns=NOW_NS + 11 * SECOND_NS)
+    assert told is not None
+    assert Number.of(told.wallet) == Number.parse("9996.12")
