@@ -138,7 +138,7 @@ def _show(choice: VenueChoice, lines: list[dict[str, Any]]) -> None:
     ]
     title = f"Interactive Brokers at {choice.host}:{choice.port}"
     screen = output.console()
-    screen.print(output.table(title, ("", "question", "answer", "took"), rows, right=("took",)))
+    screen.print(output.table(title, ("", "question", "note", "took"), rows, right=("took",)))
     count = {verdict: sum(1 for line in lines if line["verdict"] == verdict) for verdict in ("PASS", "FAIL", "SKIP")}
     screen.print(
         f"{count['PASS']} passed, {count['FAIL']} failed, {count['SKIP']} not asked"

@@ -269,8 +269,15 @@ def _about(document: dict[str, Any]) -> str:
         f" stamps of the database's rows. The venue is {html.escape(str(options.get('told')))}, account"
         f" {html.escape(str(options.get('account')))}; it runs in mode <i>{options.get('mode')}</i>, with seed"
         f" {options.get('seed')}; its delays are scaled to {options.get('delay_scale_permille')} thousandths, so that"
-        f" those of 10 to 30 s fit. Made {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}.</p>"
+        f" those of 10 to 30 s fit.{_NOTES.get(str(options.get('venue')), '')}"
+        f" Made {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}.</p>"
     )
+
+
+_NOTES = {
+    "tws-sim": " Interactive Brokers tells the time of an execution in whole seconds, so the hop from the venue's fill"
+    " to its receipt looks longer than it is, by half a second on average."
+}
 
 
 def _account(moments: Sequence[Moment]) -> dict[str, str]:

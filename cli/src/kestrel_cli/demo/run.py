@@ -52,6 +52,7 @@ _STRATEGY_SETTINGS = {"fast_days": 10, "slow_days": 30, "volatility_days": 30, "
 _WARM_UP_DAYS = 31
 _REST_WITHIN_S = 20.0
 _STORY_WITHIN_S = 120.0
+_COMPARE_WITHIN_S, _COMPARE_EVERY_S = 12.0, 3.0
 _POLL_S = 0.2
 _INTERRUPTED = 130
 
@@ -191,7 +192,7 @@ async def _when_ready(run: _Run, screen: Screen, supervisor: PlatformSupervisor,
                 async with asyncio.timeout(_STORY_WITHIN_S):
                     await scenario.run()
                 screen.totals.stage = "coming to rest"
-                last_run = await desk.compare_now()
+                last_run = await _compare(desk)
                 at_rest = await _come_to_rest(run, bus, desk)
                 screen.totals.stage = "proving"
                 run.result = await _prove(run, bus, desk, scenario.story, last_run, at_rest=at_rest)
@@ -232,6 +233,16 @@ async def _come_to_rest(run: _Run, bus: Any, desk: Desk) -> bool:
                 return True
         await asyncio.sleep(_POLL_S)
     return False
+
+
+async def _compare(desk: Desk) -> Any:
+    """The last comparison. What is only suspected is asked again: a wallet may be told a moment after its fills."""
+    deadline = time.monotonic() + _COMPARE_WITHIN_S
+    while True:
+        run = await desk.compare_now()
+        if run.verdict != reconcile_pb2.RUN_VERDICT_SUSPECTED or time.monotonic() > deadline:
+            return run
+        await asyncio.sleep(_COMPARE_EVERY_S)
 
 
 async def _behind(bus: Any, positions: dict[str, int]) -> list[str]:

@@ -302,8 +302,7 @@ def _unlike_answer(stored: journal_pb2.JournalEntry, result: lk.Result, account:
     )
     if [views.slot_snapshot(kernel.slot(index)) for index in result.changed_slots] != list(stored.slots):
         yield Difference("slots", ", ".join(str(each.slot_index) for each in stored.slots), _IS_ANSWER)
-    configuration = account.configuration
-    if configuration and views.account_snapshot(kernel.account(), configuration) != stored.account_after:
+    if views.account_snapshot(kernel.account()) != stored.account_after:
         yield Difference("account after", stored.account, _IS_ANSWER)
 
 
