@@ -293,9 +293,13 @@ TABLE = (
         23,
         "Follower far behind",
         "a follower away for 20,000 messages",
-        "nobody waits for it; the lag can be seen; it catches up",
-        (f"{_THREE}::test_nats_23_follower_that_was_away_holds_up_nobody_and_catches_up",),
-        "20,000 messages, not a million; no service raises an alert about replicas: that is for monitoring",
+        "nobody waits for it; the lag can be seen, and is told after a minute; it catches up",
+        (
+            f"{_THREE}::test_nats_23_follower_that_was_away_holds_up_nobody_and_catches_up",
+            f"{_CHASSIS}/test_watch.py::test_a_server_that_is_away_is_behind_and_comes_back",
+            f"{_CHASSIS}/test_watch.py::test_a_server_that_stays_behind_is_told_once_an_hour_by_all_services_together",
+        ),
+        "20,000 messages, not a million",
     ),
     Row(
         24,

@@ -1,4 +1,4 @@
-"""Streams that go away are noticed without any advisory, and told once."""
+"""Streams that go away and servers that stay behind are noticed without any advisory, and told once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from kestrel_chassis import streams
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.settings import ServiceSettings
 from kestrel_chassis.status import ServiceStatus
-from kestrel_chassis.watch import STREAM_DELETED, StreamWatch
+from kestrel_chassis.streams import Sight
+from kestrel_chassis.watch import REPLICA_BEHIND, STREAM_DELETED, StreamWatch
+from kestrel_domain.effects import Publish
+from kestrel_domain.errors import KestrelError
+from kestrel_testkit.fixtures import eventually
+from kestrel_testkit.servers import NatsCluster
 
 pytestmark = pytest.mark.integration
 
@@ -19,8 +24,12 @@ def a_status() -> ServiceStatus:
     return ServiceStatus(ServiceSettings(service="kernel"))
 
 
+async def stored(bus: Bus) -> list[audit_pb2.Alert]:
+    return [audit_pb2.Alert.FromString(message.data) async for message in bus.read("ALERTS")]
+
+
 async def told(bus: Bus) -> list[tuple[str, str]]:
-    found = [audit_pb2.Alert.FromString(message.data) async for message in bus.read("ALERTS")]
+    found = await stored(bus)
     assert all(alert.severity == common_pb2.SEVERITY_CRITICAL for alert in found)
     return [(alert.reason, alert.subject_id) for alert in found]
 
@@ -76,3 +85,64 @@ async def test_no_answer_is_no_deletion(bus: Bus, monkeypatch: pytest.MonkeyPatc
     await bus.close()
     await watch.look(status)
     assert status.ready
+
+
+async def test_a_server_that_stays_behind_is_told_once_an_hour_by_all_services_together(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await streams.compare(bus)
+    behind: set[str] = set()
+    clock_s = 1_000_000.0
+
+    async def seen(bus: Bus, name: str, *, timeout_s: float = 5.0) -> Sight:
+        return Sight(made[name], frozenset(behind))
+
+    monkeypatch.setattr(streams, "sight", seen)
+    services = [
+        (StreamWatch(bus, name, made, monotonic_s=lambda: clock_s, time_s=lambda: clock_s), a_status())
+        for name in ("kernel", "policy")
+    ]
+
+    async def look_for(seconds: int) -> list[tuple[str, str]]:
+        nonlocal clock_s
+        for _ in range(seconds // 10):
+            for watch, status in services:
+                await watch.look(status)
+                assert status.ready, "two of three are enough to go on with"
+            clock_s += 10
+        return [(alert.reason, alert.subject_id) for alert in await stored(bus)]
+
+    behind.add("nats-1")
+    assert await look_for(50) == []
+    behind.clear()
+    assert await look_for(20) == [], "it was restarted, and is current again"
+    behind.add("nats-1")
+    assert await look_for(60) == []
+    assert await look_for(60) == [(REPLICA_BEHIND, "nats-1")]
+    assert len(await look_for(3600)) == 2
+
+
+async def test_a_server_that_is_away_is_behind_and_comes_back(nats_cluster: NatsCluster, cluster_bus: Bus) -> None:
+    async def behind() -> frozenset[str]:
+        try:
+            found = await streams.sight(cluster_bus, "JOURNAL_0")
+        except KestrelError:  # an election
+            return frozenset()
+        return found.behind if found is not None else frozenset()
+
+    async def none_behind() -> bool:
+        return not await behind()
+
+    async def one_behind() -> bool:
+        return len(await behind()) == 1
+
+    await eventually(none_behind, "all are current", timeout_s=60)
+    replicas = (await cluster_bus.api("STREAM.INFO.JOURNAL_0"))["cluster"]["replicas"]
+    follower = nats_cluster.servers[int(replicas[0]["name"].removeprefix("node"))]
+    follower.process.suspend()
+    try:
+        await cluster_bus.publish_until_stored(Publish("journal.0.PAPER-1", b"", "one"))
+        await eventually(one_behind, "the one that is frozen is behind", timeout_s=60)
+    finally:
+        follower.process.resume()
+    await eventually(none_behind, "it has caught up", timeout_s=60)

@@ -207,10 +207,22 @@ async def compare(bus: Bus) -> dict[str, str]:
     return made
 
 
-async def created(bus: Bus, name: str, *, timeout_s: float = 5.0) -> str | None:
-    """When a stream was made, as the server writes it; None if there is none. Raises ``Unavailable``."""
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A stream as one look found it. ``behind`` names the servers whose replica is away or not current."""
+
+    created: str
+    behind: frozenset[str]
+
+
+async def sight(bus: Bus, name: str, *, timeout_s: float = 5.0) -> Sight | None:
+    """Look at a stream; None if there is none. Raises ``Unavailable``."""
     found = await _found(bus, name, timeout_s=timeout_s)
-    return str(found["created"]) if found is not None else None
+    if found is None:
+        return None
+    replicas = (found.get("cluster") or {}).get("replicas") or []
+    behind = (each["name"] for each in replicas if each.get("offline") or not each.get("current"))
+    return Sight(str(found["created"]), frozenset(behind))
 
 
 def differences_of(definition: StreamDefinition, found: dict[str, Any]) -> list[Difference]:
