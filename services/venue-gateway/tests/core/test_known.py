@@ -11,7 +11,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS
-from kestrel_venue_gateway.core.known import GIVEN_UP, KEPT_NS, KnownFacts
+from kestrel_venue_gateway.core.known import KEPT_NS, ORDER_GIVEN_UP, KnownFacts
 
 OURS = "ks" + "a" * 26
 ACKNOWLEDGED, SUBMITTING, IN_DOUBT, CANCELED = (
@@ -103,7 +103,7 @@ def test_no_fee_is_awaited_for_what_was_taken_back_came_with_it_or_is_somebody_e
 
 
 def test_order_that_a_person_gave_up_is_remembered_as_that() -> None:
-    given_up = common_pb2.Refusal(reason=GIVEN_UP)
+    given_up = common_pb2.Refusal(reason=ORDER_GIVEN_UP)
     known = known_from(order(IN_DOUBT), order(CANCELED, reason=given_up))
     found = known.order(OURS)
     assert found is not None

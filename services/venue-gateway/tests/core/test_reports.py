@@ -13,7 +13,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.core import reports
-from kestrel_venue_gateway.core.known import GIVEN_UP, KnownFacts
+from kestrel_venue_gateway.core.known import ORDER_GIVEN_UP, KnownFacts
 from kestrel_venue_gateway.core.reports import Attribution, Heard, VenueEvent
 
 OURS = "ks" + "a" * 26
@@ -320,7 +320,7 @@ def test_acknowledgement_after_the_end_is_an_old_one_unless_we_said_that_it_neve
 
 def test_order_that_was_given_up_and_is_there_after_all_is_told_to_people_ORDER_CAME_BACK() -> None:
     known = KnownFacts()
-    canceled = order_fact(venue_pb2.ORDER_FACT_CANCELED, reason=common_pb2.Refusal(reason=GIVEN_UP))
+    canceled = order_fact(venue_pb2.ORDER_FACT_CANCELED, reason=common_pb2.Refusal(reason=ORDER_GIVEN_UP))
     known.learn(reports.order_report("DU1", "ibkr", canceled))
     acknowledged = hear_unnumbered(order_fact(venue_pb2.ORDER_FACT_ACKNOWLEDGED), known)
     filled = hear_unnumbered(fill(execution_id="x.01"), known)

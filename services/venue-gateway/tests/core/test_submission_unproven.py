@@ -22,7 +22,7 @@ from kestrel_domain import tokens
 from kestrel_domain.timestamps import MINUTE_NS
 from kestrel_venue_gateway.core import submission
 from kestrel_venue_gateway.core.admission import FlagsRead, Gate
-from kestrel_venue_gateway.core.known import GIVEN_UP, KnownFacts
+from kestrel_venue_gateway.core.known import ORDER_GIVEN_UP, KnownFacts
 from kestrel_venue_gateway.core.submission import (
     Ask,
     AskResult,
@@ -406,7 +406,7 @@ def test_person_who_cancels_what_is_in_doubt_and_nowhere_ends_the_doubt(desk: An
     assert not run_out(world, desk, commission_of(command))
     assert run_out(world, desk, person(desk, command))
     assert world.facts(command)[-1] == CANCELED
-    assert world.reports[-1].order.reason.reason == GIVEN_UP
+    assert world.reports[-1].order.reason.reason == ORDER_GIVEN_UP
     assert run_out(world, desk, commission_of(command)), "who asked for it stops asking"
     if kind == "exit":
         another = desk.exit(input_sequence=8)

@@ -19,7 +19,7 @@ from kestrel_domain.timestamps import DAY_NS
 KEPT_NS = 8 * DAY_NS
 """Interactive Brokers repeats executions of the day; its desktop application, when told to, those of seven days."""
 
-GIVEN_UP = "ORDER_GIVEN_UP"
+ORDER_GIVEN_UP = "ORDER_GIVEN_UP"
 """Why an order is called canceled that a person gave up and the venue never spoke of."""
 
 _ENDS = frozenset(
@@ -173,7 +173,7 @@ class KnownFacts:
         if order is None:
             return
         order.facts |= 1 << told.fact
-        if told.fact == venue_pb2.ORDER_FACT_CANCELED and told.reason.reason == GIVEN_UP:
+        if told.fact == venue_pb2.ORDER_FACT_CANCELED and told.reason.reason == ORDER_GIVEN_UP:
             order.was_given_up = True
 
     def _learn_fill(self, fill: venue_pb2.Fill, heard_at_ns: int) -> None:

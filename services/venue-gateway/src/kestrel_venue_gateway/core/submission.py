@@ -48,7 +48,7 @@ from kestrel_domain.identifiers import derived_id
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.core import admission, reports
 from kestrel_venue_gateway.core.admission import EntryPapers, FlagsRead, Gate, refusal
-from kestrel_venue_gateway.core.known import GIVEN_UP, KnownOrder
+from kestrel_venue_gateway.core.known import ORDER_GIVEN_UP, KnownOrder
 from kestrel_venue_gateway.core.traits import VenueState
 
 # --- effects and what they come back with -------------------------------------------------------------------------
@@ -572,7 +572,7 @@ def _give_up(command: journal_pb2.VenueCommand) -> Generator[Effect, Any, bool]:
     if known is None or not (known.is_in_doubt and known.knows(venue_pb2.ORDER_FACT_IN_DOUBT)):
         return False
     message = "a person canceled it while it was in doubt, and the venue does not know it"
-    no = refusal(GIVEN_UP, "client_order_id", command.client_order_id, "known to the venue", message)
+    no = refusal(ORDER_GIVEN_UP, "client_order_id", command.client_order_id, "known to the venue", message)
     yield Record(_order_report(command, venue_pb2.ORDER_FACT_CANCELED, reason=no))
     return True
 
