@@ -494,6 +494,7 @@ class Desk:
         self._release_children(order)
 
     def _finish(self, order: LiveOrder, stage: Stage, text: str) -> None:
+        assert not order.is_ended, "an order ends once"
         order.stage, order.done_at_ns, order.done_text = stage, self.now_ns, text
         self.live.pop(order.perm_id, None)
         self.completed.append(order)
@@ -580,7 +581,7 @@ class Desk:
         """One cancels all, or reduces all by the same part."""
         left = order.remaining_units
         for other in list(self._groups.get(order.group, [])) if order.group is not None else []:
-            if other is order:
+            if other is order or other.is_ended:  # a child of one that was canceled just now
                 continue
             lot = other.instrument.lot_units
             kept = other.remaining_units * left // (left + qty_units) // lot * lot
@@ -649,9 +650,11 @@ class Desk:
     def reset_day(self) -> None:
         """Orders for the day end with it; what is done and what was never transmitted is forgotten by the gateway."""
         for order in list(self.live.values()):
+            if order.is_ended:  # with its parent
+                continue
             if order.stage is Stage.HELD:
                 self._finish(order, Stage.CANCELED, "Never transmitted")
-            elif (order.terms.tif or "DAY") == "DAY" and not order.is_ended:
+            elif (order.terms.tif or "DAY") == "DAY":
                 self._cancel_now(order, "Expired")
         self.send_activated()
         self.completed.clear()

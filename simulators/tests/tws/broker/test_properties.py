@@ -42,44 +42,66 @@ def cents(number: int) -> str:
     return str(Number(number, 2))
 
 
-def priced(number: int, kind: str, **more: Any) -> Any:
+def digits(number: int, *bases: int) -> list[int]:
+    """Independent small numbers out of a large one."""
+    drawn = []
+    for base in bases:
+        number, digit = divmod(number, base)
+        drawn.append(digit)
+    return drawn
+
+
+def priced(number: int, side: str, kind: str, **more: Any) -> Any:
     """An order whose numbers all come from one."""
-    near = 9_000 + number * 7 % 2_000
+    qty, limit, stop, trail, tif = digits(number, 40, 2_000, 2_000, 500, 3)
     prices: dict[str, Any] = {}
     if kind in ("LMT", "STP LMT"):
-        prices["limit"] = cents(near)
+        prices["limit"] = cents(9_000 + limit)
     if kind in ("STP", "STP LMT"):
-        prices["stop"] = cents(9_000 + number * 13 % 2_000)
+        prices["stop"] = cents(9_000 + stop)
     if kind == "TRAIL":
-        prices["trail"] = cents(100 + number % 500)
-    side = "BUY" if number % 2 else "SELL"
-    return order(side, str(1 + number % 40), kind, tif=("DAY", "GTC")[number // 2 % 2], **prices, **more)
+        prices["trail"] = cents(1 + trail)
+    return order(side, str(1 + qty), kind, tif=("DAY", "GTC", "")[tif], **prices, **more)
 
 
 def place(floor: Floor, number: int, client_id: int) -> None:
+    kind, side, group, kind_of_group, parent, held, rest = digits(number, 5, 2, 4, 4, 3, 4, 10**12)
     next_id = floor.broker.desk.next_order_id(client_id)
-    group = {"oca_group": f"G{number % 3}", "oca_type": number % 4} if number % 5 == 0 else {}
-    parent = {"parent_id": next_id - 1} if number % 7 == 0 and next_id > 1 else {}
-    terms = priced(number, KINDS[number % 5], order_ref=f"r{number}", transmit=number % 6 != 0, **group, **parent)
-    floor.place(next_id, terms, client_id)
+    more: dict[str, Any] = {"order_ref": f"r{number}", "transmit": held != 0}
+    if group < 2:
+        more |= {"oca_group": f"G{group}", "oca_type": kind_of_group}
+    if parent == 0 and next_id > 1:
+        more["parent_id"] = next_id - 1
+    floor.place(next_id, priced(rest, ("BUY", "SELL")[side], KINDS[kind], **more), client_id)
+
+
+def some_order(floor: Floor, number: int, client_id: int) -> Any:
+    """One of a client's orders, most often a live one."""
+    desk = floor.broker.desk
+    every = desk.orders if number % 4 == 0 else desk.live
+    mine = [each for each in every.values() if each.client_id == client_id]
+    return mine[number // 4 % len(mine)] if mine else None
 
 
 def modify(floor: Floor, number: int, client_id: int) -> None:
-    order_id = 1 + number % max(1, floor.broker.desk.next_order_id(client_id))
-    known = floor.broker.desk.order_of(client_id, order_id)
-    kind = known.terms.order_type if known else KINDS[number % 5]
-    side = known.terms.action if known else "BUY"
-    terms = priced(number * 2 + (side == "BUY"), kind, order_ref=f"r{number}")
-    floor.place(order_id, terms, client_id)
+    known = some_order(floor, number, client_id)
+    if known is not None:
+        group = {"oca_group": known.terms.oca_group, "oca_type": known.terms.oca_type}
+        terms = priced(
+            number // 7, known.terms.action, known.terms.order_type, order_ref=known.terms.order_ref, **group
+        )
+        floor.place(known.order_id, terms, client_id)
 
 
 def cancel(floor: Floor, number: int, client_id: int) -> None:
-    floor.cancel(1 + number % max(1, floor.broker.desk.next_order_id(client_id)), client_id)
+    known = some_order(floor, number, client_id)
+    floor.cancel(known.order_id if known is not None else number, client_id)
 
 
 def bar(floor: Floor, number: int, client_id: int) -> None:
-    low, high = 9_000 + number % 900, 10_000 + number * 3 % 900
-    floor.bar(cents(low + number % (high - low + 1)), cents(high), cents(low), cents(high - number % (high - low + 1)))
+    low, high = 9_000 + number % 900, 10_000 + number // 900 % 900
+    open_, close = digits(number // 10**6, high - low + 1, high - low + 1)
+    floor.bar(cents(low + open_), cents(high), cents(low), cents(low + close))
 
 
 def quote(floor: Floor, number: int, client_id: int) -> None:
@@ -87,7 +109,7 @@ def quote(floor: Floor, number: int, client_id: int) -> None:
 
 
 def wait(floor: Floor, number: int, client_id: int) -> None:
-    floor.wait(number * 17 % 40_000)
+    floor.wait(number % 40_000)
 
 
 def come_or_go(floor: Floor, number: int, client_id: int) -> None:
@@ -102,13 +124,13 @@ def ask(floor: Floor, number: int, client_id: int) -> None:
 
 
 def set_fault(floor: Floor, number: int, client_id: int) -> None:
-    floor.fault(FAULTS[number % len(FAULTS)], count=1 + number % 3, delay_ms=number % 2 * 500)
+    floor.fault(FAULTS[number % len(FAULTS)], count=1 + number // 1000 % 3, delay_ms=number // 50 % 2 * 500)
 
 
 def by_hand(floor: Floor, number: int, client_id: int) -> None:
     floor.control(
         tws_pb2.PlaceManualOrderRequest(
-            account=ACCOUNT, symbol="AAPL", side=1 + number % 2, order_qty=Number(1 + number % 9, 0).message(),
+            account=ACCOUNT, symbol="AAPL", side=1 + number % 2, order_qty=Number(1 + number // 2 % 9, 0).message(),
             order_type="MKT" if number % 3 else "LMT", price=decimal(cents(9_500)), client_id=client_id,
         )
     )  # fmt: skip
@@ -120,7 +142,9 @@ def revise(floor: Floor, number: int, client_id: int) -> None:
         return
     execution = executions[number % len(executions)]
     qty = None if number % 3 == 0 else Number(number % (execution.qty_units + 1), 0)
-    record = tws_pb2.CorrectExecutionRequest(execution_id=execution.execution_id, price=decimal(cents(9_000 + number)))
+    record = tws_pb2.CorrectExecutionRequest(
+        execution_id=execution.execution_id, price=decimal(cents(9_000 + number % 999))
+    )
     if qty is not None:
         record.qty.CopyFrom(qty.message())
     floor.control(record)
@@ -149,8 +173,8 @@ def reset(floor: Floor, number: int, client_id: int) -> None:
 
 Step = Callable[[Floor, int, int], None]
 STEPS: tuple[Step, ...] = (
-    place, place, place, place, modify, modify, cancel, cancel, bar, quote, quote, wait, come_or_go, ask, ask,
-    set_fault, by_hand, revise, link, hours, global_cancel, restart, reset,
+    *[place] * 10, *[modify] * 5, *[cancel] * 4, *[quote] * 5, *[set_fault] * 4, bar, bar, wait, wait,
+    come_or_go, ask, ask, by_hand, revise, link, hours, global_cancel, restart, reset,
 )  # fmt: skip
 
 
@@ -195,7 +219,7 @@ def check_listeners(floor: Floor, connected_before: set[int]) -> None:
 @given(
     mode=st.sampled_from(MODES),
     steps=st.lists(
-        st.tuples(st.sampled_from(STEPS), st.integers(0, 9_999), st.sampled_from(CLIENTS)), min_size=5, max_size=40
+        st.tuples(st.sampled_from(STEPS), st.integers(0, 10**18), st.sampled_from(CLIENTS)), min_size=5, max_size=40
     ),
 )
 def test_any_sequence_leaves_right_books_and_can_be_replayed_T10_X11(mode: int, steps: list[Any]) -> None:
@@ -209,6 +233,8 @@ def test_any_sequence_leaves_right_books_and_can_be_replayed_T10_X11(mode: int, 
         connected = set(floor.broker.audience.connections)
         floor.now_ns += MILLISECOND_NS
         try:
+            if step in (place, modify, cancel, ask) and client_id not in connected:
+                floor.connect(client_id)
             step(floor, number, client_id)
         except (Refused, InvalidRequest):
             assert step in (by_hand, revise, come_or_go)
