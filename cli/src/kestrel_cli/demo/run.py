@@ -44,9 +44,9 @@ DAY_PACE_S, WARM_UP_DAY_S = 0.28, 0.02
 TRADING_WITHIN_S = 40.0
 """How long the days after the warm-up may take in all: more days go by faster."""
 
-BAR_SHARE, BAR_DAY_S_MIN, BAR_DAYS_MAX = 0.9, 0.15, 400
-"""Of a venue that tells prices and no days: the part of a market day that a bar covers, how short a day may be, and how
-many fit into a demo then."""
+BAR_SHARE, BAR_DAYS_WITHIN_S, BAR_DAY_S_MIN, BAR_DAYS_MAX = 0.9, 34.0, 0.15, 400
+"""Of a venue that tells prices and no days: the part of a market day that a bar covers, how long all days may take with
+those of the warm-up, how short one may be, and how many fit into a demo then."""
 
 _STRATEGY_SETTINGS = {"fast_days": 10, "slow_days": 30, "volatility_days": 30, "holding_days_max": 25}
 _WARM_UP_DAYS = 31
@@ -151,7 +151,7 @@ def pace_of(venue: VenueKind, day_count: int) -> Pace:
             next_step=f"choose --days {BAR_DAYS_MAX} or fewer, or --venue paper",
             code=USAGE,
         )
-    day_s = max(day_s, BAR_DAY_S_MIN)
+    day_s = max(min(DAY_PACE_S, BAR_DAYS_WITHIN_S / day_count), BAR_DAY_S_MIN)
     return Pace(day_s, day_s, round(BAR_SHARE * day_s, 3))
 
 
