@@ -1,8 +1,13 @@
-"""Builders of inbox messages for an account like the laptop's, and a partition to apply them to."""
+"""Builders of inbox messages for an account like the laptop's, and a partition to apply them to.
+
+Makes ``kernel_views_twin`` importable by the tests of this service.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +19,8 @@ from kestrel_domain.identifiers import entry_client_order_id, exit_client_order_
 from kestrel_domain.numbers import Number
 from kestrel_kernel.config import AccountSettings
 from kestrel_kernel.core.partition import Partition, Step
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 ACCOUNT, VENUE = "PAPER-1", "paper"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

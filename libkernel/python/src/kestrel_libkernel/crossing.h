@@ -7,6 +7,7 @@
 #define LKPY_CROSSING_H
 
 #include "lk/lk.h"
+#include "wire.h"
 
 /* Where the answer to one input of a batch ends in the answers, and what most callers ask of it. */
 typedef struct {
@@ -61,6 +62,31 @@ static int64_t lkpy_apply_batch(const lkpy_room_t *room, const char *inputs, siz
         if (status != LK_STATUS_OK) return -(int64_t)status;
     }
     return (int64_t)i;
+}
+
+/* How records of one struct become field `number` of a message, or with 0 a message of their own: field_count lkpy_field_t (see wire.h), and a place for
+ * what is written. The memory is the caller's. */
+typedef struct {
+    const uint32_t *fields;
+    size_t field_count;
+    const char *words;
+    char *out;
+    size_t room;
+    uint32_t number;
+    uint32_t reserved;
+} lkpy_writer_t;
+
+/* Write a record, and more_bytes of further fields behind its own. Returns the bytes in writer->out, or -1 when there is
+ * no room for them. */
+static int64_t lkpy_write(const lkpy_writer_t *writer, const char *record, const char *more, size_t more_bytes)
+{
+    lkpy_wire_t wire = {(uint8_t *)writer->out, 0, writer->room, 0};
+
+    lkpy_write_fields(&wire, record, (const lkpy_field_t *)(const void *)writer->fields, writer->field_count,
+                      writer->words);
+    lkpy_put(&wire, more, more_bytes);
+    if (writer->number != 0) lkpy_enclose(&wire, writer->number, 0);
+    return wire.is_full ? -1 : (int64_t)wire.end;
 }
 
 #endif

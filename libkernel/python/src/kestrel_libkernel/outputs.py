@@ -40,7 +40,13 @@ RATIO_SCALE: int = lib.LK_RATIO_SCALE
 CODES = tuple(Code)
 _RULES = tuple(bindings.code_text(code) for code in Code)
 _FIELDS = tuple(bindings.field_name(field) for field in range(lib.LK_FIELD_COUNT))
-_PRICE = {"price": lib.LK_EVENT_HAS_PRICE}
+EVENT_IS_EXIT: int = lib.LK_EVENT_IS_EXIT
+EVENT_ROUTED_BY_STAGE: int = lib.LK_EVENT_ROUTED_BY_STAGE
+EVENT_HAS_PRICE: int = lib.LK_EVENT_HAS_PRICE
+EVENT_FEE_PREDICTED: int = lib.LK_EVENT_FEE_PREDICTED
+EVENT_BUSTED: int = lib.LK_EVENT_BUSTED
+"""Bits of an event's ``flags``."""
+_PRICE = {"price": EVENT_HAS_PRICE}
 
 ACCEPTED_AT = places("lk_outcome_t")["accepted"].offset
 _ACCOUNT_CHANGED_AT = places("lk_outcome_t")["account_changed"].offset
@@ -102,10 +108,10 @@ class Transition(Record):
     "lk_event_t",
     optional=_PRICE,
     flags={
-        "is_exit": lib.LK_EVENT_IS_EXIT,
-        "fee_is_predicted": lib.LK_EVENT_FEE_PREDICTED,
-        "routed_by_stage": lib.LK_EVENT_ROUTED_BY_STAGE,
-        "is_busted": lib.LK_EVENT_BUSTED,
+        "is_exit": EVENT_IS_EXIT,
+        "fee_is_predicted": EVENT_FEE_PREDICTED,
+        "routed_by_stage": EVENT_ROUTED_BY_STAGE,
+        "is_busted": EVENT_BUSTED,
     },
 )
 class BookedFill(Record):
@@ -146,7 +152,7 @@ class Anomaly(Record):
     text: str
 
 
-@record("lk_event_t", flags={"is_exit": lib.LK_EVENT_IS_EXIT})
+@record("lk_event_t", flags={"is_exit": EVENT_IS_EXIT})
 class Settled(Record):
     """What a settlement added to a trade."""
 
@@ -208,8 +214,13 @@ class Result(NamedTuple):
     @property
     def events(self) -> list[Event]:
         """All that followed, in the library's order."""
+        return [_EVENTS[raw[0]](raw) for raw in self.raw_events]
+
+    @property
+    def raw_events(self) -> list[bytes]:
+        """The same as bytes: the first of each is its ``EventKind``."""
         raw = self.raw
-        return [_EVENTS[raw[at]](raw[at : at + EVENT_BYTES]) for at in range(OUTCOME_BYTES, len(raw), EVENT_BYTES)]
+        return [raw[at : at + EVENT_BYTES] for at in range(OUTCOME_BYTES, len(raw), EVENT_BYTES)]
 
     @property
     def commands(self) -> tuple[Command, ...]:

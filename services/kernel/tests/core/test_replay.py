@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import kernel_views_twin as twins
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -101,6 +102,10 @@ def test_replaying_any_journal_gives_the_same_bytes_and_digests_K21(
         replay.fold(replayed, step.journal_sequence, step.data)
     assert replayed.digest("PAPER-1") == lived.partition.digest("PAPER-1")
     assert encode_snapshot(replayed.save()) == encode_snapshot(lived.partition.save())
+    account = replayed._accounts["PAPER-1"]
+    assert account.now_ns == account.kernel.account().now_ns
+    assert replayed.account("PAPER-1") == twins.account(account.kernel.account())
+    assert replayed.slots("PAPER-1") == [twins.slot(slot) for slot in account.kernel.slots()]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

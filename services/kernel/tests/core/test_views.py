@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import kernel_views_twin as twins
 import pytest
 
 import kestrel_libkernel as lk
@@ -11,7 +12,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.numbers import Number
-from kestrel_kernel.core import views
+from kestrel_kernel.core import translate, views
 
 BUY = common_pb2.SIDE_BUY
 
@@ -55,26 +56,60 @@ def test_an_account_without_a_balance_states_no_wallet(desk: Any) -> None:
     assert account.capital.units == 1_000_000 * 10**8
 
 
-def test_a_snapshot_that_followed_its_view_is_the_one_made_anew_K15(desk: Any, messages: Any) -> None:
-    """Whatever a trade, and the next one in its slot, has set: nothing stays that the view no longer says."""
+def test_what_c_writes_is_what_a_slow_twin_says_field_by_field_K15(desk: Any, messages: Any) -> None:
     kernel = desk.partition._accounts["PAPER-1"].kernel
     inputs = [
         messages.entry(),
         messages.order("ack-1", venue_pb2.ORDER_FACT_ACKNOWLEDGED, messages.entry_order_id(), "V-1"),
-        messages.fill("E-1", messages.entry_order_id(), BUY, "100", "150.25"),
+        messages.fill("E-1", messages.entry_order_id(), BUY, "40", "150.25"),
+        messages.fill("E-2", messages.entry_order_id(), BUY, "60", "150.25", "0.75"),
         messages.mark("m-1", "151.00"),
-        messages.balance("b-1", "1000000.00"),
+        messages.balance("b-1", "999990.50"),
         messages.exit("trade-1"),
-        messages.entry(messages.intent("trade-2", stop_price=Number(0, 0).message())),
-        messages.entry(messages.intent("trade-3", instrument=messages.intent().instrument)),
+        messages.entry(messages.intent("trade-2", exit_leg_bps=[2500, 5000])),
+        messages.report("bust-1", bust=venue_pb2.FillBust(execution_id="E-2")),
         messages.control(inbox_pb2.CONTROL_ACTION_FREEZE_ENTRIES, "c-1"),
+        messages.entry(messages.intent("trade-3")),
     ]
+    fills = transitions = 0
     for message in inputs:
         entry = desk.put(message)
         for slot in entry.slots:
-            assert slot == views.slot_snapshot(kernel.slot(slot.slot_index))
-        fresh = desk.partition.account("PAPER-1")
-        assert not entry.HasField("account_after") or entry.account_after == fresh
+            assert slot == twins.slot(kernel.slot(slot.slot_index))
+        assert entry.account_after == twins.account(kernel.account()) == desk.partition.account("PAPER-1")
+        fills += len(entry.fills)
+        transitions += len(entry.transitions)
+    assert fills == 3
+    assert transitions > 3
+    assert entry.account_after.freeze_reason == "OPERATOR"
+    assert entry.outcome.refusal.reason == entry.outcome.code
+
+
+def test_an_answer_a_transition_and_a_fill_are_written_as_a_slow_twin_says_them(desk: Any, messages: Any) -> None:
+    kernel = desk.partition._accounts["PAPER-1"].kernel
+    stamp = translate.Stamp(desk.now_ns, 1, 2)
+    configuration = desk.partition._accounts["PAPER-1"].configuration
+    seen: set[str] = set()
+    for message in (
+        messages.entry(),
+        messages.fill("E-1", messages.entry_order_id(), BUY, "100", "150.25"),
+        messages.fill("E-2", "nobody", BUY, "1", "", "0.75"),
+        messages.report("bust-1", bust=venue_pb2.FillBust(execution_id="E-1")),
+        messages.exit("trade-1"),
+        messages.tick(),
+    ):
+        door = message.WhichOneof("body")
+        result = kernel.apply(translate.translate(message, door, configuration, stamp).value)
+        assert views.outcome(result) == twins.outcome(result.outcome)
+        for raw, event in zip(result.raw_events, result.events, strict=True):
+            seen.add(type(event).__name__)
+            if isinstance(event, lk.Transition):
+                written = journal_pb2.JournalEntry.FromString(views.transition_bytes(raw)).transitions[0]
+                assert written == twins.transition(event)
+            elif isinstance(event, lk.BookedFill):
+                written = journal_pb2.JournalEntry.FromString(views.fill_bytes(raw, "AAPL")).fills[0]
+                assert written == twins.fill(event, "AAPL")
+    assert {"Transition", "BookedFill"} <= seen
 
 
 def test_an_account_shows_how_its_fee_rates_hold_K17(desk: Any, messages: Any) -> None:

@@ -15,7 +15,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import kestrel_libkernel as lk
 from kestrel.common.v1 import common_pb2
@@ -24,6 +23,7 @@ from kestrel_domain import effects, subjects
 from kestrel_domain.errors import InvalidRequest, InvariantBroken, KestrelError
 from kestrel_domain.identifiers import checked_id, partition_of
 from kestrel_kernel.core import scaling, translate, views
+from kestrel_libkernel.model import EventKind
 
 PARKED = "PARKED"
 """Outcome code of an input that could not be parsed or placed. It is recorded, so that the position moves past it."""
@@ -52,33 +52,37 @@ class Step:
         return effects.Publish(subject, self.data, message_id, entry.traceparent)
 
 
-class Repetition(NamedTuple):
-    """What the kernel makes of a journaled input when it is applied again."""
-
-    state_digest: bytes
-    outcome: journal_pb2.Outcome
-    commands: list[journal_pb2.VenueCommand]
-
-
-_PARKED_NOW = Repetition(b"", journal_pb2.Outcome(code=PARKED), [])
-"""It cannot be placed or translated any more."""
-
-
 @dataclass(slots=True)
 class _Account:
     configuration: state_pb2.AccountConfiguration
     kernel: lk.Kernel
     trades: dict[str, translate.Trade]
-    view: lk.AccountView
-    snapshot: views.AccountMirror
-    slots: list[views.SlotMirror]
+    now_ns: int = 0
+    """The kernel's time: it never goes back."""
+    _view: lk.AccountView | None = None
 
     @classmethod
     def of(
         cls, configuration: state_pb2.AccountConfiguration, kernel: lk.Kernel, trades: dict[str, translate.Trade]
     ) -> _Account:
-        slots = [views.SlotMirror() for _ in range(kernel.config.slot_count)]
-        return cls(configuration, kernel, trades, kernel.account(), views.AccountMirror(configuration), slots)
+        view = kernel.account()
+        return cls(configuration, kernel, trades, view.now_ns, view)
+
+    @property
+    def view(self) -> lk.AccountView:
+        """After the last input; looked at once."""
+        if self._view is None:
+            self._view = self.kernel.account()
+        return self._view
+
+    def apply(self, value: lk.Input) -> lk.Result:
+        """Raises ``InvalidRequest`` for what libkernel cannot express."""
+        try:
+            result = self.kernel.apply(value)
+        except lk.InvalidInput as error:
+            raise InvalidRequest(str(error), field="message", rule="must be expressible in libkernel") from error
+        self._view = None
+        return result
 
 
 class Partition:
@@ -92,6 +96,7 @@ class Partition:
         self.journal_hash = b""
         self.inbox_sequence = 0
         self._accounts: dict[str, _Account] = {}
+        self._places: dict[str, tuple[str, str]] = {}
 
     def close(self) -> None:
         """Free the kernels' memory."""
@@ -185,24 +190,27 @@ class Partition:
         self.inbox_sequence = sequence
         return self._journaled(entry)
 
-    def apply_again(self, entry: journal_pb2.JournalEntry) -> Repetition:
-        """Replay of an applied input. The state moves on; what followed is computed as far as it is to be compared, and
-        nothing is written down: whoever replays a journal has it."""
+    def apply_again(self, entry: journal_pb2.JournalEntry) -> str:
+        """Replay of an applied input: the state moves on, and nothing is written down.
+
+        Which field of the entry is not what the kernel computes today; empty: outcome, commands and digest are.
+        """
         if entry.input_sequence <= self.inbox_sequence:
             raise _repeated(entry.input_sequence, self.inbox_sequence)
         self.inbox_sequence = entry.input_sequence
         account = self._accounts.get(entry.account)
         if account is None:
-            return _PARKED_NOW
+            return "outcome"
         try:
-            translated, result, outcome = self._taken(account, translate.parse(entry.input), entry)
+            translated, result = self._taken(account, translate.parse(entry.input), entry)
         except InvalidRequest:
-            return _PARKED_NOW
-        written = journal_pb2.Outcome()
-        views.write_outcome(written, outcome)
+            return "outcome"
+        if views.outcome(result) != entry.outcome:
+            return "outcome"
         slots = _Slots(account.kernel)
-        commands = [self._command(account, translated, command, slots) for command in result.commands]
-        return Repetition(account.kernel.digest(), written, commands)
+        if [self._command(account, translated, command, slots) for command in result.commands] != entry.commands:
+            return "commands"
+        return "" if account.kernel.digest() == entry.state_digest else "state_digest"
 
     def skip(self, entry: journal_pb2.JournalEntry) -> None:
         """Replay of a parked input: nothing happened then, so nothing happens now, whatever the rules say today."""
@@ -228,8 +236,7 @@ class Partition:
         return sorted(self._accounts)
 
     def account(self, name: str) -> state_pb2.AccountSnapshot:
-        account = self._accounts[name]
-        return views.account_snapshot(account.view, account.configuration)
+        return views.account_snapshot(self._accounts[name].view)
 
     def slots(self, name: str) -> list[state_pb2.SlotSnapshot]:
         return [views.slot_snapshot(slot) for slot in self._accounts[name].kernel.slots()]
@@ -266,54 +273,54 @@ class Partition:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _placed(self, subject: str) -> tuple[str, str]:
+        place = self._places.get(subject)
+        if place is not None:
+            return place
         partition, account, door = subjects.inbox_parts(subject)
         checked_id("account", account)
         if partition != self.partition:
             raise InvalidRequest.of("subject", subject, f"this is partition {self.partition}", reason="WRONG_PARTITION")
         if account not in self._accounts:
             raise InvalidRequest.of("account", account, "not an account of this kernel", reason="UNKNOWN_ACCOUNT")
+        self._places[subject] = account, door  # as many as our accounts have doors
         return account, door
 
     def _applied(self, account: _Account, message: inbox_pb2.InboxMessage, entry: journal_pb2.JournalEntry) -> None:
-        translated, result, outcome = self._taken(account, message, entry)
-        self._record(account, translated, result, outcome, entry)
+        translated, result = self._taken(account, message, entry)
+        self._record(account, translated, result, entry)
 
     def _taken(
         self, account: _Account, message: inbox_pb2.InboxMessage, entry: journal_pb2.JournalEntry
-    ) -> tuple[translate.Translated, lk.Result, lk.Outcome]:
+    ) -> tuple[translate.Translated, lk.Result]:
         """The kernel has applied it, and the trade it opened is remembered."""
-        now_ns = max(entry.input_time_ns, account.view.now_ns)
+        now_ns = max(entry.input_time_ns, account.now_ns)
         stamp = translate.Stamp(now_ns, entry.input_sequence, self.journal_sequence + 1)
         translated = translate.translate(message, entry.door, account.configuration, stamp)
-        try:
-            result = account.kernel.apply(translated.value)
-        except lk.InvalidInput as error:
-            raise InvalidRequest(str(error), field="message", rule="must be expressible in libkernel") from error
-        account.view = account.kernel.account()
-        outcome = result.outcome
-        if translated.trade is not None and outcome.accepted:
-            account.trades[translated.trade.trade_id] = replace(translated.trade, traceparent=entry.traceparent)
-            _forget_replaced(account, result.transitions)
-        return translated, result, outcome
+        result = account.apply(translated.value)
+        if result.accepted:
+            account.now_ns = now_ns
+            if translated.trade is not None:
+                account.trades[translated.trade.trade_id] = replace(translated.trade, traceparent=entry.traceparent)
+                _forget_replaced(account, result.transitions)
+        return translated, result
 
     def _record(
         self,
         account: _Account,
         translated: translate.Translated,
         result: lk.Result,
-        outcome: lk.Outcome,
         entry: journal_pb2.JournalEntry,
     ) -> None:
         """Write down the answer and everything that followed."""
         slots = _Slots(account.kernel)
-        views.write_outcome(entry.outcome, outcome)
-        if result.event_count:
-            self._record_events(account, translated, result, entry, slots)
+        outcome = views.outcome(result)
+        entry.outcome.CopyFrom(outcome)
+        written = [views.slot_bytes(slots[index]) for index in result.changed_slots]
+        written.append(views.account_bytes(account.view))
+        written += self._record_events(account, translated, result, entry, slots)
+        entry.MergeFromString(b"".join(written))
         if translated.notes and outcome.accepted:
             entry.anomalies.extend(translated.notes)
-        for index in result.changed_slots:
-            entry.slots.append(account.slots[index].follow(slots[index]))
-        entry.account_after.CopyFrom(account.snapshot.follow(account.view))
         entry.state_digest = account.kernel.digest()
         trade = account.trades.get(outcome.trade_id)
         if trade is not None and trade.traceparent:
@@ -326,18 +333,22 @@ class Partition:
         result: lk.Result,
         entry: journal_pb2.JournalEntry,
         slots: _Slots,
-    ) -> None:
-        for event in result.events:
-            if isinstance(event, lk.Transition):
-                views.write_transition(entry.transitions.add(), event)
-            elif isinstance(event, lk.BookedFill):
-                views.write_fill(entry.fills.add(), event, slots[event.slot_index].symbol)
-            elif isinstance(event, lk.Command):
-                entry.commands.append(self._command(account, translated, event, slots))
-            elif isinstance(event, lk.Anomaly):
-                entry.anomalies.append(views.anomaly(event))
+    ) -> list[bytes]:
+        """What comes often is returned as bytes of the entry, the rest is put into it."""
+        written = []
+        for raw in result.raw_events:
+            kind = raw[0]
+            if kind == EventKind.TRANSITION:
+                written.append(views.transition_bytes(raw))
+            elif kind == EventKind.FILL_BOOKED:
+                written.append(views.fill_bytes(raw, slots[lk.BookedFill(raw).slot_index].symbol))
+            elif kind == EventKind.COMMAND:
+                entry.commands.append(self._command(account, translated, lk.Command(raw), slots))
+            elif kind == EventKind.ANOMALY:
+                entry.anomalies.append(views.anomaly(lk.Anomaly(raw)))
             else:
-                entry.settlements.append(views.settled_fill(event))
+                entry.settlements.append(views.settled_fill(lk.Settled(raw)))
+        return written
 
     def _command(
         self, account: _Account, translated: translate.Translated, command: lk.Command, slots: _Slots

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import state_pb2
 from kestrel_domain.errors import InvalidRequest
-from kestrel_domain.numbers import Number
+from kestrel_domain.numbers import SCALE_MAX, Number
 from kestrel_libkernel import Config
 
 AMOUNT_SCALE = 8
@@ -25,6 +27,8 @@ def number(field: str, value: common_pb2.Decimal) -> Number:
 
 def units_at(field: str, value: common_pb2.Decimal, scale: int) -> int:
     """The same value as units at ``scale``, or an error when that would need rounding or more than 64 bits."""
+    if value.scale == scale <= SCALE_MAX:
+        return value.units
     exact = number(field, value)
     try:
         return exact.at(scale, field=field).units
@@ -45,15 +49,21 @@ def amount_rounded_up(field: str, value: common_pb2.Decimal) -> int:
     return -(-exact.units // int(10 ** (exact.scale - AMOUNT_SCALE)))
 
 
-def shortest(field: str, value: common_pb2.Decimal) -> Number:
+class Units(NamedTuple):
+    """A number as libkernel takes it."""
+
+    units: int
+    scale: int
+
+
+def shortest(field: str, value: common_pb2.Decimal) -> Units:
     """The same value without trailing zeros: venues pad, and a scale says how fine a price really is."""
-    exact = number(field, value)
-    units, scale = exact.units, exact.scale
-    if not scale or units % 10:
-        return exact
+    units, scale = value.units, value.scale
+    if not 0 <= scale <= SCALE_MAX:
+        number(field, value)  # says what is wrong with it
     while scale and units % 10 == 0:
         units, scale = units // 10, scale - 1
-    return Number(units, scale)
+    return Units(units, scale)
 
 
 def decimal(units: int, scale: int) -> common_pb2.Decimal:

@@ -26,7 +26,6 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import identifiers
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import checked_id, checked_symbol, derived_id
-from kestrel_domain.numbers import Number
 from kestrel_kernel.core import scaling
 
 INPUT_BYTES_MAX = 256 * 1024
@@ -197,7 +196,7 @@ def _exit_price(
     try:
         price = scaling.shortest("exit.price", request.price)
     except InvalidRequest:
-        price = Number.zero()
+        price = scaling.Units(0, 0)
     if request.order_type == common_pb2.ORDER_TYPE_LIMIT and price.units > 0:
         return lk.OrderType.LIMIT, (price.units, price.scale), ()
     note = _note("EXIT_PRICE_REPAIRED", "the exit's order type or price could not be used; it leaves at market")
@@ -511,7 +510,7 @@ def _required(message: Message, prefix: str, field: str, scale: int) -> int:
     return scaling.units_at(f"{prefix}.{field}", getattr(message, field), scale)
 
 
-def _required_shortest(message: Message, prefix: str, field: str) -> Number:
+def _required_shortest(message: Message, prefix: str, field: str) -> scaling.Units:
     if not message.HasField(field):
         raise InvalidRequest.of(f"{prefix}.{field}", "", "is required")
     return scaling.shortest(f"{prefix}.{field}", getattr(message, field))

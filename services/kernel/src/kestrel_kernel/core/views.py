@@ -1,18 +1,30 @@
 """From libkernel's outputs and views to contract messages. Enum values of both are the same, but for order lives.
 
-Snapshots follow their views: a ``Mirror`` keeps one message for an account or a slot and sets only what an input has
-changed. Whoever stores a message takes a copy of it.
+Slots, accounts, transitions and fills are written by C, from tables: to make them field by field in Python took more
+than half of an input's time. What comes rarely, or is no record of libkernel's, is made here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Sequence
+from functools import cache, lru_cache
+
+from google.protobuf.message import Message
 
 import kestrel_libkernel as lk
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2, state_pb2
 from kestrel_kernel.core.scaling import AMOUNT_SCALE, RATE_SCALE, decimal, money
+from kestrel_libkernel import wire
+from kestrel_libkernel.bindings import OUTCOME_BYTES
+from kestrel_libkernel.outputs import (
+    EVENT_BUSTED,
+    EVENT_FEE_PREDICTED,
+    EVENT_HAS_PRICE,
+    EVENT_IS_EXIT,
+    EVENT_ROUTED_BY_STAGE,
+)
+from kestrel_libkernel.wire import Field, Writer
 
 AVERAGE_PRICE_EXTRA_SCALE = 4
 """Averages are shown at the price scale plus this."""
@@ -28,227 +40,235 @@ _ORDER_LIVES = {
     lk.Life.DENIED: state_pb2.ORDER_LIFE_REJECTED,
     lk.Life.EXPIRED: state_pb2.ORDER_LIFE_EXPIRED,
 }
-
-
-class AccountMirror:
-    """One account's snapshot, whole (K15), kept equal to its view."""
-
-    __slots__ = ("_followed", "_maker_fee", "_taker_fee", "message")
-
-    def __init__(self, configuration: state_pb2.AccountConfiguration) -> None:
-        self.message = state_pb2.AccountSnapshot(account=configuration.account, currency=configuration.currency)
-        self._followed, self._maker_fee, self._taker_fee = _Followed(_ACCOUNT), _Followed(_FEE), _Followed(_FEE)
-
-    def follow(self, view: lk.AccountView) -> state_pb2.AccountSnapshot:
-        message = self.message
-        self._followed.update(message, view, _NO_SCALES)
-        self._maker_fee.update(message.maker_fee, view.maker_fee, _NO_SCALES)
-        self._taker_fee.update(message.taker_fee, view.taker_fee, _NO_SCALES)
-        return message
-
-
-class SlotMirror:
-    """One slot's snapshot, whole, kept equal to its view: the trade in it, or the last one that was."""
-
-    __slots__ = ("_entry", "_exit", "_followed", "_scales", "_trade", "message")
-
-    def __init__(self) -> None:
-        self._trade = -1
-
-    def follow(self, view: lk.SlotView) -> state_pb2.SlotSnapshot:
-        if self._trade != view.trade_sequence:
-            self._begin(view)
-        message, scales = self.message, self._scales
-        self._followed.update(message, view, scales)
-        entry, leaving = view.entry, view.exit
-        if entry is not None:
-            self._entry.update(message.entry, entry, scales)
-        if leaving is not None:
-            self._exit.update(message.exit, leaving, scales)
-        return message
-
-    def _begin(self, view: lk.SlotView) -> None:
-        """Another trade: nothing of the last one's snapshot may stay."""
-        self._trade = view.trade_sequence
-        self._scales = (view.price_scale, view.qty_scale)
-        self.message = state_pb2.SlotSnapshot(
-            slot_index=view.slot_index, trade_id=view.trade_id, exit_leg_bps=view.exit_leg_bps
-        )
-        if view.symbol:
-            self.message.instrument.CopyFrom(instrument_message(view))
-        self._followed, self._entry, self._exit = _Followed(_SLOT), _Followed(_ORDER), _Followed(_ORDER)
-
-
 _CODE_NAMES = tuple(code.name for code in lk.Code)
 
 
-def account_snapshot(view: lk.AccountView, configuration: state_pb2.AccountConfiguration) -> state_pb2.AccountSnapshot:
-    """One account's snapshot, made anew."""
-    return AccountMirror(configuration).follow(view)
+# --- tables: which field of a record becomes which field of a message ------------------------------------------------
+
+
+class _Table:
+    """The fields of one message, by the names that it and the record have; ``inside`` is a record inside the record."""
+
+    def __init__(self, kind: type[Message], inside: str = "") -> None:
+        self._numbers = {field.name: field.number for field in kind.DESCRIPTOR.fields}
+        self._inside = f"{inside}." if inside else ""
+
+    def number(self, name: str, record: str = "") -> Field:
+        return wire.number(self._of(record or name), self._numbers[name])
+
+    def place(self, name: str) -> Field:
+        return wire.place(self._of(name), self._numbers[name])
+
+    def text(self, name: str) -> Field:
+        return wire.text(self._of(name), self._numbers[name])
+
+    def money(self, name: str) -> Field:
+        return wire.decimal(self._of(name), self._numbers[name], more=AMOUNT_SCALE)
+
+    def rate(self, name: str, scale: int) -> Field:
+        return wire.decimal(self._of(name), self._numbers[name], more=scale)
+
+    def qty(self, name: str, record: str = "") -> Field:
+        return wire.decimal(self._of(record or name), self._numbers[name], scale="qty_scale")
+
+    def price(self, name: str, *, more: int = 0) -> Field:
+        """A price, or nothing."""
+        field = wire.decimal(self._of(name), self._numbers[name], scale="price_scale", more=more)
+        return field.when(self._of(f"has_{name}"))
+
+    def numbers(self, name: str) -> Field:
+        return wire.numbers(self._of(name), self._numbers[name])
+
+    def truth(self, name: str, record: str, *, mask: int = 0xFF) -> Field:
+        return wire.constant(1, self._numbers[name]).when(self._of(record), mask=mask)
+
+    def life(self) -> Sequence[Field]:
+        """FILLED is a view of ours: nothing is left of the order."""
+        words = [_ORDER_LIVES[life] for life in lk.Life]
+        number = self._numbers["life"]
+        return (
+            wire.word(self._of("life"), number, words).unless(self._of("is_filled")),
+            wire.constant(state_pb2.ORDER_LIFE_FILLED, number).when(self._of("is_filled")),
+        )
+
+    def message(self, name: str, fields: Sequence[Field]) -> Field:
+        return wire.message(self._numbers[name], fields)
+
+    def _of(self, name: str) -> str:
+        return self._inside + name
+
+
+def _order(inside: str) -> list[Field]:
+    of = _Table(state_pb2.OrderView, inside)
+    return [
+        of.text("client_order_id"),
+        of.text("venue_order_id"),
+        *of.life(),
+        *(of.number(name) for name in ("in_doubt", "cancel_pending", "side", "order_type")),
+        *(of.qty(name) for name in ("order_qty", "cum_qty")),
+        of.price("price"),
+        of.price("average_price", more=AVERAGE_PRICE_EXTRA_SCALE),
+        of.number("submitted_at_ns"),
+    ]
+
+
+def _instrument() -> list[Field]:
+    of = _Table(common_pb2.Instrument)
+    return [
+        of.text("symbol"),
+        of.number("version", "instrument_version"),
+        of.text("currency"),
+        *(of.number(name) for name in ("price_scale", "qty_scale", "tick_units", "lot_units", "multiplier")),
+    ]
+
+
+def _slot() -> list[Field]:
+    of = _Table(state_pb2.SlotSnapshot)
+    return [
+        *(of.number(name) for name in ("slot_index", "stage", "lifecycle")),
+        of.text("trade_id"),
+        of.text("strategy"),
+        of.message("instrument", _instrument()).when("symbol"),
+        of.message("entry", _order("entry")).when("entry.life"),
+        of.message("exit", _order("exit")).when("exit.life"),
+        *(of.qty(name) for name in ("qty", "entry_qty")),
+        of.price("entry_price", more=AVERAGE_PRICE_EXTRA_SCALE),
+        *(of.money(name) for name in ("realized_pnl", "unrealized_pnl", "fees")),
+        of.price("mark"),
+        *(of.number(name) for name in (
+            "leverage", "active_leg_index", "pnl_source", "realized_skipped_no_price", "entry_basis_missing",
+        )),
+        of.price("stop_price"),
+        of.price("target_price"),
+        *(of.number(name) for name in ("opened_at_ns", "closed_at_ns", "is_adopted", "is_overfilled")),
+        of.price("reference_price"),
+        of.rate("conviction", lk.CONVICTION_SCALE).when("has_conviction"),
+        of.numbers("exit_leg_bps"),
+    ]  # fmt: skip
+
+
+def _fee(inside: str) -> list[Field]:
+    of = _Table(state_pb2.FeeCalibration, inside)
+    return [
+        of.rate("rate", RATE_SCALE),
+        *(of.rate(name, lk.RATIO_SCALE) for name in ("ratio", "deviation")),
+        *(of.number(name) for name in ("sample_count", "refused_count", "status")),
+    ]
+
+
+def _account() -> list[Field]:
+    """Wallet and available: nothing before the first balance, because the venue has not said."""
+    of = _Table(state_pb2.AccountSnapshot)
+    return [
+        of.text("account"),
+        of.number("event_sequence"),
+        of.text("currency"),
+        of.money("capital"),
+        of.number("capital_source"),
+        *(of.money(name) for name in ("equity", "realized_pnl", "unrealized_pnl", "fees", "funding")),
+        *(of.money(name).when("wallet") for name in ("wallet", "available")),
+        of.number("ledger_status"),
+        of.money("ledger_delta"),
+        of.truth("entries_frozen", "freeze_flags"),
+        of.number("open_slot_count"),
+        of.number("max_slots", "slot_count"),
+        *(of.money(name) for name in ("gross_exposure", "working_exposure")),
+        of.number("ledger_cause"),
+        of.money("predicted_fees"),
+        of.number("execution_count"),
+        of.money("foreign"),
+        of.number("foreign_count"),
+        of.message("maker_fee", _fee("maker_fee")),
+        of.message("taker_fee", _fee("taker_fee")),
+    ]
+
+
+def _transition() -> list[Field]:
+    of = _Table(journal_pb2.Transition)
+    return [
+        of.number("slot_index"),
+        of.text("trade_id"),
+        *(of.number(name) for name in ("from_stage", "to_stage", "from_lifecycle", "to_lifecycle")),
+        of.qty("requested_qty", "qty"),
+        of.qty("filled_qty"),
+    ]
+
+
+def _fill() -> list[Field]:
+    of = _Table(journal_pb2.BookedFill)
+    price = wire.decimal(
+        "price", journal_pb2.BookedFill.DESCRIPTOR.fields_by_name["last_price"].number, scale="price_scale"
+    )
+    return [
+        *(of.text(name) for name in ("execution_id", "client_order_id", "venue_order_id", "trade_id")),
+        of.number("side"),
+        of.truth("is_exit", "flags", mask=EVENT_IS_EXIT),
+        of.qty("last_qty", "qty"),
+        price.when("flags", mask=EVENT_HAS_PRICE),
+        of.money("fee"),
+        of.money("realized_pnl"),
+        of.truth("routed_by_stage", "flags", mask=EVENT_ROUTED_BY_STAGE),
+        of.truth("fee_is_predicted", "flags", mask=EVENT_FEE_PREDICTED),
+        of.truth("is_busted", "flags", mask=EVENT_BUSTED),
+    ]
+
+
+def _outcome() -> list[Field]:
+    """But for the code, which is a name there."""
+    of = _Table(journal_pb2.Outcome)
+    return [of.number("accepted"), of.number("severity"), of.place("slot_index"), of.text("trade_id")]
+
+
+_ENTRY_FIELDS = journal_pb2.JournalEntry.DESCRIPTOR.fields_by_name
+_write_outcome = Writer("lk_outcome_t", 0, _outcome()).write
+_write_slot = Writer("lk_slot_view_t", _ENTRY_FIELDS["slots"].number, _slot()).write
+_write_account = Writer("lk_account_view_t", _ENTRY_FIELDS["account_after"].number, _account()).write
+_write_transition = Writer("lk_event_t", _ENTRY_FIELDS["transitions"].number, _transition()).write
+_write_fill = Writer("lk_event_t", _ENTRY_FIELDS["fills"].number, _fill()).write
+
+
+def slot_bytes(view: lk.SlotView) -> bytes:
+    """One slot, whole: the trade in it, or the last one that was. As ``slots`` of a journal entry."""
+    return _write_slot(view.raw)
+
+
+def account_bytes(view: lk.AccountView) -> bytes:
+    """One account, whole (K15). As ``account_after`` of a journal entry."""
+    return _write_account(view.raw, _freeze_reason(view.freeze) if view.freeze else b"")
+
+
+def transition_bytes(raw: bytes) -> bytes:
+    """As ``transitions`` of a journal entry."""
+    return _write_transition(raw)
+
+
+def fill_bytes(raw: bytes, symbol: str) -> bytes:
+    """As ``fills`` of a journal entry."""
+    return _write_fill(raw, _symbol(symbol))
+
+
+_CODES = tuple(journal_pb2.Outcome(code=name).SerializeToString() for name in _CODE_NAMES)
+
+
+@cache
+def _freeze_reason(freeze: lk.Freeze) -> bytes:
+    reason = ", ".join(flag.name or "" for flag in lk.Freeze if flag in freeze)
+    return state_pb2.AccountSnapshot(freeze_reason=reason).SerializeToString()
+
+
+@lru_cache(maxsize=1024)
+def _symbol(symbol: str) -> bytes:
+    return journal_pb2.BookedFill(symbol=symbol).SerializeToString()
+
+
+def account_snapshot(view: lk.AccountView) -> state_pb2.AccountSnapshot:
+    """One account's snapshot, as a message."""
+    return journal_pb2.JournalEntry.FromString(account_bytes(view)).account_after
 
 
 def slot_snapshot(view: lk.SlotView) -> state_pb2.SlotSnapshot:
-    """One slot's snapshot, made anew."""
-    return SlotMirror().follow(view)
-
-
-# --- what a mirror follows -------------------------------------------------------------------------------------------
-
-_Scales = tuple[int, int]
-"""Of prices and of quantities."""
-_NO_SCALES = (0, 0)
-_Setter = Callable[[Any, Any, Any, _Scales], None]
-"""Message, view, the field's number as it lies in the view, scales."""
-
-
-class _Followed:
-    """What a mirror has set so far, so that it sets only what has changed since: of some 40 fields an input moves five,
-    and to set one costs as much as to look at all of them."""
-
-    __slots__ = ("_raw", "_seen", "_setters")
-
-    def __init__(self, setters: tuple[_Setter | None, ...]) -> None:
-        self._setters = setters
-        self._seen: tuple[Any, ...] = (_NEVER,) * len(setters)
-        self._raw = b""
-
-    def update(self, message: Any, view: Any, scales: _Scales) -> None:
-        if view.raw == self._raw:
-            return
-        values = view.values
-        for setter, before, now in zip(self._setters, self._seen, values, strict=True):
-            if before != now and setter is not None:
-                setter(message, view, now, scales)
-        self._seen, self._raw = values, view.raw
-
-
-_NEVER = object()
-
-
-def _setters(kind: type[lk.Record], by_field: Mapping[str, _Setter]) -> tuple[_Setter | None, ...]:
-    """For each field of a view, who writes it into the message. A price's ``has_`` field belongs to the price."""
-    return tuple(by_field.get(field.removeprefix("has_")) for field in kind.fields())
-
-
-def _same(name: str, to: str = "") -> _Setter:
-    """A number, a truth or a member of a list: all are numbers in the view."""
-    target = to or name
-    return lambda message, view, value, scales: setattr(message, target, value)
-
-
-def _text(name: str) -> _Setter:
-    return lambda message, view, value, scales: setattr(message, name, getattr(view, name))
-
-
-def _money(name: str) -> _Setter:
-    return lambda message, view, value, scales: _set(getattr(message, name), value, AMOUNT_SCALE)
-
-
-def _qty(name: str) -> _Setter:
-    return lambda message, view, value, scales: _set(getattr(message, name), value, scales[1])
-
-
-def _price(name: str, *, extra_scale: int = 0) -> _Setter:
-    """A price, or nothing."""
-
-    def setter(message: Any, view: Any, value: int, scales: _Scales) -> None:
-        units = getattr(view, name)
-        if units is None:
-            message.ClearField(name)
-        else:
-            _set(getattr(message, name), units, scales[0] + extra_scale)
-
-    return setter
-
-
-def _at(name: str, scale: int) -> _Setter:
-    return lambda message, view, value, scales: _set(getattr(message, name), value, scale)
-
-
-def _set(target: common_pb2.Decimal, units: int, scale: int) -> None:
-    target.units = units
-    target.scale = scale
-
-
-def _wallet(message: state_pb2.AccountSnapshot, view: lk.AccountView, value: int, scales: _Scales) -> None:
-    """Nothing before the first balance: the venue has not said."""
-    if view.wallet:
-        _set(message.wallet, view.wallet, AMOUNT_SCALE)
-        _set(message.available, view.available, AMOUNT_SCALE)
-
-
-def _conviction(message: state_pb2.SlotSnapshot, view: lk.SlotView, value: int, scales: _Scales) -> None:
-    conviction = view.conviction
-    if conviction is None:
-        message.ClearField("conviction")
-    else:
-        _set(message.conviction, conviction, lk.CONVICTION_SCALE)
-
-
-def _freeze(message: state_pb2.AccountSnapshot, view: lk.AccountView, value: int, scales: _Scales) -> None:
-    message.entries_frozen = view.entries_frozen
-    message.freeze_reason = ", ".join(flag.name or "" for flag in lk.Freeze if flag in view.freeze)
-
-
-def _life(message: state_pb2.OrderView, view: lk.OrderView, value: int, scales: _Scales) -> None:
-    message.life = state_pb2.ORDER_LIFE_FILLED if view.is_filled else _ORDER_LIVES[view.life]
-
-
-_ACCOUNT = _setters(
-    lk.AccountView,
-    {
-        **{name: _same(name) for name in (
-            "event_sequence", "capital_source", "ledger_status", "ledger_cause", "open_slot_count", "execution_count",
-            "foreign_count",
-        )},
-        "slot_count": _same("slot_count", "max_slots"),
-        "freeze_flags": _freeze,
-        "wallet": _wallet,
-        "available": _wallet,
-        **{name: _money(name) for name in (
-            "equity", "realized_pnl", "unrealized_pnl", "fees", "funding", "ledger_delta", "gross_exposure",
-            "working_exposure", "predicted_fees", "capital", "foreign",
-        )},
-    },
-)  # fmt: skip
-_FEE = _setters(
-    lk.FeeView,
-    {
-        "rate": _at("rate", RATE_SCALE),
-        **{name: _at(name, lk.RATIO_SCALE) for name in ("ratio", "deviation")},
-        **{name: _same(name) for name in ("sample_count", "refused_count", "status")},
-    },
-)
-_SLOT = _setters(
-    lk.SlotView,
-    {
-        **{name: _same(name) for name in (
-            "stage", "lifecycle", "leverage", "active_leg_index", "pnl_source",
-            "realized_skipped_no_price", "entry_basis_missing", "opened_at_ns", "closed_at_ns", "is_adopted",
-            "is_overfilled",
-        )},
-        "strategy": _text("strategy"),
-        **{name: _qty(name) for name in ("qty", "entry_qty")},
-        **{name: _money(name) for name in ("realized_pnl", "unrealized_pnl", "fees")},
-        **{name: _price(name) for name in ("mark", "stop_price", "target_price", "reference_price")},
-        "entry_price": _price("entry_price", extra_scale=AVERAGE_PRICE_EXTRA_SCALE),
-        "conviction": _conviction,
-    },
-)  # fmt: skip
-_ORDER = _setters(
-    lk.OrderView,
-    {
-        **{name: _same(name) for name in (
-            "in_doubt", "cancel_pending", "side", "order_type", "submitted_at_ns",
-        )},
-        **{name: _text(name) for name in ("client_order_id", "venue_order_id")},
-        "life": _life,
-        "is_filled": _life,
-        **{name: _qty(name) for name in ("order_qty", "cum_qty")},
-        "price": _price("price"),
-        "average_price": _price("average_price", extra_scale=AVERAGE_PRICE_EXTRA_SCALE),
-    },
-)  # fmt: skip
+    """One slot's snapshot, as a message."""
+    return journal_pb2.JournalEntry.FromString(slot_bytes(view)).slots[0]
 
 
 # --- what a journal entry says of one input --------------------------------------------------------------------------
@@ -267,56 +287,26 @@ def instrument_message(slot: lk.SlotView) -> common_pb2.Instrument:
     )
 
 
-def write_outcome(message: journal_pb2.Outcome, value: lk.Outcome) -> None:
+def outcome(result: lk.Result) -> journal_pb2.Outcome:
     """The kernel's answer (K01)."""
-    code = _CODE_NAMES[value.code]
-    message.accepted = value.accepted
-    message.code = code
-    message.severity = value.severity  # type: ignore[assignment]
-    message.slot_index = value.slot_index or 0
-    message.trade_id = value.trade_id
-    if not value.accepted:
-        field, rule = value.field, value.rule
-        message.refusal.CopyFrom(
-            common_pb2.Refusal(
-                reason=code,
-                field=field,
-                value=str(value.value) if field else "",
-                rule=rule,
-                message=f"{field}: {rule}" if field else rule,
-            )
-        )
+    raw = result.raw[:OUTCOME_BYTES]
+    return journal_pb2.Outcome.FromString(
+        _write_outcome(raw, _CODES[result.code] if result.accepted else _refusal(result))
+    )
 
 
-def write_transition(message: journal_pb2.Transition, value: lk.Transition) -> None:
-    message.slot_index = value.slot_index
-    message.trade_id = value.trade_id
-    message.from_stage = value.from_stage  # type: ignore[assignment]
-    message.to_stage = value.to_stage  # type: ignore[assignment]
-    message.from_lifecycle = value.from_lifecycle  # type: ignore[assignment]
-    message.to_lifecycle = value.to_lifecycle  # type: ignore[assignment]
-    scale = value.qty_scale
-    _set(message.requested_qty, value.requested_qty, scale)
-    _set(message.filled_qty, value.filled_qty, scale)
-
-
-def write_fill(message: journal_pb2.BookedFill, value: lk.BookedFill, symbol: str) -> None:
-    message.execution_id = value.execution_id
-    message.client_order_id = value.client_order_id
-    message.venue_order_id = value.venue_order_id
-    message.trade_id = value.trade_id
-    message.symbol = symbol
-    message.side = value.side  # type: ignore[assignment]
-    message.is_exit = value.is_exit
-    message.routed_by_stage = value.routed_by_stage
-    message.fee_is_predicted = value.fee_is_predicted
-    message.is_busted = value.is_busted
-    _set(message.last_qty, value.qty, value.qty_scale)
-    _set(message.fee, value.fee, AMOUNT_SCALE)
-    _set(message.realized_pnl, value.realized_pnl, AMOUNT_SCALE)
-    price = value.price
-    if price is not None:
-        _set(message.last_price, price, value.price_scale)
+def _refusal(result: lk.Result) -> bytes:
+    """Why not, as further fields of an outcome."""
+    code, refused = _CODE_NAMES[result.code], result.outcome
+    field, rule = refused.field, refused.rule
+    refusal = common_pb2.Refusal(
+        reason=code,
+        field=field,
+        value=str(refused.value) if field else "",
+        rule=rule,
+        message=f"{field}: {rule}" if field else rule,
+    )
+    return journal_pb2.Outcome(code=code, refusal=refusal).SerializeToString()
 
 
 def settled_fill(value: lk.Settled) -> journal_pb2.SettledFill:
