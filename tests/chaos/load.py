@@ -38,7 +38,7 @@ def entries(count: int, previous: bytes = b"", *, start: int = 1, owner: int = 1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a failure. ``stored`` counts what was acknowledged to us."""
+    """What came of a failure. ``stored`` counts what was acknowledged to us; a silence is one writer's."""
 
     stored: int
     lost: int
@@ -63,7 +63,7 @@ class Load:
         self._tasks: list[asyncio.Task[None]] = []
         self._acked: dict[str, int] = {}
         self._journaled = 0
-        self._last_s = time.monotonic()
+        self._last_s: dict[str, float] = {}
         self._longest_silence_s = 0.0
 
     @property
@@ -74,7 +74,6 @@ class Load:
         """Under way when this returns."""
         self._tasks = [asyncio.create_task(self._journal()), asyncio.create_task(self._publish())]
         await self.progress(100)
-        self._last_s = time.monotonic()
         self._longest_silence_s = 0.0
 
     async def progress(self, count: int, *, timeout_s: float = 45.0) -> None:
@@ -117,7 +116,7 @@ class Load:
         while not self._stopping.is_set():
             await writer.append(entries(_ENTRIES_AT_ONCE, writer.last_hash, start=self._journaled + 1))
             self._journaled += _ENTRIES_AT_ONCE
-            self._note()
+            self._note("journal")
             await asyncio.sleep(_PACE_S)
 
     async def _publish(self) -> None:
@@ -127,13 +126,14 @@ class Load:
             identity = f"load-{number}"
             ack = await self._bus.publish_until_stored(Publish("intent.PAPER-1", b"%d" % number, identity))
             self._acked[identity] = ack.sequence
-            self._note()
+            self._note("intents")
             await asyncio.sleep(_PACE_S)
 
-    def _note(self) -> None:
+    def _note(self, writer: str) -> None:
         now_s = time.monotonic()
-        self._longest_silence_s = max(self._longest_silence_s, now_s - self._last_s)
-        self._last_s = now_s
+        silence_s = now_s - self._last_s.get(writer, now_s)
+        self._longest_silence_s = max(self._longest_silence_s, silence_s)
+        self._last_s[writer] = now_s
 
 
 async def journal_entries(bus: Bus) -> list[journal_pb2.JournalEntry]:

@@ -327,6 +327,8 @@ TABLE = (
         "nobody new comes in, what is connected stays, renewed files are taken without a restart",
         (
             f"{_ONE}::test_nats_26_expired_certificate_keeps_clients_out_until_renewed_files_are_loaded",
+            f"{_ONE}::"
+            "test_nats_26_connection_that_is_lost_while_the_certificate_is_expired_comes_back_with_the_renewed_one",
             f"{_CHASSIS}/test_admin.py::test_an_expired_or_forged_credential_is_refused",
         ),
         "No service warns before a certificate expires",

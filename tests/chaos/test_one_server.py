@@ -317,6 +317,33 @@ async def test_nats_26_expired_certificate_keeps_clients_out_until_renewed_files
         server.process.kill()
 
 
+async def test_nats_26_connection_that_is_lost_while_the_certificate_is_expired_comes_back_with_the_renewed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measure: Measure
+) -> None:
+    authority = certificates.Authority(tmp_path / "tls")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    authority.issue(expires_in_s=3600)
+    server = BreakableServer(tmp_path / "nats", extra=authority.server_block(), scheme="tls")
+    server.process.start()
+    try:
+        bus = await connect(server.url, tmp_path)
+        server.process.kill()
+        authority.issue(expires_in_s=-5)
+        errors = telemetry.figures().get("bus.errors", 0)
+        server.process.start()
+        await eventually(lambda: telemetry.figures().get("bus.errors", 0) >= errors + 3, "it tries", timeout_s=30)
+        assert not bus.connected
+        began_s = time.monotonic()
+        authority.issue(expires_in_s=3600)
+        server.reload()
+        await eventually(lambda: bus.connected, "it is connected again", timeout_s=60)
+        await bus.api("INFO")
+        measure(healthy_again_s=round(time.monotonic() - began_s, 2))
+        await bus.close()
+    finally:
+        server.process.kill()
+
+
 async def read_from(bus: Bus, sequence: int) -> None:
     """Read the journal as somebody who knows that it reached this sequence."""
     seen = 0

@@ -86,7 +86,7 @@ async def test_nats_03_kill_9_of_all_servers_delays_and_loses_nothing(
     with pytest.raises((Unavailable, OutcomeUnknown)):
         await broken_bus.publish(Publish("inbox.0.PAPER-1.entry", b"order", "while-all-are-dead"), timeout=0.5)
     began_s = time.monotonic()
-    cluster.restore()
+    await asyncio.to_thread(cluster.restore)
     await load.progress(100)
     again_s = time.monotonic() - began_s
     outcome = await load.outcome()
@@ -111,7 +111,7 @@ async def test_nats_12_lease_without_quorum_ends_by_the_holders_own_clock_and_no
     done, _ = await asyncio.wait({waiting}, timeout=holder._ttl_s * 0.7)
     assert not done, "nobody takes over without a quorum"
     restored_s = time.monotonic()
-    cluster.restore()
+    await asyncio.to_thread(cluster.restore)
     async with asyncio.timeout(60):
         assert await waiting > first_epoch
     again_s = time.monotonic() - restored_s
@@ -167,7 +167,7 @@ async def test_nats_23_follower_that_was_away_holds_up_nobody_and_catches_up(
     assert len({ack.sequence for ack in stored}) == count
     assert not await _is_current(cluster, broken_bus), "the lag can be seen"
     began_s = time.monotonic()
-    follower.process.start()
+    await asyncio.to_thread(follower.process.start)
     await cluster.until_current(broken_bus, ["INTENTS"])
     measure(messages_behind=count, healthy_again_s=round(time.monotonic() - began_s, 2), lost=0, doubled=0)
 
@@ -188,8 +188,8 @@ async def test_nats_28_rolling_upgrade_under_load_pauses_and_loses_nothing(
     for server in cluster.servers:
         server.process.send_signal(signal.SIGUSR2)
         await load.progress(60)
-        server.process.stop()
-        server.process.start()
+        await asyncio.to_thread(server.process.stop)  # it takes its time, and the load goes on
+        await asyncio.to_thread(server.process.start)
         await cluster.until_current(broken_bus, LED)
     outcome = await load.outcome()
     measure(**outcome.figures())
