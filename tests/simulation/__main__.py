@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from tests.simulation.reached import missing
 from tests.simulation.referee import Violation
 from tests.simulation.shrinking import failure_of, shrunk
 from tests.simulation.world import World
@@ -74,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"  {name:<{width}}  {count:>8}")
     print(f"{options.seeds} seeds from {options.seed}, {options.steps} steps with faults each: {failed} failed")
     print(f"{step_count} steps in {seconds:.1f} s: {step_count / seconds:.0f} steps/s")
-    return 1 if failed else 0
+    never = missing(total, options.seeds * options.steps) if not options.without else []
+    if never:
+        print(f"never reached: {', '.join(never)}")
+    return 1 if failed or never else 0
 
 
 def _show_progress(count: int, seeds: int, steps_per_s: float) -> None:

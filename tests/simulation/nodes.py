@@ -62,7 +62,7 @@ STORED_STREAMS = (
 )
 """And the journals, as many as there are partitions."""
 
-SNAPSHOT_EVERY_ENTRIES = 25
+SNAPSHOT_EVERY_ENTRIES = 12
 DRIFT_QTY = 7
 
 Steps = Iterator[None]

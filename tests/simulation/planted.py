@@ -22,6 +22,7 @@ from kestrel_kernel.core.partition import Partition
 from kestrel_kernel.shell import recovery, snapshots
 from kestrel_persistence.core import journal_rows
 from kestrel_persistence.core.record import Row
+from kestrel_policy.core import policy
 from kestrel_reconciler.core.reconciliation import Reconciliation
 from kestrel_testkit.world import at_once
 from kestrel_venue_gateway.core import admission, reports, submission
@@ -175,6 +176,19 @@ def gateway_loses_fills() -> Iterator[None]:
         yield
 
 
+@bug("the watermark passed a settlement|a fee of")
+def gateway_loses_settlements() -> Iterator[None]:
+    original = reports.hear
+
+    def hear(event: Any, **about: Any) -> reports.Heard:
+        heard = original(event, **about)
+        is_settlement = heard.report is not None and heard.report.WhichOneof("body") == "settlement"
+        return reports.Heard(dropped="lost") if is_settlement else heard
+
+    with patch.object(reports, "hear", hear):
+        yield
+
+
 # --- the kernel ------------------------------------------------------------------------------------------------------
 
 
@@ -240,7 +254,7 @@ def kernel_saves_a_snapshot_before_the_journal_has_its_entries() -> Iterator[Non
 def kernel_takes_another_owners_entry_for_its_own() -> Iterator[None]:
     with (
         patch.object(nodes, "_require_ours", _no_objection),
-        patch.object(nodes, "SNAPSHOT_EVERY_ENTRIES", 8),  # it shows when its wrong state is restored
+        patch.object(nodes, "SNAPSHOT_EVERY_ENTRIES", 1),  # it shows in what is saved
     ):
         yield
 
@@ -320,6 +334,34 @@ def governance_issues_tokens_under_new_ids() -> Iterator[None]:
 def governance_ignores_kill_flags() -> Iterator[None]:
     checks = tuple(check for check in risk._CHECKS if check[0] != "KILL_ACTIVE")
     with patch.object(risk, "_CHECKS", checks):
+        yield
+
+
+@bug("was authorized after attempt")
+def governance_authorizes_an_older_attempt_after_a_newer_one() -> Iterator[None]:
+    checks = tuple(check for check in risk._CHECKS if check[0] != "ATTEMPT_SUPERSEDED")
+    with patch.object(risk, "_CHECKS", checks):
+        yield
+
+
+# --- the policy ------------------------------------------------------------------------------------------------------
+
+
+@bug("without a stored signal")
+def policy_proposes_before_its_signal_is_stored() -> Iterator[None]:
+    original = policy.decide_bar
+
+    def decide(*given: Any) -> policy.Decision:
+        decision = original(*given)
+        return policy.Decision(decision.signal, decision.effects[::-1])
+
+    with patch.object(nodes, "decide_bar", decide):
+        yield
+
+
+@bug("given twice, differently|proposed with two contents")
+def policy_judges_every_bar_again_after_a_restart() -> Iterator[None]:
+    with patch.object(policy.PolicyState, "learn_signal", lambda *_: None):
         yield
 
 

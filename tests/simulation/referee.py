@@ -7,6 +7,7 @@ holds what is stored against the venue. Whatever it needs, it keeps up to date; 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX, entry_client_orde
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import MILLISECOND_NS
 from kestrel_kernel.core import alerts
-from kestrel_kernel.core.partition import Partition
+from kestrel_kernel.core.partition import Partition, decode_snapshot
 from kestrel_kernel.core.replay import fold
 from kestrel_persistence.core import chain
 from kestrel_simulators.matching.books import Account
@@ -170,6 +171,7 @@ class Referee:
         self._sent: Counter[str] = Counter()
         self._denied: set[str] = set()
         self._report_of_execution: dict[str, str] = {}
+        self._settled: set[str] = set()
         self._intents: dict[tuple[str, int], intent_pb2.Intent] = {}
         self._decisions: dict[tuple[str, int], authority_pb2.Decision] = {}
         self._authorized: dict[tuple[str, int], intent_pb2.AuthorizedIntent] = {}
@@ -288,13 +290,18 @@ class Referee:
             require(first == report.report_id, "one fill was reported under two ids", fill.client_order_id)
         elif report.WhichOneof("body") == "order" and report.order.fact == venue_pb2.ORDER_FACT_DENIED:
             self._on_denial(report.order)
+        elif report.WhichOneof("body") == "settlement":
+            self._settled.add(report.settlement.execution_id)
         # A watermark says: all that the venue said up to here is stored.
         books = self.books[report.account]
         for event in books.venue.events[books.watermark : report.venue_watermark]:
-            fact = event.fact
+            fact: object = event.fact
             if isinstance(fact, venue_pb2.Fill) and fact.client_order_id.startswith(CLIENT_ORDER_ID_PREFIX):
                 is_stored = fact.execution_id in self._report_of_execution
                 require(is_stored, "the watermark passed a fill that is not stored", fact.client_order_id)
+            elif isinstance(fact, venue_pb2.Settlement):
+                is_stored = fact.execution_id in self._settled
+                require(is_stored, "the watermark passed a settlement that is not stored", fact.client_order_id)
         books.watermark = max(books.watermark, report.venue_watermark)
 
     def _on_denial(self, order: venue_pb2.OrderReport) -> None:
@@ -304,6 +311,16 @@ class Referee:
         require(not at_venue, "an order was denied that the venue has", order.client_order_id)
         stopped = order.client_order_id in self._exits and order.reason.reason.startswith("KILL")
         require(not stopped, "a kill flag stopped an exit", order.client_order_id)
+
+    def on_snapshot(self, data: bytes) -> None:
+        """What is saved is the state after an entry that the journal has."""
+        snapshot = decode_snapshot(data)
+        stored = self.bus.stored(subjects.journal_stream(snapshot.partition))
+        at = snapshot.journal_sequence
+        require(at <= len(stored), f"a snapshot stands at entry {at} and the journal ends at {len(stored)}")
+        is_of_journal = at == 0 or hashlib.sha256(stored[at - 1].data).digest() == snapshot.journal_hash
+        require(is_of_journal, f"a snapshot at entry {at} belongs to another journal")
+        self.counters["snapshot checked"] += 1
 
     # --- what strategies want ----------------------------------------------------------------------------------------
 

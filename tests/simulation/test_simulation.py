@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tests.simulation.reached import MUST_REACH
 from tests.simulation.world import World
 
 SEEDS = range(1, 17)
@@ -44,64 +45,3 @@ def _run(seed: int) -> Counter[str]:
     world = World(seed)
     world.run(STEPS)
     return world.counters
-
-
-MUST_REACH = [
-    "acknowledgement lost",
-    "answer lost on the way back",
-    "answer of the database lost",
-    "approval refused: FOUR_EYES",
-    "approval refused: KILL_ACTIVE",
-    "books compared",
-    "cancel lost",
-    "comes to rest while killed",
-    "database compared",
-    "de-duplication forgets",
-    "drift found",
-    "duplicate suppressed",
-    "entry sent",
-    "epochs count anew",
-    "exit sent",
-    "exposure checked",
-    "fill busted",
-    "fill corrected",
-    "fill taken back",
-    "fills",
-    "flags unreachable",
-    "foreign order heard",
-    "further attempt",
-    "garbage in the inbox",
-    "gateway frozen",
-    "gateway killed",
-    "governance killed",
-    "kernel frozen",
-    "kernel killed",
-    "kernel lease lost",
-    "killed",
-    "late fill",
-    "order canceled",
-    "order found after doubt",
-    "order provably absent",
-    "people re-arm",
-    "persistence killed",
-    "person answers",
-    "person passes",
-    "reconciler killed",
-    "restored from a snapshot",
-    "send arrives late",
-    "send lost on the way",
-    "send never left",
-    "snapshot torn",
-    "spend unknown",
-    "stale gateway runs",
-    "stale kernel runs",
-    "stale owner refused",
-    "stale persistence runs",
-    "time jumps",
-    "token spent by another command",
-    "torn snapshot found",
-    "truth failed",
-    "venue does not answer",
-    "venue silent",
-    "correction booked",
-]

@@ -97,7 +97,7 @@ class World:
         self._skew_ns = {name: self.random.randrange(-SKEW_NS_MAX // 2, SKEW_NS_MAX // 2) for name in self.nodes}
         self._running = ""
         self._late: list[tuple[int, paper_pb2.PlaceOrderRequest]] = []
-        self._unsettled: list[tuple[int, str, venue_pb2.Settlement]] = []
+        self._unsettled: list[tuple[int, str, venue_pb2.Fill]] = []
         self._events_seen = dict.fromkeys(self.accounts, 0)
         self._epochs = [0] * self.partition_count
         self._session = 0
@@ -374,8 +374,8 @@ class World:
             time_in_force=command.time_in_force,
             reduce_only=command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT,
         )
-        if self.fault("send arrives late", 0.08):
-            self._late.append((self.true_ns + self.random.randrange(1, 4_000) * MILLISECOND_NS, request))
+        if self.fault("send arrives late", 0.12):
+            self._late.append((self.true_ns + self.random.randrange(1, 8_000) * MILLISECOND_NS, request))
             return SendResult(Outcome.UNKNOWN)
         answer = self._place(request)
         return SendResult(Outcome.UNKNOWN) if self.fault("answer lost on the way back", 0.04) else answer
@@ -461,14 +461,8 @@ class World:
                 told.CopyFrom(fact)
                 told.ClearField("fee")
                 account.events[place] = Event(event.sequence, event.time_ns, told)
-                settlement = venue_pb2.Settlement(
-                    execution_id=fact.execution_id,
-                    client_order_id=fact.client_order_id,
-                    symbol=fact.symbol,
-                    fee=fact.fee,
-                )
                 due_ns = self.true_ns + self.random.randrange(1, 8_000) * MILLISECOND_NS
-                self._unsettled.append((due_ns, name, settlement))
+                self._unsettled.append((due_ns, name, fact))
             self._events_seen[name] = len(account.events)
 
     def _settle(self) -> None:
@@ -477,14 +471,22 @@ class World:
             return
         for one in [one for one in self._unsettled if one[0] <= self.true_ns]:
             self._unsettled.remove(one)
-            _, name, settlement = one
+            _, name, fill = one
             account = self.venue_account(name)
             facts: list[object] = [event.fact for event in account.events]
             busts = [fact.execution_id for fact in facts if isinstance(fact, venue_pb2.FillBust)]
-            if settlement.execution_id not in busts:
-                account.say(self.true_ns, settlement)  # type: ignore[arg-type]  # the paper venue settles at once
-                self._events_seen[name] = len(account.events)
-                self.note(f"the venue settles {settlement.execution_id}", settlement.client_order_id)
+            if fill.execution_id in busts:
+                continue
+            more = fill.fee.units * self.random.choice((-2, 0, 3)) // 100  # than anybody would have predicted
+            fill.fee.units += more
+            account.wallet_units -= more
+            settlement = venue_pb2.Settlement(
+                execution_id=fill.execution_id, client_order_id=fill.client_order_id, symbol=fill.symbol, fee=fill.fee
+            )
+            account.say(self.true_ns, settlement)  # type: ignore[arg-type]  # the paper venue settles at once
+            account.say(self.true_ns, account.balance(account.last_sequence + 1))
+            self._events_seen[name] = len(account.events)
+            self.note(f"the venue settles {fill.execution_id}", fill.client_order_id)
 
     # --- what strategies, operators and strangers do -------------------------------------------------------------
 
@@ -778,6 +780,7 @@ class TearingDisk(SimulatedDisk):
         self._world = world
 
     async def save(self, name: str, data: bytes) -> None:
+        self._world.referee.on_snapshot(data)
         if self._world.fault("snapshot torn", 0.4):
             place = self._world.random.randrange(len(data))
             changed = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]

@@ -1,0 +1,96 @@
+"""What runs must really have met: a simulation that never met its faults proves nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+MUST_REACH = (
+    "acknowledgement lost",
+    "answer lost on the way back",
+    "answer of the database lost",
+    "approval refused: ATTEMPT_SUPERSEDED",
+    "approval refused: FOUR_EYES",
+    "approval refused: KILL_ACTIVE",
+    "approval refused: SYMBOL_BUSY",
+    "books compared",
+    "cancel lost",
+    "comes to rest while killed",
+    "correction booked",
+    "database compared",
+    "de-duplication forgets",
+    "drift found",
+    "drift induced",
+    "duplicate suppressed",
+    "entry sent",
+    "epochs count anew",
+    "exit sent",
+    "exposure checked",
+    "fee told late",
+    "fill busted",
+    "fill corrected",
+    "fill taken back",
+    "fills",
+    "flags unreachable",
+    "foreign order heard",
+    "further attempt",
+    "garbage in the inbox",
+    "gateway frozen",
+    "gateway killed",
+    "governance killed",
+    "intent of the policy",
+    "kernel frozen",
+    "kernel killed",
+    "kernel lease lost",
+    "killed",
+    "late fill",
+    "order canceled",
+    "order found after doubt",
+    "order provably absent",
+    "people re-arm",
+    "persistence frozen",
+    "persistence killed",
+    "person answers",
+    "person kills",
+    "person passes",
+    "policy is behind the journal",
+    "policy killed",
+    "reconciler killed",
+    "restored from a snapshot",
+    "send arrives late",
+    "send lost on the way",
+    "send never left",
+    "settlement booked",
+    "signal ENTER",
+    "signal EXIT",
+    "signal HOLD",
+    "snapshot checked",
+    "snapshot torn",
+    "spend unknown",
+    "stale gateway runs",
+    "stale kernel runs",
+    "stale owner refused",
+    "stale persistence runs",
+    "time jumps",
+    "token spent by another command",
+    "torn snapshot found",
+    "truth failed",
+    "venue does not answer",
+    "venue silent",
+)
+"""Faults and rare branches that a few short runs reach."""
+
+RARE = (
+    "approval refused: EVIDENCE_CHANGED",
+    "approval refused: INTENT_EXPIRED",
+    "decided before a bust was known",
+    "fill after the cancel",
+)
+"""And those that it takes more for."""
+
+STEPS_FOR_ALL = 1_000_000
+"""Steps with faults after which nothing of the above may be missing."""
+
+
+def missing(total: Counter[str], step_count: int) -> list[str]:
+    """What so many steps should have reached, and did not."""
+    return [name for name in (*MUST_REACH, *RARE) if not total[name]] if step_count >= STEPS_FOR_ALL else []
