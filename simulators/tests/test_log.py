@@ -49,6 +49,19 @@ async def test_marks_are_told_only_after_their_records_are_durable(tmp_path: Pat
     await log.close()
 
 
+async def test_a_log_that_is_closed_in_the_middle_of_a_write_ends_whole_and_is_free(tmp_path: Path) -> None:
+    for number in range(20):
+        log = DurableLog(tmp_path / "log", lambda mark: None)
+        assert len(list(log.replay())) == 2 * number
+        runner = asyncio.create_task(log.run())
+        log.append(Record(1, number, b"under way"), None)
+        await asyncio.sleep(0)
+        log.append(Record(1, number, b"behind it"), None)
+        runner.cancel()
+        await asyncio.gather(runner, return_exceptions=True)
+        await log.close()
+
+
 async def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     log = DurableLog(tmp_path / "log", lambda mark: None)
     with pytest.raises(Unavailable, match="another running simulator"):

@@ -111,6 +111,7 @@ class DurableLog:
         self._advanced = asyncio.Condition()
         self._mark: object = None
         self._is_broken = False
+        self._writing: asyncio.Future[None] | None = None
 
     def _lock(self) -> None:
         try:
@@ -167,8 +168,9 @@ class DurableLog:
     async def _commit(self) -> None:
         pending, self._pending = self._pending, []
         position, mark = self._appended, self._mark
+        self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, frame(b"".join(pending)))
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self._write, frame(b"".join(pending)))
+            await asyncio.shield(self._writing)  # a write cannot be called back; ``close`` waits for it
         except OSError as error:
             # Part of the frame may be there. Nothing may follow it, or a torn end would become a broken middle.
             self._is_broken = True
@@ -192,6 +194,9 @@ class DurableLog:
 
     async def close(self) -> None:
         """After ``run`` has ended: what is queued becomes durable, unless the disk failed, and the file is closed."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+            self._is_broken = self._is_broken or self._writing.exception() is not None
         while self._pending and not self._is_broken:
             await self._commit()
         os.close(self._file)
