@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import pyseto
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import DecodeError
 from pyseto import Key
+from pyseto.key_interface import KeyInterface
 
 from kestrel.authority.v1 import authority_pb2
 from kestrel_domain.errors import Refused
@@ -97,9 +99,12 @@ def read_warrant(key: VerifyingKey, warrant: str) -> authority_pb2.WarrantClaims
 
 
 def _sign(key: SigningKey, payload: bytes, assertion: bytes) -> str:
-    return pyseto.encode(
-        Key.new(version=4, purpose="public", key=key.pem), payload, implicit_assertion=assertion
-    ).decode()
+    return pyseto.encode(_key(key.pem), payload, implicit_assertion=assertion).decode()
+
+
+@lru_cache(maxsize=8)  # reading a key takes as long as signing with it
+def _key(pem: bytes) -> KeyInterface:
+    return Key.new(version=4, purpose="public", key=pem)
 
 
 def _read(
@@ -111,7 +116,7 @@ def _read(
     field: str,
 ) -> None:
     try:
-        decoded = pyseto.decode(Key.new(version=4, purpose="public", key=key.pem), token, implicit_assertion=assertion)
+        decoded = pyseto.decode(_key(key.pem), token, implicit_assertion=assertion)
         if not isinstance(decoded.payload, bytes):
             raise ValueError("payload is not bytes")
         claims.ParseFromString(decoded.payload)
