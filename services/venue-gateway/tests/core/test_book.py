@@ -48,6 +48,11 @@ class Journal:
         )
         self.write(door="venue", input=inbox_pb2.InboxMessage(venue=report).SerializeToString(), fills=[booked])
 
+    def control(self, control: inbox_pb2.Control, command: journal_pb2.VenueCommand) -> Any:
+        message = inbox_pb2.InboxMessage(control=control)
+        (found,) = self.write(door="control", input=message.SerializeToString(), commands=[command])
+        return found
+
     def slot(self, trade_id: str, quantity: str, stage: Any = state_pb2.SLOT_STAGE_POSITION_OPEN) -> None:
         instrument = common_pb2.Instrument(symbol="AAPL")
         qty = Number.parse(quantity).message()
@@ -253,15 +258,38 @@ def test_cancel_is_a_persons_only_when_an_operator_named_the_order(
 ) -> None:
     entry = desk.entry()
     journal.command(entry)
+    journal.report(entry.client_order_id, venue_pb2.ORDER_FACT_IN_DOUBT)
     control = inbox_pb2.Control(
         action=action,
         client_order_id=entry.client_order_id if named else "ks-other",
         requested_by=common_pb2.Actor(id="ada", kind=kind),
     )
-    message = inbox_pb2.InboxMessage(control=control)
-    cancel = desk.cancel(entry.client_order_id)
-    (found,) = journal.write(door="control", input=message.SerializeToString(), commands=[cancel])
-    assert (found.by_person, found.of_exit) == (by_person, False)
+    assert journal.control(control, desk.cancel(entry.client_order_id)).by_person == by_person
+
+
+@pytest.mark.parametrize(
+    ("facts", "by_person"),
+    [
+        ([], False),
+        ([venue_pb2.ORDER_FACT_SUBMITTING], False),
+        ([venue_pb2.ORDER_FACT_IN_DOUBT], True),
+        ([venue_pb2.ORDER_FACT_IN_DOUBT, venue_pb2.ORDER_FACT_CANCEL_REJECTED], True),
+        ([venue_pb2.ORDER_FACT_IN_DOUBT, venue_pb2.ORDER_FACT_ACKNOWLEDGED], False),
+    ],
+)
+def test_cancel_is_a_persons_only_when_there_was_a_doubt_to_look_into(
+    desk: Any, journal: Journal, facts: list[Any], by_person: bool
+) -> None:
+    entry = desk.entry()
+    journal.command(entry)
+    for fact in facts:
+        journal.report(entry.client_order_id, fact)
+    control = inbox_pb2.Control(
+        action=inbox_pb2.CONTROL_ACTION_CANCEL_ORDER,
+        client_order_id=entry.client_order_id,
+        requested_by=common_pb2.Actor(id="ada", kind="operator"),
+    )
+    assert journal.control(control, desk.cancel(entry.client_order_id)).by_person == by_person
 
 
 def test_cancel_of_an_exit_says_so_and_an_order_is_no_cancel(desk: Any, journal: Journal) -> None:

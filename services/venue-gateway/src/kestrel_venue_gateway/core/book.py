@@ -29,6 +29,7 @@ _ENDS = frozenset(
         venue_pb2.ORDER_FACT_EXPIRED,
     }
 )
+_PROVES_NOTHING = frozenset({venue_pb2.ORDER_FACT_SUBMITTING, venue_pb2.ORDER_FACT_CANCEL_REJECTED})
 _OVER = frozenset(
     {
         state_pb2.SLOT_STAGE_IDLE,
@@ -52,6 +53,8 @@ class Order:
     fills: dict[str, Number] = field(default_factory=dict)
     # Nothing of it can fill any more, as far as is known; a late fill counts all the same.
     ended: bool = False
+    # It may be at the venue, and people were told so.
+    in_doubt: bool = False
 
     @property
     def cum_qty(self) -> Number:
@@ -139,7 +142,8 @@ class AccountBook:
             traceparent=entry.traceparent or self.traceparent(command.client_order_id),
             committed_qty=self._committed_qty(command.trade_id),
             repeats_an_id=not is_cancel and order is not None,
-            by_person=is_cancel and _is_asked_for_by_name(command, entry),
+            # Who cancels before there is a doubt has not looked into it.
+            by_person=is_cancel and order is not None and order.in_doubt and _is_asked_for_by_name(command, entry),
             of_exit=is_cancel and order is not None and order.is_exit,
         )
         if not is_cancel and not commission.repeats_an_id:
@@ -183,8 +187,9 @@ class AccountBook:
 
     def _learn_fact(self, client_order_id: str, fact: venue_pb2.OrderFact.ValueType) -> None:
         order = self._orders.get(client_order_id)
-        if fact in _ENDS and order is not None:
-            order.ended = True
+        if order is not None:
+            order.ended = order.ended or fact in _ENDS
+            order.in_doubt = fact == venue_pb2.ORDER_FACT_IN_DOUBT or (order.in_doubt and fact in _PROVES_NOTHING)
         if fact in _ENDS or fact == venue_pb2.ORDER_FACT_ACKNOWLEDGED:
             self._settle_submission(client_order_id)
         if fact in _ENDS or fact == venue_pb2.ORDER_FACT_CANCEL_REJECTED:
@@ -198,6 +203,7 @@ class AccountBook:
         if fill.is_busted:
             order.fills.pop(fill.execution_id, None)
             return
+        order.in_doubt = False
         order.fills[fill.execution_id] = Number.of(fill.last_qty)
         self._settle_submission(fill.client_order_id)
         if order.cum_qty >= order.order_qty:

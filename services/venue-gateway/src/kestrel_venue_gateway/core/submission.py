@@ -228,7 +228,7 @@ class Commission:
     committed_qty: Number = _NOTHING
     # Another command, earlier in the journal, named its order the same: a report would speak about that one's.
     repeats_an_id: bool = False
-    # Cancels: an operator named this very order; and: the order is an exit.
+    # Cancels: an operator named this very order while it was in doubt; and: the order is an exit.
     by_person: bool = False
     of_exit: bool = False
 
