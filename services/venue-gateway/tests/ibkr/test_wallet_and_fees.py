@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from kestrel.common.v1 import common_pb2
+from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
+from kestrel_venue_gateway.config import VenueGatewaySettings
 from kestrel_venue_gateway.ibkr.core.balance import Wallet
 from kestrel_venue_gateway.ibkr.core.heard import ExecutionSeen, PositionSeen
+from kestrel_venue_gateway.ibkr.venue import IbkrVenue
 
 NOW_NS = 3600 * SECOND_NS
 
@@ -31,9 +34,24 @@ def test_a_wallet_that_contains_a_fee_is_told_once_the_fee_is_K14() -> None:
     wallet = _bought_ten_at_100()
     assert wallet.balance(now_ns=NOW_NS + SECOND_NS) is None
     wallet.learn_fee("a", Number.parse("3.88"))
+    assert not wallet.is_told
     told = wallet.balance(now_ns=NOW_NS + SECOND_NS)
     assert told is not None
     assert Number.of(told.wallet) == Number.parse("9996.12")
+    assert wallet.is_told
+
+
+def test_a_wallet_from_before_the_last_fills_is_not_the_wallet_of_now_R04() -> None:
+    venue = IbkrVenue(VenueGatewaySettings(venue="ibkr", accounts=["DU1"]), "DU1")
+    assert venue._balance_of_now() is None
+    venue._balance = venue_pb2.Balance(wallet=Number(10_000, 0).message(), currency="USD")
+    venue._wallet = _bought_ten_at_100()
+    told = venue._balance_of_now()
+    assert told is not None
+    assert (told.HasField("wallet"), told.currency) == (False, "USD")
+    venue._wallet.learn_fee("a", Number.parse("3.88"))
+    assert venue._wallet.balance(now_ns=NOW_NS) is not None
+    assert venue._balance_of_now() == venue._balance
 
 
 def test_a_fee_that_never_comes_does_not_hide_the_wallet_for_long_K14() -> None:

@@ -250,8 +250,16 @@ class IbkrVenue:
             event_sequence=sequence,
             positions=[self._truth_position(position) for position in self._ours(positions).values()],
             open_orders=open_orders,
-            balance=self._balance,
+            balance=self._balance_of_now(),
         )
+
+    def _balance_of_now(self) -> venue_pb2.Balance | None:
+        """A wallet from before the last fills would look like a loss of what they cost: then no figure is told, and
+        positions and orders are compared without it.
+        """
+        if self._balance is None or self._wallet.is_told:
+            return self._balance
+        return venue_pb2.Balance(currency=self._balance.currency)
 
     def _ours(self, positions: Iterable[heard.PositionSeen]) -> dict[int, heard.PositionSeen]:
         """What this account holds, by contract; the last word about each counts."""

@@ -151,6 +151,11 @@ class Wallet:
             message.available.CopyFrom(_amount(self._available))
         return message
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the last frame is the wallet of now: nothing was executed, charged or moved since."""
+        return self._cash is not None and self._cash == self._cash_told and not self._flow and not self._fees_unknown
+
     def average_price(self, con_id: int) -> Number | None:
         """What a position was traded at on average, without commissions; ``None`` where only the venue's is known."""
         holding = self._holdings.get(con_id)
