@@ -38,7 +38,7 @@ async def test_nats_08_acknowledgements_lost_in_a_broker_crash_cause_redelivery_
     deliveries: Counter[int] = Counter()
 
     async def handle(loop: PullLoop, until_count: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for batch in loop.batches():
                 for message in batch:
                     deliveries[message.sequence] += 1
@@ -90,7 +90,7 @@ async def test_nats_14_slow_handler_sees_everything_once_and_its_lag(bus: Bus, m
     await bus.publish_all([intent(number) for number in range(1, 61)])
     seen: list[int] = []
     lags: list[int] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for batch in (loop := PullLoop(bus, "INTENTS", durable="slow", batch=5, ack_wait_s=5.0)).batches():
             assert len(batch) <= 5, "never more than was asked for"
             lags.append(int(telemetry.figures()["consumer.lag.INTENTS"]))

@@ -38,7 +38,7 @@ async def test_nats_29_sigterm_of_every_service_under_load_loses_and_doubles_not
             async def replaced(service: str = service, ended: int = ended) -> bool:
                 return platform.pid_of(service) != ended and await platform.is_ready(service)
 
-            await until(replaced, 40, f"another {service} to be ready")
+            await until(replaced, 90, f"another {service} to be ready")
             assert "service.stopped" in platform.layout.log(service).read_text(), "it ended in order"
         await platform.until_ready()
         await platform.leave_everything(desk)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 
 from kestrel.admin.v1 import governance_pb2, persistence_pb2, status_pb2, status_pb2_grpc
@@ -33,6 +34,7 @@ from kestrel_cli.platform import servers
 from kestrel_cli.platform.buses import connected_bus
 from kestrel_cli.platform.layout import SERVICES, Endpoints, Layout
 from kestrel_domain import effects, subjects
+from kestrel_domain.errors import Unavailable
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import MINUTE_NS
 
@@ -171,13 +173,13 @@ class RunningPlatform:
             await channel.close(None)
         return bool(status.ready)
 
-    async def until_ready(self, within_s: float = 30.0) -> None:
+    async def until_ready(self, within_s: float = 60.0) -> None:
         async def ready() -> bool:
             return all([await self.is_ready(service) for service in SERVICES])
 
         await until(ready, within_s, "all services to be ready")
 
-    async def until_stored(self, within_s: float = 30.0) -> None:
+    async def until_stored(self, within_s: float = 60.0) -> None:
         """Every stream is in the database, and every input in the journal."""
         dsn = servers.database_url(self.layout, self.endpoints)
         async with self.bus() as bus, self.desk() as desk:
@@ -221,13 +223,13 @@ async def until(holds: Callable[[], Awaitable[bool]], within_s: float, what: str
         try:
             if await holds():
                 return
-        except (grpc.aio.AioRpcError, OSError, TimeoutError) as error:
+        except (grpc.aio.AioRpcError, Unavailable, asyncpg.PostgresError, OSError, TimeoutError) as error:
             last = str(error)
         await asyncio.sleep(pause_s)
     raise AssertionError(f"waited {within_s:.0f} s in vain for {what}; last error: {last or 'none'}")
 
 
-async def patiently(call: Callable[[], Awaitable[Any]], within_s: float = 40.0) -> Any:
+async def patiently(call: Callable[[], Awaitable[Any]], within_s: float = 60.0) -> Any:
     """Repeat an idempotent call while nobody answers."""
     deadline = time.monotonic() + within_s
     while True:

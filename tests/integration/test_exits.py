@@ -21,7 +21,7 @@ async def open_trade(platform: RunningPlatform, intent_id: str, symbol: str) -> 
         async def is_open() -> bool:
             return any(slot.trade_id == intent_id and slot.qty.units for slot in await desk.open_slots())
 
-        await until(is_open, 20, f"{intent_id} to be open")
+        await until(is_open, 45, f"{intent_id} to be open")
 
 
 async def test_an_exit_stands_on_its_warrant_while_governance_is_stopped_T07(platform: RunningPlatform) -> None:
@@ -30,7 +30,7 @@ async def test_an_exit_stands_on_its_warrant_while_governance_is_stopped_T07(pla
     os.kill(governance, signal.SIGSTOP)
     try:
         async with platform.desk() as desk:
-            await platform.leave_everything(desk, within_s=20)
+            await platform.leave_everything(desk, within_s=45)
     finally:
         os.kill(governance, signal.SIGCONT)
     await platform.until_ready()
@@ -48,8 +48,8 @@ async def test_a_kill_flag_stops_entries_and_lets_exits_pass_INV_KILL_BLOCKS_ENT
             beads = platform.command("beads", "--kind", "decision")
             return any("entry-while-killed" in str(bead) and "DENIED" in str(bead) for bead in _rows(beads))
 
-        await until(denied, 20, "the entry to be denied", pause_s=0.5)
-        await platform.leave_everything(desk, within_s=20)
+        await until(denied, 45, "the entry to be denied", pause_s=0.5)
+        await platform.leave_everything(desk, within_s=45)
         orders = (await desk.ledger()).orders
     assert len(orders) == before + 1, "the exit went out and the entry did not"
     run_kestrel("rearm", "--reason", "test is over", "--as", "risk", "--data-dir", folder)

@@ -19,7 +19,7 @@ import pytest
 from kestrel_cli.platform import processes
 from kestrel_cli.platform.processes import ManagedProcess, Phase, ProbeUnanswered, ProcessSpec
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 async def _ready() -> str:

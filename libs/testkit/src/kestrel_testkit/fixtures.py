@@ -128,7 +128,7 @@ async def provision_afresh(bus: Bus) -> None:
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[bool]] | Callable[[], bool], what: str, *, timeout_s: float = 15.0
+    condition: Callable[[], Awaitable[bool]] | Callable[[], bool], what: str, *, timeout_s: float = 45.0
 ) -> None:
     """Look until it is so, within a bound. ``what`` is the sentence of the failure."""
     loop = asyncio.get_running_loop()

@@ -286,4 +286,4 @@ async def test_a_question_goes_to_the_gateway_and_is_stored_nowhere(bus: Bus) ->
 
     await bus.subscribe_core(subjects.truth_request("paper", "PAPER-1"), handle)
     await Outlet(bus).perform([AskTruth("paper", "PAPER-1", "request-1")])
-    assert await asyncio.wait_for(asked.get(), 10) == b"request-1"
+    assert await asyncio.wait_for(asked.get(), 40) == b"request-1"

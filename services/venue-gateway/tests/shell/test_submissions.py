@@ -94,7 +94,7 @@ class Bench:
         self.submissions = Submissions(desk.gate, ledger, venue, pauses, lambda: self.may_send, Figures(), book)
 
     async def until(self, check: Any) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not check():  # noqa: ASYNC110  (what is looked at knows no event)
                 await asyncio.sleep(0)
 
