@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,8 @@ class SimulatorUnderTest:
         self._channel: grpc.Channel | None = None
         self.port = self.admin_port = 0
 
-    def start(self, *options: str) -> SimulatorUnderTest:
-        command = [sys.executable, "-m", "kestrel_simulators.tws", "--data", str(self.folder)]
+    def start(self, *options: str, python: Sequence[str] = ("-m", "kestrel_simulators.tws")) -> SimulatorUnderTest:
+        command = [sys.executable, *python, "--data", str(self.folder)]
         command += ["--port", "0", "--admin-port", "0", *options]
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "stderr").open("a") as errors:
