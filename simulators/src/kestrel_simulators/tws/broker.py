@@ -11,7 +11,7 @@ replies. The broker decides what is said; how it travels (sockets, versions, pac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -98,6 +98,7 @@ class Broker:
         self.control_answer: Message = tws_pb2.OpenAccountResponse()
         """What the last control record is answered with."""
         self._bars: dict[str, list[venue_pb2.Bar]] = {}
+        self._volumes: dict[str, Number] = {}
         self._day_start_units: dict[str, int] = {}
         self._now_ns = 0
         self._handlers: dict[type[requests.Request], Callable[[int, Any], None]] = {
@@ -489,7 +490,8 @@ class Broker:
     def _ticks(self, req_id: int, listing: Listing) -> list[Reply]:
         symbol = listing.instrument.symbol
         bars = self._bars.get(symbol)
-        return views.ticks(req_id, listing, self.engine.market(symbol), bars[-1] if bars else None)
+        volume = self._volumes.get(symbol, Number(0, 0))
+        return views.ticks(req_id, listing, self.engine.market(symbol), bars[-1] if bars else None, volume)
 
     def _cancel_mkt_data(self, client_id: int, request: requests.CancelMktData) -> None:
         if self._connection(client_id).ticks.pop(request.req_id, None) is None:
@@ -510,13 +512,16 @@ class Broker:
             return
         self.audience.answer(client_id, HistoricalData(request.req_id, bars[0].date, bars[-1].date, bars))
 
-    def _prices_moved(self, listing: Listing, high_units: int, low_units: int) -> None:
-        self.desk.follow_prices(listing, high_units, low_units)
+    def _prices_moved(
+        self, listing: Listing, best_for_sellers: int, best_for_buyers: int, path: Sequence[int] = ()
+    ) -> None:
+        """The market was as high and as low as this, along a path of trades, and is where the engine's market says."""
+        self.desk.follow_prices(listing, best_for_sellers, best_for_buyers)
         is_stale = self.faults.take(Fault.STALE_PRICES) is not None
         for connection in self.audience.connections.values():
             for req_id, subscribed in connection.ticks.items():
                 if subscribed is listing and not is_stale:
-                    for reply in self._ticks(req_id, listing):
+                    for reply in [*views.trades(req_id, listing, path), *self._ticks(req_id, listing)]:
                         self.audience.news(connection.client_id, reply)
             self._tell_pnl(connection)
 
@@ -538,7 +543,11 @@ class Broker:
         self.engine.on_bar(instrument, bar, now_ns=self._now_ns)
         listing = self.listings.add(instrument)
         self._bars.setdefault(instrument.symbol, []).append(venue_pb2.Bar.FromString(message.SerializeToString()))
-        self._prices_moved(listing, bar.high_units, bar.low_units)
+        self._volumes[instrument.symbol] = self._volumes.get(instrument.symbol, Number(0, 0)) + Number.of(
+            message.volume
+        )
+        path = [bar.open_units, bar.high_units, bar.low_units]
+        self._prices_moved(listing, bar.high_units, bar.low_units, path)
 
     def _publish_quote(self, record: tws_pb2.PublishQuoteRequest) -> None:
         instrument = Instrument.of(record.instrument)

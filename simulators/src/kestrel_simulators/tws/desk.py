@@ -87,11 +87,11 @@ class Desk:
     def worth(self, account: str) -> Worth:
         return Worth.of(self.ledgers[account], self.prices())
 
-    def follow_prices(self, listing: Listing, high_units: int, low_units: int) -> None:
+    def follow_prices(self, listing: Listing, best_for_sellers: int, best_for_buyers: int) -> None:
         """After a move of the market: trailing stops follow, and stops that woke up are told."""
         for order in [each for each in self.live.values() if each.listing is listing]:
             if order.stage is Stage.WORKING and order.terms.order_type == TRAIL:
-                self._trail(order, low_units if order.is_buy else high_units)
+                self._trail(order, best_for_buyers if order.is_buy else best_for_sellers)
             self._tell_change(order)
 
     def _trail(self, order: LiveOrder, price_units: int) -> None:

@@ -24,12 +24,13 @@ from kestrel_simulators.tws.replies import (
     Reply,
     SymbolSample,
     TickPrice,
+    TickSize,
     TickString,
 )
 from kestrel_simulators.tws.requests import PlaceOrder, ReqExecutions, ReqHistoricalData
 from kestrel_simulators.tws.terms import Contract, Order
 
-BID, ASK, LAST, HIGH, LOW, CLOSE, OPEN, LAST_TIME = 1, 2, 4, 6, 7, 9, 14, 45
+BID, ASK, LAST, HIGH, LOW, VOLUME, CLOSE, OPEN, LAST_TIME = 1, 2, 4, 6, 7, 8, 9, 14, 45
 _TICK_SIZE = Number(100, 0)
 _SECONDS = {"sec": 1, "secs": 1, "min": 60, "mins": 60, "hour": 3600, "hours": 3600, "day": 86_400, "days": 86_400}
 
@@ -75,15 +76,21 @@ def pnl_single(req_id: int, ledger: Ledger, listing: Listing, last_units: int) -
 # ── Prices ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def ticks(req_id: int, listing: Listing, market: Market, bar: venue_pb2.Bar | None) -> list[Reply]:
-    """The prices there are now; with bars published, the last bar's too."""
+def ticks(req_id: int, listing: Listing, market: Market, bar: venue_pb2.Bar | None, volume: Number) -> list[Reply]:
+    """The prices there are now; with bars published, the last bar's too, and all their volume."""
     prices = [(BID, market.bid_units), (ASK, market.ask_units), (LAST, market.last_units)]
     said: list[Reply] = [TickPrice(req_id, kind, listing.price(units), _TICK_SIZE) for kind, units in prices]
     if bar is not None:
         of_bar = [(HIGH, bar.high), (LOW, bar.low), (OPEN, bar.open), (CLOSE, bar.close)]
         said += [TickPrice(req_id, kind, Number.of(price)) for kind, price in of_bar]
+        said.append(TickSize(req_id, VOLUME, volume))
         said.append(TickString(req_id, LAST_TIME, str((bar.start_ns + bar.interval_ns) // SECOND_NS)))
     return said
+
+
+def trades(req_id: int, listing: Listing, path: Iterable[int]) -> list[Reply]:
+    """The prices on the way to where the market is now: who makes bars of ticks gets the bars that were published."""
+    return [TickPrice(req_id, LAST, listing.price(units), _TICK_SIZE) for units in path]
 
 
 def is_same_bar(known: venue_pb2.Bar, bar: venue_pb2.Bar) -> bool:

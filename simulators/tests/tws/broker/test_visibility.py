@@ -237,6 +237,8 @@ def test_ticks_come_at_once_and_with_each_price_until_canceled(floor: Any) -> No
     floor.bar("101.00", "103.00", "99.00", "102.00")
     prices = {each.tick_type: str(each.price) for each in floor.replies(replies.TickPrice)}
     assert prices == {1: "102.00", 2: "102.00", 4: "102.00", 6: "103.00", 7: "99.00", 9: "102.00", 14: "101.00"}
+    trades = [str(each.price) for each in floor.replies(replies.TickPrice) if each.tick_type == 4]
+    assert trades == ["101.00", "103.00", "99.00", "102.00"]
     assert floor.ask(requests.CancelMktData(1)) == []
     assert floor.price("104.00") == []
     assert floor.ask(requests.CancelMktData(1)) == ["error 1 300"]
