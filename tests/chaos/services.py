@@ -63,7 +63,7 @@ class ServiceProcess:
     async def ended(self) -> int:
         process = self.process
         assert process is not None
-        await eventually(lambda: process.poll() is not None, f"{self.section} ends", timeout_s=30)
+        await eventually(lambda: process.poll() is not None, f"{self.section} ends", timeout_s=60)
         return int(process.returncode)
 
     async def is_ready(self) -> bool:
@@ -76,9 +76,9 @@ class ServiceProcess:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def until_ready(self) -> None:
-        await eventually(self.is_ready, f"{self.section} is ready", timeout_s=30)
+        await eventually(self.is_ready, f"{self.section} is ready", timeout_s=60)
 
-    async def until_not_ready(self, *, timeout_s: float = 40.0) -> None:
+    async def until_not_ready(self, *, timeout_s: float = 60.0) -> None:
         async def not_ready() -> bool:
             return not await self.is_ready()
 

@@ -199,7 +199,7 @@ async def test_nats_19_kernel_whose_consumer_is_deleted_goes_on_from_its_own_pos
         async def parked() -> bool:
             return (await bus.stream_state("PARKED")).messages == 2
 
-        await eventually(parked, "both inputs were handled, once each", timeout_s=40)
+        await eventually(parked, "both inputs were handled, once each", timeout_s=60)
         await kernel.until_ready()
         measure(lost=0, doubled=0, healthy_again_s=round(time.monotonic() - began_s, 2))
     finally:

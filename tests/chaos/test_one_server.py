@@ -167,7 +167,7 @@ async def stored_up_to(database: Database, sequence: int) -> None:
         except asyncpg.PostgresError:  # the tables are not made yet
             return False
 
-    await eventually(stored, "persistence has the journal", timeout_s=30)
+    await eventually(stored, "persistence has the journal", timeout_s=60)
 
 
 def forget_the_tail(store: Path) -> None:
@@ -331,7 +331,7 @@ async def test_nats_26_connection_that_is_lost_while_the_certificate_is_expired_
         authority.issue(expires_in_s=-5)
         errors = telemetry.figures().get("bus.errors", 0)
         server.process.start()
-        await eventually(lambda: telemetry.figures().get("bus.errors", 0) >= errors + 3, "it tries", timeout_s=30)
+        await eventually(lambda: telemetry.figures().get("bus.errors", 0) >= errors + 3, "it tries", timeout_s=60)
         assert not bus.connected
         began_s = time.monotonic()
         authority.issue(expires_in_s=3600)

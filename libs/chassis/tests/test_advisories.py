@@ -83,5 +83,5 @@ async def test_a_message_that_is_given_up_and_a_changed_stream_raise_alerts(bus:
     async def both() -> bool:
         return {"MESSAGE_GIVEN_UP", "STREAM_CHANGED"} <= await told()
 
-    await eventually(both, "both alerts are stored", timeout_s=30)
+    await eventually(both, "both alerts are stored", timeout_s=60)
     await loop.stop()

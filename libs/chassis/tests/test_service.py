@@ -51,7 +51,7 @@ class Service:
     async def ended(self) -> int:
         process = self.process
         assert process is not None
-        await eventually(lambda: process.poll() is not None, "the process ends", timeout_s=30)
+        await eventually(lambda: process.poll() is not None, "the process ends", timeout_s=60)
         return int(process.returncode)
 
     async def is_ready(self) -> bool:
@@ -63,7 +63,7 @@ class Service:
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def ready(self) -> None:
-        await eventually(self.is_ready, "the service is ready", timeout_s=30)
+        await eventually(self.is_ready, "the service is ready", timeout_s=60)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ async def test_it_waits_for_the_server_and_can_be_stopped_meanwhile(
 ) -> None:
     own_nats_server.process.kill()
     service.start()
-    await eventually(lambda: "bus.failed" in service.log.read_text(), "it tries to connect", timeout_s=30)
+    await eventually(lambda: "bus.failed" in service.log.read_text(), "it tries to connect", timeout_s=60)
     assert service.process is not None
     service.process.send_signal(signal.SIGTERM)
     assert await service.ended() == 0
@@ -167,7 +167,7 @@ async def test_it_is_not_ready_while_the_server_is_away_and_comes_back_with_it(
     async def handled() -> bool:
         return (await own_bus.stream_state("BEADS")).messages == 2
 
-    await eventually(handled, "and works again", timeout_s=30)
+    await eventually(handled, "and works again", timeout_s=60)
 
 
 async def test_a_restarted_task_is_told_to_people(service: Service, own_bus: Bus) -> None:

@@ -29,7 +29,7 @@ from kestrel_testkit.servers import (
     start_postgres,
 )
 
-CONNECT_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 60.0
 _DATABASE_NUMBERS = itertools.count(1)
 
 
@@ -124,7 +124,7 @@ async def provision_afresh(bus: Bus) -> None:
             return False
         return True
 
-    await eventually(settled, "the streams are provisioned", timeout_s=30.0)
+    await eventually(settled, "the streams are provisioned", timeout_s=60.0)
 
 
 async def eventually(

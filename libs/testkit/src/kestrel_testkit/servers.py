@@ -22,8 +22,8 @@ from typing import Any
 from kestrel_chassis.folders import let_others_pass
 from kestrel_chassis.nats_config import nats_config_text
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
 DATABASE_USER = "postgres"
 _UNPRIVILEGED_USER = "nobody"
 

@@ -23,7 +23,7 @@ from kestrel_domain.effects import Publish
 from kestrel_testkit.fixtures import eventually
 from kestrel_testkit.servers import PostgresServer, free_port, start_postgres
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 MESSAGE_COUNT = 1_500
 
@@ -136,7 +136,7 @@ async def test_killed_in_mid_run_it_loses_nothing_and_stores_nothing_twice(
         async def progressed(goal: int = goal) -> bool:
             return await stored_beads(postgres.dsn) >= min(goal, MESSAGE_COUNT)
 
-        await eventually(progressed, f"{goal} beads are stored: {process.log()}", timeout_s=40)
+        await eventually(progressed, f"{goal} beads are stored: {process.log()}", timeout_s=90)
         process.end(signal.SIGKILL)
         seen = await stored_beads(postgres.dsn)
         process.start()
@@ -144,7 +144,7 @@ async def test_killed_in_mid_run_it_loses_nothing_and_stores_nothing_twice(
     async def complete() -> bool:
         return await stored_beads(postgres.dsn) == MESSAGE_COUNT
 
-    await eventually(complete, "every bead is stored once", timeout_s=60)
+    await eventually(complete, "every bead is stored once", timeout_s=90)
     answer = await process.verify()
     assert answer.verified, answer
     assert answer.chains[0].database_count == MESSAGE_COUNT
@@ -163,20 +163,20 @@ async def test_a_database_that_goes_away_under_load_is_waited_for_and_nothing_is
         async def begun() -> bool:
             return await stored_beads(dsn) > 0
 
-        await eventually(begun, "the first beads are stored", timeout_s=40)
+        await eventually(begun, "the first beads are stored", timeout_s=90)
         own_database.process.stop(signal.SIGINT)
         await bus.publish_all_until_stored(run_beads(201, 800))
 
         async def alarmed() -> bool:
             return await bus.last_message("ALERTS", "alert.critical.persistence") is not None
 
-        await eventually(alarmed, "an alert says that the database is away", timeout_s=30)
+        await eventually(alarmed, "an alert says that the database is away", timeout_s=60)
         own_database.process.start()
 
         async def complete() -> bool:
             return await stored_beads(dsn) == 800
 
-        await eventually(complete, "every bead is stored once", timeout_s=60)
+        await eventually(complete, "every bead is stored once", timeout_s=90)
         answer = await process.verify()
         assert answer.verified, answer
     finally:
@@ -193,7 +193,7 @@ async def test_it_waits_for_a_database_that_is_not_there_yet_and_stops_when_told
         async def alarmed() -> bool:
             return await bus.last_message("ALERTS", "alert.critical.persistence") is not None
 
-        await eventually(alarmed, "an alert says that the database is away", timeout_s=40)
+        await eventually(alarmed, "an alert says that the database is away", timeout_s=90)
         assert process.end(signal.SIGTERM) == 0, process.log()
         await asyncio.sleep(0)
     finally:

@@ -106,7 +106,7 @@ class Recorder:
                     return False
             return True
 
-        await eventually(stored, "everything is stored", timeout_s=30)
+        await eventually(stored, "everything is stored", timeout_s=60)
 
     async def verdicts(self) -> list[Verdict]:
         return await Audit(self.database, self.bus, self.file, self.key.public_key(), STREAMS).verify(

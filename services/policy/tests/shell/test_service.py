@@ -175,7 +175,7 @@ async def test_a_policy_killed_in_mid_run_decides_every_bar_once(
     for first in range(0, len(shown), 45):
         policy.start()
         await show(bus, shown[first : first + 45])
-        await eventually(lambda first=first: _holds(bus, first + 20), "the policy is in mid-run", timeout_s=30)  # type: ignore[misc]
+        await eventually(lambda first=first: _holds(bus, first + 20), "the policy is in mid-run", timeout_s=60)  # type: ignore[misc]
         policy.kill()
     policy.start()
     await eventually(lambda: _holds(bus, len(shown)), "every bar has its signal", timeout_s=60)
@@ -271,4 +271,4 @@ async def _ready(policy: PolicyProcess) -> None:
                 return False
             return True
 
-    await eventually(answers, "the admin port answers", timeout_s=30)
+    await eventually(answers, "the admin port answers", timeout_s=60)

@@ -150,14 +150,14 @@ async def test_a_drift_is_found_alerted_remembered_through_a_kill_and_resolved_b
         found = await beads(bus, "run")
         return bool(found) and found[-1].run.verdict == reconcile_pb2.RUN_VERDICT_MATCHED
 
-    await eventually(matched, f"the books match: {process.log()}", timeout_s=40)
+    await eventually(matched, f"the books match: {process.log()}", timeout_s=60)
     gateway.truth = samples.truth({"AAPL": 70}, wallet=100)
     await gateway.publish()
 
     async def drifted() -> bool:
         return len(await beads(bus, "drift")) == 1
 
-    await eventually(drifted, "the drift is a break", timeout_s=40)
+    await eventually(drifted, "the drift is a break", timeout_s=60)
     (bead,) = await beads(bus, "drift")
     assert (bead.drift.machine_state, bead.drift.broker_state) == ("BUY 100 AAPL", "BUY 70 AAPL")
     alert = await bus.last_message("ALERTS", "alert.critical.reconciler")
@@ -175,7 +175,7 @@ async def test_a_drift_is_found_alerted_remembered_through_a_kill_and_resolved_b
             return not_active(error)
         return [one.break_id for one in answer.breaks] == [bead.drift.break_id]
 
-    await eventually(remembered, f"the break is open after the restart: {process.log()}", timeout_s=40)
+    await eventually(remembered, f"the break is open after the restart: {process.log()}", timeout_s=60)
 
     run = await stub.RunNow(reconciler_pb2.RunNowRequest(request_id="run-1", account=samples.ACCOUNT), timeout=40)
     assert run.run.verdict == reconcile_pb2.RUN_VERDICT_BROKEN
@@ -197,7 +197,7 @@ async def test_a_drift_is_found_alerted_remembered_through_a_kill_and_resolved_b
     assert again == answer
     (resolution,) = await beads(bus, "resolution")
     assert resolution.resolution.resolution.notes == request.notes
-    await eventually(matched, "the books match again", timeout_s=40)
+    await eventually(matched, "the books match again", timeout_s=60)
 
     assert len(await beads(bus, "drift")) == 1
     state = await bus.stream_state("INBOX")
@@ -213,7 +213,7 @@ async def test_a_gateway_that_does_not_answer_is_indeterminate_and_not_flat(bus:
         found = await beads(bus, "run")
         return bool(found) and found[-1].run.verdict == reconcile_pb2.RUN_VERDICT_INDETERMINATE
 
-    await eventually(indeterminate, f"nothing is proven: {process.log()}", timeout_s=40)
+    await eventually(indeterminate, f"nothing is proven: {process.log()}", timeout_s=60)
     assert await beads(bus, "drift") == []
 
 
@@ -230,13 +230,13 @@ async def test_what_cannot_be_read_is_parked_and_what_follows_is_used_P11(
     async def parked() -> bool:
         return (await bus.stream_state("PARKED")).last_sequence == 3
 
-    await eventually(parked, f"the three are parked: {process.log()}", timeout_s=40)
+    await eventually(parked, f"the three are parked: {process.log()}", timeout_s=60)
 
     async def matched() -> bool:
         found = await beads(bus, "run")
         return bool(found) and found[-1].run.verdict == reconcile_pb2.RUN_VERDICT_MATCHED
 
-    await eventually(matched, "the books match", timeout_s=40)
+    await eventually(matched, "the books match", timeout_s=60)
 
 
 async def test_only_one_instance_is_active_and_the_other_takes_over(
@@ -258,13 +258,13 @@ async def test_only_one_instance_is_active_and_the_other_takes_over(
                 return not_active(error)
             return True
 
-        await eventually(lambda: is_active(first), "the first is active", timeout_s=40)
+        await eventually(lambda: is_active(first), "the first is active", timeout_s=60)
         second.start()
         with pytest.raises(grpc.aio.AioRpcError) as passive:
             await second.stub().ListBreaks(reconciler_pb2.ListBreaksRequest(), wait_for_ready=True, timeout=20)
         assert error_from_rpc(passive.value).reason == "NOT_ACTIVE"
         assert first.end(signal.SIGTERM) == 0, first.log()
-        await eventually(lambda: is_active(second), "the second has taken over", timeout_s=40)
+        await eventually(lambda: is_active(second), "the second has taken over", timeout_s=60)
     finally:
         first.close()
         second.close()
