@@ -2,8 +2,8 @@
 
     python -m tests.chaos [--seed 7] [--minutes 20] [--only rows|driver] [--out var/chaos]
 
-The rows take about eight minutes on a quiet machine, the driver as long as it is given. Leaves with 1 when anything was lost, doubled,
-broken or failed; `chaos.json` has every figure.
+The rows take about eight minutes on a quiet machine, the driver as long as it is given. Leaves with 1 when anything was
+lost, doubled, broken or failed; `chaos.json` has every figure.
 """
 
 from __future__ import annotations
