@@ -9,19 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kestrel.kernel.v1 import journal_pb2, state_pb2
+from kestrel.signal.v1 import signal_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import effects, subjects
 from kestrel_simulators.matching.books import Event
 from kestrel_simulators.matching.chance import Fate
-from tests.simulation.nodes import ACCOUNT
+from tests.simulation.nodes import ACCOUNT, SECOND_ACCOUNT
 from tests.simulation.referee import JOURNAL
 from tests.simulation.stage import Stage
 
-SCENARIOS: dict[str, Callable[[Stage], None]] = {}
+Play = Callable[[Stage], None]
+
+SCENARIOS: dict[str, Play] = {}
+IN_TWO_PARTITIONS: set[str] = set()
+"""Those that need a second account, in a partition of its own."""
 
 
-def scenario(play: Callable[[Stage], None]) -> Callable[[Stage], None]:
+def scenario(play: Play) -> Play:
     SCENARIOS[play.__name__] = play
+    return play
+
+
+def in_two_partitions(play: Play) -> Play:
+    IN_TWO_PARTITIONS.add(play.__name__)
     return play
 
 
@@ -274,6 +284,83 @@ def two_orders_by_one_client_order_id_are_one(stage: Stage) -> None:
     stage.steps(600)
     assert stage.sent(order) == 1
     assert stage.venue_qty() == stage.qty("trade") in (0, 10)  # it may have been fenced before it arrived
+
+
+@scenario
+def an_older_attempt_is_denied_once_a_later_one_was_authorized(stage: Stage) -> None:
+    """Two attempts of one intent wait for a person; the later one is answered first."""
+    stage.take_down("governance")
+    stage.arm("send lost on the way")
+    older = stage.enter("trade", strategy="manual")
+    later = stage.enter("trade", strategy="manual", attempt=2)
+    stage.bring_up("governance")
+    stage.until(lambda: stage.sent(later) == 1 and stage.is_over("trade"))
+    stage.until(lambda: any("ATTEMPT_SUPERSEDED" in reason for reason in stage.decisions("trade")))
+    stage.steps(300)
+    assert stage.sent(older) == 0
+    assert stage.venue_qty() == 0
+
+
+# --- fees, strategies, partitions ------------------------------------------------------------------------------------
+
+
+@scenario
+def a_fee_that_is_told_late_takes_the_place_of_the_predicted_one(stage: Stage) -> None:
+    stage.arm("fee told late", 2)
+    stage.enter("trade")
+    stage.until(lambda: stage.qty("trade") == 10)
+    stage.leave("trade")
+    stage.until(lambda: stage.is_over("trade") and stage.counters_of_referee()["settlement booked"] == 2)
+    stage.until(stage.is_quiet)
+    stage.referee.check_books()
+
+
+@scenario
+def a_day_is_judged_once_whoever_dies(stage: Stage) -> None:
+    for percent in (0, 1, 0, 1, 2, 1):
+        stage.pass_days(percent)
+        stage.bus.forget_ids(subjects.BEADS)
+        stage.bus.forget_ids(subjects.INTENTS)
+        stage.crash("policy", "kernel")
+    stage.until(lambda: len(stage.signals("AAA")) == 6)
+    intents = list(stage.bus.read(subjects.INTENTS))
+    assert len({intent.message_id for intent in intents}) == len(intents) > 0
+
+
+@scenario
+def bars_that_come_too_late_open_nothing(stage: Stage) -> None:
+    """A feed, or its reader, was dead for minutes: what it would have bought then has another price now."""
+    stage.take_down("policy")
+    stage.pass_days(0, 1, 0, 1, 2, 1)
+    stage.let_pass(120)
+    stage.bring_up("policy")
+    stage.until(lambda: len(stage.signals("AAA")) == 6)
+    assert {signal.action for signal in stage.signals("AAA")} == {signal_pb2.SIGNAL_ACTION_HOLD}
+    assert "s old" in stage.signals("AAA")[-1].reason
+    assert not stage.bus.last_sequence(subjects.INTENTS)
+
+
+@scenario
+@in_two_partitions
+def a_partition_without_its_kernel_holds_up_no_other_one(stage: Stage) -> None:
+    stage.take_down("kernel")
+    stage.enter("first")
+    stage.enter("second", account=SECOND_ACCOUNT)
+    stage.until(lambda: stage.qty("second") == 10)
+    assert "first" not in stage.referee.slots()
+    stage.bring_up("kernel")
+    stage.until(lambda: stage.qty("first") == 10 and stage.is_quiet())
+
+
+@scenario
+@in_two_partitions
+def one_accounts_trade_does_not_keep_another_account_out_of_the_symbol(stage: Stage) -> None:
+    stage.hold("first")
+    stage.enter("second", account=SECOND_ACCOUNT)
+    stage.until(lambda: stage.qty("second") == 10 and stage.is_quiet())
+    stage.leave("first")
+    stage.until(lambda: stage.is_over("first") and stage.is_quiet())
+    assert stage.qty("second") == 10
 
 
 # --- books that differ -----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2
 from kestrel.kernel.v1 import state_pb2
 from kestrel.paper.v1 import paper_pb2
+from kestrel.signal.v1 import signal_pb2
 from kestrel_domain import effects, subjects
 from kestrel_domain.effects import Publish
 from kestrel_domain.identifiers import entry_client_order_id, token_id
@@ -32,16 +33,18 @@ _PEOPLE_DO = ("person looks", "person answers")
 class Stage(World):
     """Services run and people approve; everything else is asked for. ``until`` runs what was begun to its end."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, layout: tuple[tuple[str, ...], int] = LAYOUTS[0]) -> None:
+        """``layout``: accounts and partitions; one of each, unless stated."""
         self.armed = Counter[str]()
         self.fates: list[Fate] = []
+        self.layout = layout
         super().__init__(seed)
         self.trading_on = False
         self.venue.apply(Kind.SET_MODE, paper_pb2.SetModeRequest(mode=paper_pb2.MATCHING_MODE_INSTANT), self.true_ns)
         self.until(lambda: self.bus.last_sequence(subjects.INBOX) > 0 and self.is_quiet())  # its balance is known
 
     def _layout(self) -> tuple[tuple[str, ...], int]:
-        return LAYOUTS[0]  # one account, one partition
+        return self.layout
 
     @property
     def books(self) -> Books:
@@ -75,12 +78,25 @@ class Stage(World):
 
     # --- what a scenario does ----------------------------------------------------------------------------------------
 
-    def enter(self, trade_id: str, symbol: str = "AAA", qty: int = 10, *, away_percent: int = 0) -> str:
-        """Propose to buy; ``away_percent`` below the market it rests. Returns the id that its order will have."""
+    def enter(
+        self,
+        trade_id: str,
+        symbol: str = "AAA",
+        qty: int = 10,
+        *,
+        away_percent: int = 0,
+        account: str = ACCOUNT,
+        attempt: int = 1,
+        strategy: str = "momentum",
+    ) -> str:
+        """Propose to buy; ``away_percent`` below the market it rests. Returns the id that its order will have.
+
+        ``strategy``: only "momentum" has a mandate; for any other, people decide.
+        """
         reference = self._price_units[symbol]
         intent = intent_pb2.Intent(
             intent_id=trade_id,
-            account=ACCOUNT,
+            account=account,
             venue=VENUE,
             environment=common_pb2.ENVIRONMENT_PAPER,
             instrument=_instrument(symbol),
@@ -92,16 +108,16 @@ class Stage(World):
             stop_price=_price(reference, 95),
             reference_price=Number(reference, 4).message(),
             leverage=1,
-            strategy="momentum",
-            attempt=1,
+            strategy=strategy,
+            attempt=attempt,
             anchor=common_pb2.StateAnchor(hash="ab" * 32, as_of_ns=self.now_ns),
             proposer=common_pb2.Actor(id="policy", kind="strategy"),
             created_at_ns=self.now_ns,
             expires_at_ns=self.now_ns + 10 * MINUTE_NS,
         )
         self._proposed[trade_id] = intent
-        self.publish(effects.publish(subjects.intent(ACCOUNT), intent, f"{trade_id}-1"))
-        return entry_client_order_id(token_id(trade_id, 1))
+        self.publish(effects.publish(subjects.intent(account), intent, f"{trade_id}-{attempt}"))
+        return entry_client_order_id(token_id(trade_id, attempt))
 
     def hold(self, trade_id: str, symbol: str = "AAA", qty: int = 10) -> str:
         """Enter, and wait for the position."""
@@ -128,6 +144,13 @@ class Stage(World):
 
     def bring_up(self, name: str) -> None:
         self._down[name] = 0
+
+    def pass_days(self, *percents: int) -> None:
+        """Each day the price of AAA moves so far; its bar is on the bus in the evening, and may be read by then."""
+        for percent in percents:
+            self._price_units["AAA"] += self._price_units["AAA"] * percent // 100 // 100 * 100
+            self.end_a_day()
+            self.steps(60)
 
     def somebody_sells(self, symbol: str, qty: int) -> None:
         """On our account, and not we."""
@@ -182,10 +205,10 @@ class Stage(World):
         return self.open_breaks[ACCOUNT]
 
     def slot(self, trade_id: str) -> state_pb2.SlotSnapshot:
-        return self.books.slots.get(trade_id, state_pb2.SlotSnapshot())
+        return self.referee.slots().get(trade_id, state_pb2.SlotSnapshot())
 
     def is_over(self, trade_id: str) -> bool:
-        return trade_id in self.books.slots and self.slot(trade_id).stage in OVER
+        return trade_id in self.referee.slots() and self.slot(trade_id).stage in OVER
 
     def qty(self, trade_id: str) -> int:
         return self.slot(trade_id).qty.units
@@ -206,6 +229,11 @@ class Stage(World):
     def alerts(self) -> Counter[str]:
         stored = self.bus.read(subjects.ALERTS)
         return Counter(audit_pb2.Alert.FromString(message.data).reason for message in stored)
+
+    def signals(self, symbol: str) -> list[signal_pb2.Signal]:
+        """What the policy made of each day of a symbol, as it is stored."""
+        beads = (audit_pb2.Bead.FromString(one.data) for one in self.bus.read(subjects.BEADS, prefix="bead.signal."))
+        return [bead.signal for bead in beads if bead.signal.symbol == symbol]
 
     def decisions(self, trade_id: str) -> list[str]:
         """The reasons of all decisions on a trade, in order."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.scenarios import IN_TWO_PARTITIONS, SCENARIOS
 from tests.simulation.stage import Stage
+from tests.simulation.world import LAYOUTS
 
 README = Path(__file__).with_name("README.md")
 CASES = 25
@@ -18,7 +19,7 @@ CASES = 25
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_a_schedule_that_broke_others_holds(name: str, seed: int) -> None:
-    stage = Stage(seed)
+    stage = Stage(seed, LAYOUTS[2] if name in IN_TWO_PARTITIONS else LAYOUTS[0])
     try:
         SCENARIOS[name](stage)
     finally:
