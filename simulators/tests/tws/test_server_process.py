@@ -147,3 +147,23 @@ def test_help_says_where_it_listens_and_what_it_remembers() -> None:
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     for word in ("4002", "7811", "tws.log", "--messages-per-s", "adversarial"):
         assert word in told
+
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_readme_names_every_fault() -> None:
+    text = README.read_text()
+    names = [name.removeprefix("FAULT_") for name, _ in tws_pb2.Fault.items() if name != "FAULT_UNSPECIFIED"]
+    assert [name for name in names if name not in text] == []
+
+
+def test_what_the_readme_shows_works_as_it_is_written(make_simulator: Any) -> None:
+    simulator = make_simulator().start("--mode", "instant")
+    _, price, trade = README.read_text().split("```python\n")
+    for block in (price, trade):
+        code = block.split("```")[0].replace("4002", str(simulator.port)).replace("7811", str(simulator.admin_port))
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1] == "190.01"
