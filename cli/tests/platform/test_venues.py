@@ -131,7 +131,7 @@ def test_a_simulated_venue_is_started_with_its_own_options(tmp_path: Path) -> No
     command = simulator_command(layout, endpoints, PlatformOptions(venue=TWS_SIM))
     assert command[2] == "kestrel_simulators.tws"
     said = dict(zip(command[3::2], command[4::2], strict=True))
-    assert (said["--port"], said["--control-port"]) == ("9011", "9012")
+    assert (said["--port"], said["--admin-port"]) == ("9011", "9012")
     assert said["--account"] == "DU1234567=1000000.00:USD"
     command = simulator_command(layout, endpoints, PlatformOptions())
     assert command[2] == "kestrel_simulators.paper"

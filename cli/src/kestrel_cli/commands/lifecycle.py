@@ -200,18 +200,20 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="The venue's chance: the same seed, the same venue.")] = 7,
     days: Annotated[int, typer.Option("--days", min=1, max=2_000, help="The last so many trading days.")] = 140,
     out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("var/demo"),
-    venue: Annotated[DemoVenue, typer.Option("--venue", help="Where orders go.")] = DemoVenue.PAPER,
+    venue: Annotated[DemoVenue, typer.Option("--venue", help="Where orders go.")] = DemoVenue.TWS_SIM,
     library: Annotated[Library, typer.Option("--library", help="What speaks to TWS.")] = Library.IB_INSYNC,
     json: options.Json = False,
 ) -> None:
     """Watch decisions on real prices become approved, tokened, executed, reconciled and stored; ends by itself.
 
+    The venue is a simulated TWS of Interactive Brokers, spoken to by a client library that knows no difference.
     Leaves report.json and report.html. Exit code 0 only when nothing was lost or doubled and the chain is verified.
 
     [dim]Examples:[/]
       kestrel demo
       kestrel demo --seed 11 --days 120
-      kestrel demo --venue tws-sim --library ib_insync
+      kestrel demo --library ib_async
+      kestrel demo --venue paper
       kestrel demo --data my-bars.csv --out var/mine
     """
     from kestrel_cli.demo.run import DemoOptions, run_demo

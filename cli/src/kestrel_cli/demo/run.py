@@ -66,7 +66,7 @@ class DemoOptions:
     days: int = 140
     out: Path = Path("var/demo")
     json: bool = False
-    venue: VenueKind = VenueKind.PAPER
+    venue: VenueKind = VenueKind.TWS_SIM
     library: str = LIBRARIES[0]
 
 

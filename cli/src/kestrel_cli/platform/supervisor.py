@@ -306,7 +306,7 @@ def simulator_command(layout: Layout, endpoints: Endpoints, options: PlatformOpt
     venue, manners = options.venue, options.manners
     if venue.process == TWS_SIM:
         module, data, ports = "kestrel_simulators.tws", layout.tws_sim, endpoints.ports
-        where = ["--port", str(ports[TWS_SIM]), "--control-port", str(ports[TWS_SIM_CONTROL])]
+        where = ["--port", str(ports[TWS_SIM]), "--admin-port", str(ports[TWS_SIM_CONTROL])]
     else:
         module, data = "kestrel_simulators.paper", layout.paper
         where = ["--port", str(endpoints.ports[PAPER_VENUE])]
