@@ -13,22 +13,29 @@ from bench import report
 from kestrel_cli.errors import CommandFailed
 
 AREAS = ("kernel", "persistence", "platform", "path")
+LONG_AREAS = ("recovery", "memory")
+"""Measured only when they are named."""
 EXAMPLES = """
 examples:
   python -m bench
-      every area; some minutes; one JSON file for each in var/bench/
+      every area but the long ones; some fifteen minutes; one JSON file for each in var/bench/
   python -m bench --area kernel --quick
       seconds, and only good enough to see that it runs
   python -m bench --area kernel --without-peers
       nothing is installed into .venv-bench, and the peers' figures are absent
   python -m bench --area path --area platform --out /tmp/figures
       two areas, elsewhere
+  python -m bench --area recovery --area memory
+      a million journal entries, a million orders: some ten minutes
 
 areas:
   kernel       nanoseconds per input in C and from Python, beside plain Python, vnpy and NautilusTrader
   persistence  rows a second through the service's own writer, beside COPY and an idempotent insert
   platform     start-up time, processor time at rest and memory of the whole platform
-  path         intent to venue, hop by hop, beside as many bare durable publishes on the same NATS server
+  path         intent to venue, hop by hop, beside as many bare durable publishes on the same NATS server; the kernel
+               service's inputs a second, and its recovery
+  recovery     a kernel partition from a million journal entries, with a snapshot and without (only when named)
+  memory       what a million closed orders leave behind in the kernel service's core (only when named)
 
 Everything runs on this machine's loopback address and below a temporary folder. docs/benchmarks.md says what each
 figure means. Measure on a quiet machine; compare ratios before times.
@@ -71,7 +78,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--area", action="append", choices=AREAS, help="what to measure; repeatable (default: all)")
+    parser.add_argument(
+        "--area",
+        action="append",
+        choices=(*AREAS, *LONG_AREAS),
+        help="what to measure; repeatable (default: all but the long ones)",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that it runs, not to compare")
     parser.add_argument("--without-peers", action="store_true", help="kernel: measure neither vnpy nor NautilusTrader")
     parser.add_argument(

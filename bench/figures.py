@@ -39,12 +39,13 @@ def rounded(value: float, digits: int = 4) -> float:
 
 
 def milliseconds(values_ns: Sequence[int]) -> dict[str, float]:
-    """Count, p50, p90, p99 and the greatest of times in nanoseconds, as milliseconds."""
+    """Count, p50, p90, p99, p99.9 and the greatest of times in nanoseconds, as milliseconds."""
     return {
         "count": len(values_ns),
         "p50_ms": rounded(percentile(values_ns, 0.50) / 1e6),
         "p90_ms": rounded(percentile(values_ns, 0.90) / 1e6),
         "p99_ms": rounded(percentile(values_ns, 0.99) / 1e6),
+        "p999_ms": rounded(percentile(values_ns, 0.999) / 1e6),
         "max_ms": rounded(max(values_ns) / 1e6),
     }
 

@@ -52,12 +52,24 @@ def instrument(symbol: str = "AAPL") -> common_pb2.Instrument:
     )
 
 
-def trades(count: int) -> list[Input]:
-    """So many trades, one after the other, for an INBOX that was empty: an exit's order id follows from its place."""
-    return [each for number in range(count) for each in _trade(number, number * INPUTS_PER_TRADE + 1)]
+def trades(count: int, *, first: int = 0) -> list[Input]:
+    """So many trades, one after the other, for an INBOX that was empty: an exit's order id follows from its place.
+
+    ``first``: how many there were before these.
+    """
+    return [each for number in range(first, first + count) for each in trade(number, number * INPUTS_PER_TRADE + 1)]
 
 
-def _trade(number: int, first_sequence: int) -> list[Input]:
+def rejected(number: int) -> list[Input]:
+    """An order that the venue refused: the entry, and its end."""
+    trade_id = f"refused-{number}"
+    order_id = entry_client_order_id(token_id(trade_id, 1))
+    entry = (f"{trade_id}-1", inbox_pb2.InboxMessage(entry=_authorized(trade_id)))
+    return list(map(_input, (entry, _order(number, order_id, venue_pb2.ORDER_FACT_REJECTED))))
+
+
+def trade(number: int, first_sequence: int) -> list[Input]:
+    """One trade whose first input stands there in INBOX."""
     trade_id = f"trade-{number}"
     entry_id = entry_client_order_id(token_id(trade_id, 1))
     exit_id = exit_client_order_id(trade_id, first_sequence + 5)
@@ -75,14 +87,13 @@ def _trade(number: int, first_sequence: int) -> list[Input]:
         _fill(f"{number}-3", exit_id, sell, 1_910_000),
         _fill(f"{number}-4", exit_id, sell, 1_910_100),
     ]
-    return [
-        Input(
-            subjects.inbox(PARTITION, ACCOUNT, message.WhichOneof("body") or ""),
-            message.SerializeToString(),
-            message_id,
-        )
-        for message_id, message in messages
-    ]
+    return list(map(_input, messages))
+
+
+def _input(named: tuple[str, inbox_pb2.InboxMessage]) -> Input:
+    message_id, message = named
+    subject = subjects.inbox(PARTITION, ACCOUNT, message.WhichOneof("body") or "")
+    return Input(subject, message.SerializeToString(), message_id)
 
 
 def _authorized(trade_id: str) -> intent_pb2.AuthorizedIntent:

@@ -22,6 +22,7 @@ import uvloop
 
 from bench import persistence, running, service
 from bench.figures import milliseconds, percentile, ratio, result_hash, rounded
+from bench.progress import tell
 from bench.trail import ENTRY_FLOOR, ENTRY_HOPS, EXIT_HOPS, Trail, Trails, between, hops, learn_everything
 from kestrel.admin.v1 import governance_pb2
 from kestrel.audit.v1 import audit_pb2
@@ -51,7 +52,7 @@ SYMBOLS = tuple(f"BENCH{number}" for number in range(60))
 MAIN_RATE = 10
 """What the summary is about; on a machine that does not hold it, the greatest rate below that it holds."""
 
-_PLAN = {0.5: 24.0, 5: 12.0, MAIN_RATE: 10.0, 15: 8.0, 20: 8.0, 25: 8.0, 35: 6.0, 50: 6.0, 100: 5.0}
+_PLAN = {0.5: 16.0, 5: 10.0, MAIN_RATE: 10.0, 17.5: 6.0, 25: 6.0, 50: 5.0, 100: 4.0}
 _QUICK_PLAN = {0.5: 4.0, 5: 3.0, MAIN_RATE: 3.0}
 """Entries a second, and for how many seconds. Each entry is followed by its exit, so twice as many orders."""
 
@@ -60,6 +61,9 @@ _TAIL_RATE = 5
 
 _WARM_UP_COUNT = 40
 _FLOOR_COUNT, _QUICK_FLOOR_COUNT = 400, 50
+_FLOOR_S = 4.0
+"""How long a floor may take; at least as many rounds as a quick run has."""
+_PACED_COUNT = 60
 _REST_TIMEOUT_S = 20.0
 _STREAMS = (
     subjects.INTENTS,
@@ -70,17 +74,27 @@ _STREAMS = (
 )
 _FLOOR_STREAM, _FLOOR_BUCKET = "BENCH", "bench"
 
+_SUMMARY = (
+    "kernel_service_inputs_per_s",
+    "recovery_snapshot_s",
+    "recovery_full_s",
+    "persistence_rows_per_s",
+    "persistence_over_floor",
+)
+"""On one server, beside both."""
+
 Figures = dict[str, Any]
 
 
 def measure(*, quick: bool) -> Figures:
-    """On one always-sync NATS server and on three: some ten minutes; quick, some two."""
+    """On one always-sync NATS server and on three: some seven minutes; quick, some two."""
     quiet_libraries()
     stored = persistence.measure(quick=quick)
     figures = {f"r{servers}": _measure_on(servers, stored, quick=quick) for servers in (1, 3)}
     results = {name: each.pop("result") for name, each in figures.items()}
     return {
         **figures,
+        **{name: figures["r1"][name] for name in _SUMMARY},
         "simulated_steps_per_s": _simulated_steps_per_s(quick=quick),
         "floor_is": f"{len(ENTRY_FLOOR)} durable publishes, then 1 create",
         "result": result_hash(results.values()),
@@ -89,6 +103,7 @@ def measure(*, quick: bool) -> Figures:
 
 def _measure_on(servers: int, stored: Figures, *, quick: bool) -> Figures:
     """``stored``: what was measured of persistence, which speaks to PostgreSQL alone."""
+    tell(f"path, {servers} NATS server{'s' if servers > 1 else ''}: the platform starts")
     with running.temporary_folder("path") as folder, running.running_platform(folder, servers=servers) as platform:
         figures = uvloop.run(_measure(*platform, quick=quick))
     rates: Figures = figures["rates"]
@@ -96,11 +111,12 @@ def _measure_on(servers: int, stored: Figures, *, quick: bool) -> Figures:
     assert held, f"not even the lowest rate was held: {rates}"
     main_rate = max(rate for rate in held if rate <= MAIN_RATE)
     main = rates[str(main_rate)]
+    tell(f"path, {servers}: the kernel service, and its recovery")
     return {
         "servers": servers,
         "orders_per_s": 2 * main_rate,
-        **{name: main["intent_to_venue"][name] for name in ("count", "p50_ms", "p90_ms", "p99_ms", "max_ms")},
-        **{name: main[name] for name in ("p50_over_floor", "p99_over_floor")},
+        **main["intent_to_venue"],
+        **{name: main[name] for name in ("p50_over_floor", "p99_over_floor", "p50_over_paced", "p99_over_paced")},
         "hops": main["hops"],
         "sustained_orders_per_s": 2 * _sustained(rates, held),
         "greatest_orders_per_s_held": 2 * max(held),
@@ -123,7 +139,8 @@ def _sustained(rates: Figures, held: list[float]) -> float:
 
 def _simulated_steps_per_s(*, quick: bool) -> float:
     """All cores in one process in the simulated world, as ``kestrel simulate`` runs them; on one core."""
-    command = [sys.executable, "-m", "tests.simulation", "--seeds", "2" if quick else "8", "--jobs", "1"]
+    tell("path: the simulated world")
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "1" if quick else "4", "--jobs", "1", "--go-on"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     found = re.search(r"([\d.]+) steps/s\s*$", done.stdout, re.MULTILINE)
     if found is None:
@@ -143,14 +160,17 @@ async def _measure(layout: Layout, endpoints: Endpoints, *, quick: bool) -> Figu
             await floor.prepare()
             floor_count = _QUICK_FLOOR_COUNT if quick else _FLOOR_COUNT
             for rate, seconds in (_QUICK_PLAN if quick else _PLAN).items():
+                tell(f"path: {2 * rate:g} orders a second, for {seconds:g} s, between two floors")
                 floor.forget()
                 await floor.measure(floor_count)
+                await floor.measure_paced(min(_PACED_COUNT, int(rate * _FLOOR_S) + 5), rate)
                 found = running.processes(layout)
                 cpu_before = running.cpu_seconds(found)
                 try:
                     trails = await load.run(int(rate * seconds), rate)
                 except AssertionError as error:
                     rates[str(rate)] = {"held": 0, "why": str(error)}
+                    tell(f"path: {2 * rate:g} orders a second are not held")
                     break
                 cpu = {name: used - cpu_before[name] for name, used in running.cpu_seconds(found).items()}
                 await floor.measure(floor_count)
@@ -169,6 +189,8 @@ def _told(trails: Trails, floor: Floor, cpu: dict[str, float]) -> Figures:
         "intent_to_venue": milliseconds(to_venue),
         "floor": milliseconds(floor.whole_ns),
         **_over(to_venue, floor.whole_ns),
+        "floor_paced": milliseconds(floor.paced_ns),
+        **_over(to_venue, floor.paced_ns, "paced"),
         "hops": _hops_beside_floor(entries, floor),
         "intent_to_row": milliseconds(between(entries, "begun", "row")),
         "exit_to_venue": milliseconds(between(exits, "begun", "venue")),
@@ -177,10 +199,10 @@ def _told(trails: Trails, floor: Floor, cpu: dict[str, float]) -> Figures:
     }
 
 
-def _over(times_ns: list[int], floor_ns: list[int]) -> dict[str, float]:
+def _over(times_ns: list[int], floor_ns: list[int], name: str = "floor") -> dict[str, float]:
     return {
-        "p50_over_floor": ratio(percentile(times_ns, 0.5), percentile(floor_ns, 0.5)),
-        "p99_over_floor": ratio(percentile(times_ns, 0.99), percentile(floor_ns, 0.99)),
+        f"p50_over_{name}": ratio(percentile(times_ns, 0.5), percentile(floor_ns, 0.5)),
+        f"p99_over_{name}": ratio(percentile(times_ns, 0.99), percentile(floor_ns, 0.99)),
     }
 
 
@@ -195,12 +217,17 @@ def _hops_beside_floor(entries: list[Trail], floor: Floor) -> dict[str, dict[str
 
 @dataclass(slots=True)
 class Floor:
-    """The least that must be stored, by the same client, on the same server. ``bodies`` by milestone."""
+    """The least that must be stored, by the same client, on the same server. ``bodies`` by milestone.
+
+    ``whole_ns`` is one round after the other, as fast as they go; ``paced_ns`` one as often as an entry comes, so that
+    the server and its client have slept in between, as they have when an entry comes.
+    """
 
     bus: Bus
     bodies: dict[str, bytes]
     number: int = 0
     whole_ns: list[int] = field(default_factory=list)
+    paced_ns: list[int] = field(default_factory=list)
     steps_ns: dict[str, list[int]] = field(default_factory=dict)
 
     async def prepare(self) -> None:
@@ -220,22 +247,37 @@ class Floor:
             await self.bus.api(f"STREAM.CREATE.{definition.name}", definition.config())
 
     def forget(self) -> None:
-        self.whole_ns, self.steps_ns = [], {}
+        self.whole_ns, self.paced_ns, self.steps_ns = [], [], {}
 
     async def measure(self, count: int) -> None:
-        for _ in range(count):
-            self.number += 1
-            began_ns = at_ns = time.perf_counter_ns()
-            for name, body in self.bodies.items():
-                await self.bus.publish(Publish(f"bench.{name}", body, f"floor-{self.number}-{name}", ""))
-                at_ns = self._note(name, at_ns)
-            await self.bus.bucket(_FLOOR_BUCKET).create(f"spent-{self.number}", b"JOURNAL_0:1:0")
-            self.whole_ns.append(self._note("spent", at_ns) - began_ns)
+        """So many rounds, or as many as there is time for."""
+        until_s = time.monotonic() + _FLOOR_S
+        for number in range(count):
+            if number >= _QUICK_FLOOR_COUNT and time.monotonic() > until_s:
+                return
+            self.whole_ns.append(await self._round(self.steps_ns))
 
-    def _note(self, name: str, began_ns: int) -> int:
-        now_ns = time.perf_counter_ns()
-        self.steps_ns.setdefault(name, []).append(now_ns - began_ns)
-        return now_ns
+    async def measure_paced(self, count: int, rate: float) -> None:
+        for _ in range(count):
+            lasted_ns = await self._round({})
+            self.paced_ns.append(lasted_ns)
+            await asyncio.sleep(max(0.0, min(1.0, 1 / rate) - lasted_ns / 1e9))
+
+    async def _round(self, steps_ns: dict[str, list[int]]) -> int:
+        """Nanoseconds of one; those of its steps are added to ``steps_ns``."""
+        self.number += 1
+        began_ns = at_ns = time.perf_counter_ns()
+        for name, body in self.bodies.items():
+            await self.bus.publish(Publish(f"bench.{name}", body, f"floor-{self.number}-{name}", ""))
+            at_ns = _note(steps_ns, name, at_ns)
+        await self.bus.bucket(_FLOOR_BUCKET).create(f"spent-{self.number}", b"JOURNAL_0:1:0")
+        return _note(steps_ns, "spent", at_ns) - began_ns
+
+
+def _note(steps_ns: dict[str, list[int]], name: str, began_ns: int) -> int:
+    now_ns = time.perf_counter_ns()
+    steps_ns.setdefault(name, []).append(now_ns - began_ns)
+    return now_ns
 
 
 class Load:

@@ -22,6 +22,7 @@ import uvloop
 
 from bench import core, lifecycles, running
 from bench.figures import median, percentile, ratio, result_hash, rounded
+from bench.progress import tell
 from kestrel_cli.platform import servers
 from kestrel_cli.platform.layout import Layout, choose_ports
 from kestrel_cli.platform.processes import launched
@@ -57,6 +58,7 @@ async def _measure(folder: Path, *, quick: bool) -> Figures:
     result = ""
     async with _server(folder) as new_database:
         for number in range(_QUICK_ROUNDS if quick else _ROUNDS):
+            tell(f"persistence: round {number + 1}, {row_count:,} rows through the writer and through the floor")
             lasted_s, each_ms, result = await _through_the_writer(await new_database(f"writer_{number}"), batches)
             writer.append(row_count / lasted_s)
             commits_ms += each_ms

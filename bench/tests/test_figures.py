@@ -53,7 +53,7 @@ def test_figures_keep_four_significant_digits() -> None:
 
 def test_times_are_told_in_milliseconds_with_their_count() -> None:
     told = milliseconds([1_000_000, 2_000_000, 4_000_000])
-    assert told == {"count": 3, "p50_ms": 2.0, "p90_ms": 4.0, "p99_ms": 4.0, "max_ms": 4.0}
+    assert told == {"count": 3, "p50_ms": 2.0, "p90_ms": 4.0, "p99_ms": 4.0, "p999_ms": 4.0, "max_ms": 4.0}
 
 
 def test_another_result_has_another_hash_and_the_cut_between_parts_counts() -> None:
