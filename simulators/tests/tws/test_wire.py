@@ -94,7 +94,8 @@ def test_versions_without_a_common_one_are_refused(versions: tuple[int, int]) ->
         ("0.1000000000000000055511", None),
         ("1E-18", "0.000000000000000001"),
         ("1.000000000000000000000", "1"),
-        ("9223372036854775807", "9223372036854775807"),
+        ("1e9", "1000000000"),
+        ("-1000000000.0", "-1000000000"),
     ],
 )
 def test_numbers_are_read_exactly_or_not_at_all(text: str, value: str | None) -> None:
@@ -139,7 +140,18 @@ def test_a_flag_is_0_or_1_and_nothing_else(text: str) -> None:
         wire.read_flag(text, "flag")
 
 
-@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 18))
+@pytest.mark.parametrize("text", ["1000000000.01", "-1e10", "9223372036854775807", "1e299", "-1.7976931348623157e308"])
+def test_numbers_that_no_order_can_mean_are_refused(text: str) -> None:
+    with pytest.raises(WireError, match="at most 1000000000"):
+        wire.read_optional_number(text, "price")
+
+
+def test_a_number_with_more_digits_than_64_bits_hold_is_refused() -> None:
+    with pytest.raises(WireError, match="fewer digits"):
+        wire.read_number("999999999.123456789012345678", "price")
+
+
+@given(st.integers(-(10**18), 10**18), st.integers(9, 18))
 def test_numbers_are_written_as_they_are_read(units: int, scale: int) -> None:
     number = Number(units, scale)
     assert wire.read_number(wire.text_of(number), "x") == number

@@ -31,6 +31,9 @@ UNSET_DOUBLE = "1.7976931348623157E308"
 UNSET_INTEGER = 2**31 - 1
 INFINITE = "Infinite"
 
+NUMBER_MAX = 10**9
+"""No price, quantity or amount that a client may name is larger; so whatever is computed from them fits 64 bits."""
+
 _INTEGER = re.compile(r"[+-]?\d{1,18}\Z", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d{1,330}(\.\d{0,330})?([eE][+-]?\d{1,3})?\Z", re.ASCII)
 _UNSET_FROM = Decimal("1e300")
@@ -179,7 +182,11 @@ def read_optional_number(text: str, field: str) -> Number | None:
     if not _NUMBER.match(text):
         raise WireError.of(field, text, "a decimal number")
     value = Decimal(text)
-    return None if value >= _UNSET_FROM else _exact(value, text, field)
+    if value >= _UNSET_FROM:
+        return None
+    if abs(value) > NUMBER_MAX:
+        raise WireError.of(field, text, f"at most {NUMBER_MAX}")
+    return _exact(value, text, field)
 
 
 def _exact(value: Decimal, text: str, field: str) -> Number:
@@ -190,13 +197,13 @@ def _exact(value: Decimal, text: str, field: str) -> Number:
         return Number(0, min(SCALE_MAX, max(0, -exponent)))
     while exponent < -SCALE_MAX and units % 10 == 0:
         units, exponent = units // 10, exponent + 1
-    if not -SCALE_MAX <= exponent <= SCALE_MAX:
-        raise WireError.of(field, text, f"at most {SCALE_MAX} decimals, within 64 bits")
+    if exponent < -SCALE_MAX:
+        raise WireError.of(field, text, f"at most {SCALE_MAX} decimals")
     units *= 10 ** max(0, exponent)
     try:
         return Number(-units if sign else units, max(0, -exponent))
     except InvalidRequest as error:
-        raise WireError.of(field, text, "within 64 bits") from error
+        raise WireError.of(field, text, "fewer digits, within 64 bits") from error
 
 
 READERS: dict[str, Callable[[str, str], Any]] = {
