@@ -1,4 +1,4 @@
-"""The parts of the connector that need no socket: numbers, times, contracts, commands, pacing, frames, wallets, bars."""
+"""The parts of the connector that need no socket: numbers, times, contracts, commands, pacing, wallets, bars."""
 
 from __future__ import annotations
 

@@ -210,12 +210,18 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def permit(self, urgency: Urgency) -> AsyncIterator[None]:
-        """Wait for a place among the messages. Whoever gives up, by time or otherwise, gives the place back."""
+        """Wait for a place among the messages. Whoever gives up, by time or otherwise, gives the place back.
+
+        Raises what ended the connection, if that comes first: nothing can be written any more.
+        """
         ticket, event = self._pacer.ask(urgency), asyncio.Event()
         self._permits[ticket] = event
         try:
-            self._hand_out_permits()
-            await event.wait()
+            if self.is_open:
+                self._hand_out_permits()
+                await event.wait()
+            if not self.is_open:
+                raise self.ended.result()
             yield
         finally:
             if self._permits.pop(ticket, None) is not None:
@@ -397,6 +403,8 @@ class Connection:
         if self.ended.done():
             return
         self.ended.set_result(error)
+        for event in self._permits.values():
+            event.set()
 
 
 async def _first_of(*waited_for: asyncio.Future[Any], timeout_s: float | None = None) -> None:
