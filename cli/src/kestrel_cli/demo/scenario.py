@@ -30,6 +30,9 @@ from kestrel_domain.timestamps import SECOND_NS
 TROUBLE_AT = 0.25
 """When the broker's books go wrong, as a share of the days that are traded after the warm-up."""
 
+_BEHIND_S_MAX = 10.0
+"""What is later than this is not caught up with."""
+
 _DRIFT_QTY = 37
 _CLOSE_WITHIN_S = 25.0
 _POLL_S = 0.25
@@ -38,7 +41,7 @@ _ASK_AGAIN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast market days go by.
+    """How fast market days go by. Who holds the market back holds it back only for a while: later days catch up.
 
     ``bar_interval_s`` is of a venue that tells prices and no days: the gateway makes bars of them by the clock, so a
     market day has to last at least that long. 0: bars keep their own days.
@@ -47,6 +50,10 @@ class Pace:
     warm_up_day_s: float
     day_s: float
     bar_interval_s: float = 0.0
+
+    def of(self, *, trading: bool) -> float:
+        """Seconds of one day, in the warm-up or after it."""
+        return self.day_s if trading else self.warm_up_day_s
 
     def decided_as_of_ns(self, start_ns: int) -> int:
         """The least market time at which a strategy that has seen this bar has decided."""
@@ -84,17 +91,17 @@ class Scenario:
 
     async def _market_days(self, acts: list[asyncio.Task[None]]) -> None:
         """Day after day; what people do on a day begins with it and goes on beside the market."""
-        plan = self._plan()
+        plan, planned = self._plan(), time.monotonic()
         self._screen.totals.day_count = len(self._days)
         for index, (day, bars) in enumerate(self._days):
             trading = index >= self._warm_up_days
             self._screen.totals.stage = "trading" if trading else "warming up the strategy"
             began = time.monotonic()
+            planned = max(planned, began - _BEHIND_S_MAX) + self._pace.of(trading=trading)
             await self._publish(day, bars, index)
             for act in plan.pop(index, ()):
                 acts.append(asyncio.create_task(self._safely(act)))
-            rest_s = (self._pace.day_s if trading else self._pace.warm_up_day_s) - (time.monotonic() - began)
-            await asyncio.sleep(max(rest_s, 0))
+            await asyncio.sleep(max(max(planned, began + self._pace.bar_interval_s) - time.monotonic(), 0))
         self._stage.market_over = True
 
     def _plan(self) -> dict[int, list[Callable[[], Awaitable[None]]]]:
