@@ -22,7 +22,6 @@ class Authority:
         )
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
-        self._expires_at = _now()
         certificate = (
             self._builder(self._name, self._key, _now() + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -31,13 +30,13 @@ class Authority:
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, *, expires_in_s: int) -> None:
-        """Write a key and a certificate that lives so long from now on."""
+        """Write a key and a certificate that lives so long from now on; less than nothing: one that has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-        self._expires_at = (_now() + datetime.timedelta(seconds=expires_in_s)).replace(microsecond=0)
+        expires_at = (_now() + datetime.timedelta(seconds=expires_in_s)).replace(microsecond=0)
         addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         certificate = (
-            self._builder(name, key, self._expires_at)
+            self._builder(name, key, expires_at)
             .add_extension(addresses, critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -47,9 +46,6 @@ class Authority:
             )
         )
         self._server_certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-    def is_expired(self) -> bool:
-        return _now() > self._expires_at + datetime.timedelta(seconds=1)
 
     def server_block(self) -> str:
         """What a server's configuration says."""

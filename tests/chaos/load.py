@@ -18,7 +18,7 @@ from kestrel_testkit.fixtures import eventually
 
 _PACE_S = 0.004
 _ENTRIES_AT_ONCE = 5
-_LEADERS_TIMEOUT_S = 30.0
+_LEADERS_TIMEOUT_S = 60.0
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Load:
         await self.progress(100)
         self._longest_silence_s = 0.0
 
-    async def progress(self, count: int, *, timeout_s: float = 45.0) -> None:
+    async def progress(self, count: int, *, timeout_s: float = 90.0) -> None:
         """Wait until so much more is stored, by either writer and by both."""
         wanted = (self._journaled + count // 2, len(self._acked) + count // 2)
 
@@ -91,7 +91,7 @@ class Load:
     async def outcome(self) -> Outcome:
         """Stop writing and count what is there."""
         self._stopping.set()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             await asyncio.gather(*self._tasks)
         stored = await _read_while_leaders_change(self._intents)
         places = set(stored)

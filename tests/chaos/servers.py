@@ -198,7 +198,7 @@ class BreakableCluster:
             found[:] = [self.number_of(name)] if name else []
             return bool(found)
 
-        await eventually(led, f"{stream} has a leader", timeout_s=30.0)
+        await eventually(led, f"{stream} has a leader", timeout_s=60.0)
         return found[0]
 
     async def until_current(self, bus: Bus, streams: Sequence[str], *, timeout_s: float = 60.0) -> None:

@@ -323,7 +323,7 @@ TABLE = (
     Row(
         26,
         "Expired credentials",
-        "a certificate of two seconds; an expired credential at the admin port",
+        "an expired certificate loaded by the server; an expired credential at the admin port",
         "nobody new comes in, what is connected stays, renewed files are taken without a restart",
         (
             f"{_ONE}::test_nats_26_expired_certificate_keeps_clients_out_until_renewed_files_are_loaded",

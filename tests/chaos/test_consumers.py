@@ -71,19 +71,28 @@ async def test_nats_08_acknowledgements_lost_in_a_broker_crash_cause_redelivery_
 async def test_nats_09_duplicate_inside_the_window_is_flagged_and_outside_it_the_readers_key_catches_it(
     bus: Bus,
 ) -> None:
-    config = {"name": "BRIEF", "subjects": ["brief"], "duplicate_window": 100_000_000}
+    window_s = 1.0
+    config = {"name": "BRIEF", "subjects": ["brief"], "duplicate_window": int(window_s * 1e9)}
     await bus.api("STREAM.CREATE.BRIEF", config)
-    once = Publish("brief", b"effect", "the-id")
-    first = await bus.publish(once)
-    assert (await bus.publish(once)).duplicate
+    answers: list[tuple[Publish, bool]] = []
+
+    async def published_twice_inside_the_window() -> bool:
+        once = Publish("brief", b"effect", f"id-{len(answers)}")
+        began_s = time.monotonic()
+        await bus.publish(once)
+        answers.append((once, (await bus.publish(once)).duplicate))
+        return time.monotonic() - began_s < window_s
+
+    await eventually(published_twice_inside_the_window, "the machine is quick enough for the window")
+    once, was_duplicate = answers[-1]
+    assert was_duplicate
 
     async def stored_again() -> bool:
         return not (await bus.publish(once)).duplicate
 
     await eventually(stored_again, "the window is over")
-    effects = {message.message_id: message.data async for message in bus.read("BRIEF")}
-    assert effects == {"the-id": b"effect"}, "two messages, one effect: the reader's key is permanent"
-    assert (await bus.stream_state("BRIEF")).last_sequence > first.sequence
+    bodies = [message.data async for message in bus.read("BRIEF") if message.message_id == once.message_id]
+    assert bodies == [b"effect", b"effect"], "two messages, one effect: the reader's key is permanent"
 
 
 async def test_nats_14_slow_handler_sees_everything_once_and_its_lag(bus: Bus, measure: Measure) -> None:
@@ -91,7 +100,7 @@ async def test_nats_14_slow_handler_sees_everything_once_and_its_lag(bus: Bus, m
     seen: list[int] = []
     lags: list[int] = []
     async with asyncio.timeout(60):
-        async for batch in (loop := PullLoop(bus, "INTENTS", durable="slow", batch=5, ack_wait_s=5.0)).batches():
+        async for batch in (loop := PullLoop(bus, "INTENTS", durable="slow", batch=5, ack_wait_s=60.0)).batches():
             assert len(batch) <= 5, "never more than was asked for"
             lags.append(int(telemetry.figures()["consumer.lag.INTENTS"]))
             await asyncio.sleep(0.02)  # the slow handler itself
@@ -126,12 +135,12 @@ async def test_nats_15_handling_longer_than_the_wait_is_redelivered_and_told(bus
     loop = PullLoop(bus, "INTENTS", durable="late", ack_wait_s=0.15)
     counts: list[int] = []
     async for batch in loop.batches():
-        counts.append(batch[0].delivery_count)
-        if len(counts) == 12:
+        counts += [message.delivery_count for message in batch]
+        if len(counts) >= 12:
             await loop.ack(batch[0])
             break
     await loop.stop()
-    assert counts == list(range(1, 13))
+    assert counts == list(range(1, len(counts) + 1))
     assert telemetry.figures()["messages.redelivered.often"] >= 1
 
 
@@ -151,6 +160,7 @@ async def test_nats_19_kernel_whose_inbox_is_deleted_is_not_ready_says_so_and_ma
         await kernel.until_ready()
         await bus.api("STREAM.DELETE.INBOX")
         await kernel.until_not_ready()
+        times_ready = kernel.said().count("service.ready")
         with pytest.raises(KestrelError):
             await bus.stream_state("INBOX")
         with pytest.raises(Unavailable):
@@ -165,7 +175,7 @@ async def test_nats_19_kernel_whose_inbox_is_deleted_is_not_ready_says_so_and_ma
 
         await eventually(alarmed, "there is an alert", timeout_s=60)
         assert await alerts() == ["STREAM_DELETED"], "one, by whichever way it was noticed"
-        assert kernel.said().count("service.ready") == 1, "and stays not ready, however often it tries"
+        assert kernel.said().count("service.ready") == times_ready, "it stays not ready, however often it tries"
         assert kernel.said().count("\n") < 400, "no spin"
     finally:
         kernel.end()

@@ -188,9 +188,14 @@ async def test_nats_17_full_disk_freezes_the_stream_until_a_restart_and_loses_no
     try:
         bus = await connect(server.url, tmp_path)
         await bus.api("STREAM.CREATE.SMALL", {"name": "SMALL", "subjects": ["small"], "discard": "new"})
-        acknowledged, failure = await publish_until_refused(bus)
-        assert isinstance(failure, OutcomeUnknown | Unavailable)
-        assert not isinstance(failure, LimitReached), "a full disk is no limit anybody set"
+        acknowledged: list[str] = []
+        for _ in range(3):  # a machine that is merely busy may leave a publish without an answer, too
+            more, failure = await publish_until_refused(bus, first=len(acknowledged) + 1)
+            acknowledged += more
+            assert isinstance(failure, OutcomeUnknown | Unavailable)
+            assert not isinstance(failure, LimitReached), "a full disk is no limit anybody set"
+            if server.health() == 503:
+                break
         assert server.health() == 503, "the plain health page says so: that is the one to scrape"
         small_disk.path("ballast").unlink()
         with pytest.raises((OutcomeUnknown, Unavailable)):
@@ -201,7 +206,7 @@ async def test_nats_17_full_disk_freezes_the_stream_until_a_restart_and_loses_no
         server.process.start()
         bus = await connect(server.url, tmp_path)
         kept = [message.message_id async for message in bus.read("SMALL")]
-        assert kept[: len(acknowledged)] == acknowledged
+        assert [each for each in kept if each in set(acknowledged)] == acknowledged
         assert len(kept) == len(set(kept)), "what was unknown is there once or not at all"
         await bus.publish(Publish("small", b"", "after the restart"))
         again_s = time.monotonic() - began_s
@@ -211,11 +216,11 @@ async def test_nats_17_full_disk_freezes_the_stream_until_a_restart_and_loses_no
         server.process.kill()
 
 
-async def publish_until_refused(bus: Bus) -> tuple[list[str], KestrelError | None]:
+async def publish_until_refused(bus: Bus, *, first: int = 1) -> tuple[list[str], KestrelError | None]:
     acknowledged: list[str] = []
-    for number in range(2 * DISK_BYTES // MESSAGE_BYTES):
+    for number in range(first, first + 2 * DISK_BYTES // MESSAGE_BYTES):
         try:
-            await bus.publish(Publish("small", b"x" * MESSAGE_BYTES, f"m-{number}"), timeout=1.5)
+            await bus.publish(Publish("small", b"x" * MESSAGE_BYTES, f"m-{number}"), timeout=3.0)
         except KestrelError as error:
             return acknowledged, error
         acknowledged.append(f"m-{number}")
@@ -275,10 +280,10 @@ async def test_nats_27_owner_whose_event_loop_stalls_is_no_owner_when_it_wakes_u
     bus: Bus,
 ) -> None:
     """No callback can run while the loop stands still, so the answer must not depend on one having run."""
-    lease = Lease(bus, "kernel.0", "stalled", ttl_s=2.0)
+    lease = Lease(bus, "kernel.0", "stalled", ttl_s=6.0)
     await lease.acquire()
     assert lease.held
-    time.sleep(1.2)  # noqa: ASYNC251  # the stall itself
+    time.sleep(3.6)  # noqa: ASYNC251  # the stall itself
     assert not lease.held, "known before anything else could run"
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
@@ -293,14 +298,16 @@ async def test_nats_26_expired_certificate_keeps_clients_out_until_renewed_files
     monkeypatch.setattr(bus_module, "_CONNECT_ATTEMPT_S", 1.0)
     authority = certificates.Authority(tmp_path / "tls")
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
-    authority.issue(expires_in_s=2)
+    authority.issue(expires_in_s=3600)
     server = BreakableServer(tmp_path / "nats", extra=authority.server_block(), scheme="tls")
     server.process.start()
     try:
         bus = await connect(server.url, tmp_path)
         await bus.api("INFO")
-        await eventually(authority.is_expired, "the certificate has expired")
-        await bus.api("INFO", timeout=2)  # what is connected stays connected
+        authority.issue(expires_in_s=-5)
+        server.reload()
+        await eventually(lambda: "Reloaded" in server.process.log_tail(), "the server has the expired certificate")
+        await bus.api("INFO")  # what is connected stays connected
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
                 await connect(server.url, tmp_path)
