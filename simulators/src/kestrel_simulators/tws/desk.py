@@ -30,6 +30,7 @@ from kestrel_simulators.tws.orders import (
     LiveOrder,
     Problem,
     Stage,
+    filled_in,
     problem_of,
 )
 from kestrel_simulators.tws.replies import CommissionReport, Error, OrderState, Reply
@@ -151,7 +152,7 @@ class Desk:
         is_manual: bool = False,
     ) -> LiveOrder:
         """Write a new order into the books; nobody is told."""
-        terms = replace(request.order, account=request.order.account or self._only_account() or "")
+        terms = filled_in(request.order, request.order.account or self._only_account() or "")
         order = LiveOrder(
             perm_id=PERM_ID_FIRST + len(self.orders),
             client_id=client_id,
@@ -255,7 +256,7 @@ class Desk:
         if listing is None or problem is not None:
             self._complain(client_id, request.order_id, problem or _NO_CONTRACT)
             return
-        terms = replace(request.order, account=request.order.account or self._only_account() or "")
+        terms = filled_in(request.order, request.order.account or self._only_account() or "")
         order = LiveOrder(
             0, client_id, request.order_id, listing, listing.contract(), terms, self.now_ns, stage=Stage.WAITING
         )
@@ -312,7 +313,7 @@ class Desk:
     def _warn(self, order: LiveOrder, terms: Order) -> None:
         """Warnings that change nothing, and that some libraries take for an end."""
         if self._take(Fault.TIF_10349, order, NEW):
-            self._tell_error(order, 10349, f"Order TIF was set to {terms.tif or 'DAY'} based on order preset.")
+            self._tell_error(order, 10349, f"Order TIF was set to {terms.tif} based on order preset.")
         if self._take(Fault.WARNING_399, order, NEW):
             self._tell_error(order, 399, f"Order Message:\n{_described(order)}\nWarning: a message of no consequence.")
 
@@ -369,7 +370,7 @@ class Desk:
         if problem is not None:
             self._complain(order.client_id, request.order_id, problem)
             return
-        terms = replace(request.order, account=order.account)
+        terms = filled_in(request.order, order.account)
         if order.stage is Stage.WORKING and self._take(Fault.SECOND_PERM_ID, order, MODIFY):
             second = self._enter(order.client_id, replace(request, order=terms), order.listing, None)
             self._transmit_family(second)
@@ -654,7 +655,7 @@ class Desk:
                 continue
             if order.stage is Stage.HELD:
                 self._finish(order, Stage.CANCELED, "Never transmitted")
-            elif (order.terms.tif or "DAY") == "DAY":
+            elif order.terms.tif == "DAY":
                 self._cancel_now(order, "Expired")
         self.send_activated()
         self.completed.clear()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 
 from kestrel.tws.v1 import tws_pb2
 from kestrel_domain.errors import InvalidRequest
@@ -50,6 +51,7 @@ def _behind_hours(moment: datetime) -> int:
     return 4 if begins <= moment < ends else 5
 
 
+@lru_cache(maxsize=64)  # the same four days in every time that is told
 def _sunday(year: int, month: int, number: int) -> datetime:
     first = datetime(year, month, 1, tzinfo=UTC)
     return first + timedelta(days=(6 - first.weekday()) % 7 + 7 * (number - 1))

@@ -77,7 +77,7 @@ class Problem:
 
 @dataclass(slots=True, eq=False)
 class LiveOrder:
-    """An order at the broker, from its arrival for ever. ``terms`` is what was asked, as it is now."""
+    """An order at the broker, from its arrival for ever. ``terms`` is what was asked, as it is now, ``filled_in``."""
 
     perm_id: int
     client_id: int
@@ -211,15 +211,9 @@ class LiveOrder:
         )
 
     def _written(self) -> Order:
-        """The order with what the broker has filled in."""
+        """The order with the stop that follows the price."""
         stop = self.trail_stop_units
-        return replace(
-            self.terms,
-            tif=self.terms.tif or "DAY",
-            oca_type=self.terms.oca_type or OCA_REDUCE_WITHOUT_BLOCK,
-            trail_stop_price=self.listing.price(stop) if stop is not None else self.terms.trail_stop_price,
-            what_if=False,
-        )
+        return self.terms if stop is None else replace(self.terms, trail_stop_price=self.listing.price(stop))
 
     # ── How the engine is asked ────────────────────────────────────────────────────────────────────────
 
@@ -234,7 +228,7 @@ class LiveOrder:
             side=_SIDES[terms.action],
             order_qty=terms.total_quantity,
             order_type=_ENGINE_TYPES[terms.order_type],
-            time_in_force=_TIMES_IN_FORCE[terms.tif or "DAY"],
+            time_in_force=_TIMES_IN_FORCE[terms.tif],
             price=self.limit_price,
             stop_price=self.stop_price,
             lot_key=lot,
@@ -320,6 +314,12 @@ class Execution:
             order_ref=order.terms.order_ref,
             last_liquidity=LIQUIDITY_ADDED if self.is_maker else LIQUIDITY_REMOVED,
         )
+
+
+def filled_in(terms: Order, account: str) -> Order:
+    """What was asked, with what the broker fills in."""
+    oca_type = terms.oca_type or OCA_REDUCE_WITHOUT_BLOCK
+    return replace(terms, account=account, tif=terms.tif or "DAY", oca_type=oca_type, what_if=False)
 
 
 # ── What is wrong with an order ────────────────────────────────────────────────────────────────────────
