@@ -30,8 +30,8 @@ from kestrel_domain.timestamps import SECOND_NS
 TROUBLE_AT = 0.25
 """When the broker's books go wrong, as a share of the days that are traded after the warm-up."""
 
-_BEHIND_S_MAX = 10.0
-"""What is later than this is not caught up with."""
+_BEHIND_S_MAX, _FASTEST = 10.0, 0.6
+"""What is later than this is not caught up with; and how short a day becomes, as a share of its length, to catch up."""
 
 _DRIFT_QTY = 37
 _CLOSE_WITHIN_S = 25.0
@@ -97,11 +97,12 @@ class Scenario:
             trading = index >= self._warm_up_days
             self._screen.totals.stage = "trading" if trading else "warming up the strategy"
             began = time.monotonic()
-            planned = max(planned, began - _BEHIND_S_MAX) + self._pace.of(trading=trading)
+            day_s = self._pace.of(trading=trading)
+            planned = max(planned, began - _BEHIND_S_MAX) + day_s
             await self._publish(day, bars, index)
             for act in plan.pop(index, ()):
                 acts.append(asyncio.create_task(self._safely(act)))
-            await asyncio.sleep(max(max(planned, began + self._pace.bar_interval_s) - time.monotonic(), 0))
+            await asyncio.sleep(max(planned, began + _FASTEST * day_s) - time.monotonic())
         self._stage.market_over = True
 
     def _plan(self) -> dict[int, list[Callable[[], Awaitable[None]]]]:
