@@ -60,10 +60,10 @@ _TAIL_RATE = 5
 """The rate whose p99 is the measure for the sustained one: the lowest with enough entries for a p99."""
 
 _WARM_UP_COUNT = 40
-_FLOOR_COUNT, _QUICK_FLOOR_COUNT = 400, 50
-_FLOOR_S = 4.0
+_FLOOR_COUNT, _QUICK_FLOOR_COUNT = 200, 50
+_FLOOR_S = 3.0
 """How long a floor may take; at least as many rounds as a quick run has."""
-_PACED_COUNT = 60
+_PACED_COUNT = 40
 _REST_TIMEOUT_S = 20.0
 _STREAMS = (
     subjects.INTENTS,

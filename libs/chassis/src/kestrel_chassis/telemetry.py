@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.util.types import AttributeValue
 
@@ -173,21 +173,17 @@ def span(
         return
     context = trace.set_span_in_context(NonRecordingSpan(parent), Context()) if parent else None
     linked = [Link(found) for found in map(context_of, links) if found is not None and found.trace_flags.sampled]
-    with _tracer.start_as_current_span(
-        name,
-        context=context,
-        kind=kind,
-        attributes=dict(attributes),
-        links=linked,
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as inner:
-        current = Span(inner)
-        try:
-            yield current
-        except Exception as error:
-            current.fail(getattr(error, "reason", type(error).__name__), str(error))
-            raise
+    inner = _tracer.start_span(name, context=context, kind=kind, attributes=attributes, links=linked)
+    current = Span(inner)
+    token = attach(trace.set_span_in_context(inner))  # start_as_current_span does the same through two more layers
+    try:
+        yield current
+    except Exception as error:
+        current.fail(getattr(error, "reason", type(error).__name__), str(error))
+        raise
+    finally:
+        detach(token)
+        inner.end()
 
 
 @contextmanager
