@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kestrel_domain.errors import InvalidRequest
@@ -24,6 +24,7 @@ def at(*parts: int) -> int:
     return from_datetime(datetime(*parts, tzinfo=NEW_YORK))  # type: ignore[arg-type, misc]
 
 
+@settings(deadline=None)
 @given(st.integers(from_datetime(datetime(2008, 1, 1, tzinfo=UTC)), from_datetime(datetime(2037, 1, 1, tzinfo=UTC))))
 def test_the_clock_shows_what_clocks_in_new_york_show(time_ns: int) -> None:
     seconds = time_ns // SECOND_NS
@@ -31,6 +32,7 @@ def test_the_clock_shows_what_clocks_in_new_york_show(time_ns: int) -> None:
     assert hours.text(time_ns) == f"{shown:%Y%m%d %H:%M:%S} US/Eastern"
 
 
+@settings(deadline=None)
 @given(st.integers(from_datetime(datetime(2008, 1, 1, tzinfo=UTC)), from_datetime(datetime(2037, 1, 1, tzinfo=UTC))))
 def test_the_market_opens_on_weekdays_at_half_past_nine(time_ns: int) -> None:
     opens_ns = hours.opens_at_ns(Hours.REGULAR, time_ns)

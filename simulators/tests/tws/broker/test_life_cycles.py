@@ -142,6 +142,19 @@ def test_an_order_that_would_bind_more_than_there_is_is_rejected(floor: Any) -> 
     assert floor.place(5, order("SELL", "39000"))[0] == "open 5 Submitted"
 
 
+@pytest.mark.parametrize("mode", [Mode.INSTANT, Mode.REALISTIC, Mode.ADVERSARIAL])
+def test_what_falls_to_an_order_follows_from_the_seed_and_its_reference_T15(make_floor: Any, mode: Mode) -> None:
+    modes = {Mode.INSTANT: 1, Mode.REALISTIC: 2, Mode.ADVERSARIAL: 3}
+    floor = make_floor(mode=modes[mode], seed=11)
+    for number in range(60):
+        floor.place(3 + number, order("BUY" if number % 2 else "SELL", "100", order_ref=f"n{number}"))
+        fate = draw(Chance(mode, 11), f"n{number}").fate
+        status, cum_qty = floor.ledger().orders[number].status, floor.ledger().orders[number].cum_qty.units
+        expected = {Fate.FILL: "Filled", Fate.PARTIAL: "Submitted", Fate.DELAY: "Submitted", Fate.REJECT: "Inactive"}
+        assert status == expected[fate]
+        assert (0 < cum_qty < 100) == (fate is Fate.PARTIAL)
+
+
 # ── Modifying ────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kestrel.tws.v1 import tws_pb2
@@ -59,6 +59,7 @@ def test_an_execution_that_crosses_closes_and_opens_and_shares_its_commission() 
     assert str(holding.average_cost) == "109.90000000"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(-50, 50).filter(bool), st.integers(1, 100_000), st.integers(0, 10**9))))
 def test_cash_and_cost_and_profit_always_add_up(bookings: list[tuple[int, int, int]]) -> None:
     """Cash is what was paid, to the unit; realized profit is cash plus the cost of what is open."""

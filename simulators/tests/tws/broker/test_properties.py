@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kestrel.paper.v1 import paper_pb2
@@ -215,7 +215,7 @@ def check_listeners(floor: Floor, connected_before: set[int]) -> None:
                 assert floor.broker.audience.connections[0].sees_manual_orders
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     mode=st.sampled_from(MODES),
     steps=st.lists(
