@@ -30,6 +30,7 @@ def test_the_demo_ends_with_zeros_and_a_verified_chain_P08(folder: Path) -> None
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     report = json.loads((folder / "report.json").read_text())
+    assert (report["options"]["venue"], report["options"]["library"]) == ("tws-sim", "ib_insync")
     counts = {name: report[name] for name in ("orders_lost", "orders_doubled", "fills_lost", "fills_doubled")}
     assert not any(counts.values()), counts
     assert report["chain_verified"] is True
