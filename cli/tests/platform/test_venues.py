@@ -64,12 +64,26 @@ def test_a_directory_that_belongs_to_one_account_is_not_given_to_another(
     assert "--data-dir" in caught.value.next_step
 
 
-def test_a_directory_from_before_venues_could_be_chosen_is_the_paper_venues(tmp_path: Path) -> None:
+@pytest.mark.parametrize("choice", [OUR_PAPER_VENUE, TWS_SIM, IBKR])
+def test_whose_a_directory_is_is_known_from_its_configuration_when_the_choice_is_lost(
+    tmp_path: Path, choice: VenueChoice
+) -> None:
     layout = _layout(tmp_path)
-    layout.config.write_text("common: {}\n")
-    assert chosen(layout, kind=None) == OUR_PAPER_VENUE
-    with pytest.raises(CommandFailed, match="belongs to account PAPER-1"):
-        chosen(layout, kind=VenueKind.TWS_SIM)
+    write_config(layout, Endpoints(ports_from(9000)), PlatformOptions(venue=choice))
+    if choice.kind is VenueKind.TWS_SIM:
+        layout.tws_sim.mkdir()
+    assert chosen(layout, kind=None) == choice
+    other = VenueKind.PAPER if choice.kind is not VenueKind.PAPER else VenueKind.TWS_SIM
+    with pytest.raises(CommandFailed, match=f"belongs to account {choice.account}"):
+        chosen(layout, kind=other)
+
+
+@pytest.mark.parametrize("text", ["common: {}\n", "[]", "venue-gateway: {venue: ibkr, accounts: []}", "a: {"])
+def test_a_directory_that_does_not_say_whose_it_is_is_not_started(tmp_path: Path, text: str) -> None:
+    layout = _layout(tmp_path)
+    layout.config.write_text(text)
+    with pytest.raises(CommandFailed, match="does not say which account"):
+        chosen(layout, kind=None)
 
 
 @pytest.mark.parametrize("account", ["U1234567", "F1234567", "du1234567", "DX1", "PAPER-1"])

@@ -20,6 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from kestrel.common.v1 import common_pb2
 from kestrel_cli.errors import USAGE, CommandFailed
 from kestrel_cli.platform.layout import HOST, PAPER_VENUE, TWS_SIM, Endpoints, Layout, read_json, write_whole
@@ -144,9 +146,7 @@ def chosen(
 
     Raises CommandFailed for what cannot be, for real money, and for a directory that belongs to another account.
     """
-    before = VenueChoice.load(layout)
-    if before is None and layout.config.exists():
-        before = OUR_PAPER_VENUE  # made before venues could be chosen
+    before = VenueChoice.load(layout) or _from_configuration(layout)
     kind = kind or (before.kind if before else VenueKind.PAPER)
     base = before if before is not None and before.kind is kind else VenueChoice(kind=kind, account="")
     choice = VenueChoice(
@@ -166,6 +166,32 @@ def chosen(
             code=USAGE,
         )
     return choice
+
+
+def _from_configuration(layout: Layout) -> VenueChoice | None:
+    """Whose directory it is by what the services were told last; None: nobody's yet. A file was lost, or is of before.
+
+    Raises CommandFailed when that cannot be told: positions may depend on it.
+    """
+    if not layout.config.exists():
+        return None
+    try:
+        told = yaml.safe_load(layout.config.read_text())["venue-gateway"]
+        account, is_paper = str(told["accounts"][0]), told["venue"] == "paper"
+    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
+        raise CommandFailed(
+            f"{layout.config} does not say which account {layout.root} belongs to",
+            next_step="restore that file, or choose another directory with --data-dir",
+        ) from error
+    if is_paper:
+        return VenueChoice(account=account)
+    return VenueChoice(
+        VenueKind.TWS_SIM if layout.tws_sim.exists() else VenueKind.IBKR,
+        account,
+        told.get("ibkr_library", LIBRARIES[0]),
+        tuple(told.get("ibkr_symbols", ())),
+        *(() if layout.tws_sim.exists() else (told.get("ibkr_host", HOST), told.get("ibkr_port", GATEWAY_PAPER_PORT))),
+    )
 
 
 def _default_account(kind: VenueKind) -> str:
