@@ -100,9 +100,6 @@ class Audience:
         for client_id in list(self.connections):
             self.leave(client_id)
 
-    def peek(self) -> list[Addressed]:
-        return self._out
-
     def take(self) -> list[Addressed]:
         """What is to be sent now."""
         out, self._out = self._out, []

@@ -375,7 +375,7 @@ class Desk:
             second = self._enter(order.client_id, replace(request, order=terms), order.listing, None)
             self._transmit_family(second)
             return
-        was_held = order.stage is Stage.HELD
+        was_held, before = order.stage is Stage.HELD, order.terms
         order.terms = terms
         if was_held:
             if terms.transmit:
@@ -383,7 +383,7 @@ class Desk:
             return
         self._tell_status(order)
         if order.stage is Stage.WORKING:
-            if terms.order_type == TRAIL:
+            if terms.order_type == TRAIL and _trails_differently(terms, before):
                 order.trail_stop_units = None
                 self._begin_trail(order)
             self._amend(order)
@@ -802,6 +802,12 @@ def _is_late_modification(order: LiveOrder, terms: Order) -> bool:
         and (order.terms.order_ref, order.terms.action) == (terms.order_ref, terms.action)
         and order.terms.order_type == terms.order_type
     )
+
+
+def _trails_differently(terms: Order, before: Order) -> bool:
+    """A stop that has followed the price stays where it is, unless how it follows is what was changed."""
+    asked, had = ((each.aux_price, each.trailing_percent) for each in (terms, before))
+    return asked != had
 
 
 def _group_of(order: LiveOrder) -> tuple[str, str] | None:

@@ -113,6 +113,23 @@ def test_a_trailing_stop_may_be_a_percentage(floor: Any) -> None:
     assert floor.price("82.50")[0] == "exec 3 BOT 10@82.50"
 
 
+def test_a_trailing_stop_may_begin_where_it_is_told_to(floor: Any) -> None:
+    floor.place(3, order("SELL", "10", "TRAIL", trail="5.00", trail_stop_price=Number.parse("97.00")))
+    assert floor.replies(replies.OpenOrder)[0].order.trail_stop_price == Number.parse("97.00")
+
+
+def test_a_modified_trailing_stop_stays_where_it_is_unless_how_it_follows_is_changed(floor: Any) -> None:
+    floor.place(3, order("SELL", "10", "TRAIL", trail="5.00"))
+    floor.price("110.00")
+    floor.price("107.00")
+    floor.place(3, order("SELL", "12", "TRAIL", trail="5.00"))
+    live = floor.broker.desk.order_of(7, 3)
+    assert (str(live.stop_price), live.remaining_units) == ("105.00", 12)
+    floor.place(3, order("SELL", "12", "TRAIL", trail="4.00"))
+    assert str(live.stop_price) == "103.00"
+    assert floor.price("103.00")[0] == "exec 3 SLD 12@103.00"
+
+
 def test_what_an_immediate_order_cannot_get_at_once_is_canceled_by_the_broker(floor: Any) -> None:
     said = floor.place(3, order("BUY", "10", "LMT", limit="95.00", tif="IOC"))
     assert sorted(said[2:]) == ["error 3 202", "status 3 Cancelled 0/10"]
@@ -440,6 +457,21 @@ def test_the_reset_of_the_day_drops_everybody_and_ends_orders_for_the_day(floor:
     assert floor.connect()[1] == "NextValidId"
     assert floor.replies(replies.NextValidId)[0].order_id == 5
     assert floor.ask(requests.ReqOpenOrders()) == ["open 4 Submitted", "status 4 Submitted 0/10", "OpenOrderEnd"]
+
+
+def test_the_reset_of_the_day_ends_a_bracket_and_what_was_never_transmitted(floor: Any) -> None:
+    bracket(floor)
+    floor.place(6, order("BUY", "10", transmit=False))
+    floor.control(tws_pb2.ResetDayRequest())
+    assert floor.broker.desk.live == {}
+    assert {each.status for each in floor.ledger().orders} == {"Cancelled"}
+
+
+def test_a_held_order_can_be_modified_and_is_sent_when_it_is_transmitted(floor: Any) -> None:
+    assert floor.place(3, order("BUY", "10", "LMT", limit="95.00", transmit=False)) == []
+    assert floor.place(3, order("BUY", "11", "LMT", limit="95.00", transmit=False)) == []
+    said = floor.place(3, order("BUY", "12", "LMT", limit="95.00"))
+    assert said == ["open 3 Submitted", "status 3 Submitted 0/12"]
 
 
 def test_after_a_reset_that_rolls_back_the_same_ids_are_given_to_other_orders(floor: Any) -> None:

@@ -10,6 +10,7 @@ from kestrel.tws.v1 import tws_pb2
 from kestrel_domain.errors import InvalidRequest, Refused
 from kestrel_domain.numbers import Number
 from kestrel_simulators.tws import replies, requests
+from kestrel_simulators.tws.faults import Fault
 from simulators.tests.tws.broker.floor import ACCOUNT, APPLE, order
 
 EXECUTIONS = requests.ReqExecutions(9, 0, "", "", "", "", "", "")
@@ -297,6 +298,38 @@ def test_profit_and_loss_are_pushed_with_fills_and_prices(floor: Any) -> None:
     floor.ask(requests.CancelPnl(1))
     floor.ask(requests.CancelPnlSingle(2))
     assert floor.price("102.00") == []
+
+
+def test_every_subscription_to_the_account_hears_of_a_fill(floor: Any) -> None:
+    floor.ask(requests.ReqAccountUpdatesMulti(4, ACCOUNT, "", False))
+    floor.ask(requests.ReqAccountSummary(5, "All", "TotalCashValue"))
+    floor.place(3, order("BUY", "10"))
+    multi = {each.key: each.value for each in floor.replies(replies.AccountUpdateMulti)}
+    assert multi["TotalCashValue"] == "998999.00"
+    assert [each.value for each in floor.replies(replies.AccountSummary)] == ["998999.00"]
+    floor.ask(requests.ReqAccountUpdates(True, ""))
+    assert floor.lines() == ["portfolio 10", "AccountTime", "AccountDownloadEnd"]
+    floor.fault(Fault.WRONG_POSITION, count=1)
+    assert floor.ask(requests.ReqAccountUpdates(True, ACCOUNT))[0] == "portfolio 11"
+
+
+def test_prices_and_history_of_what_is_not_listed_are_200(floor: Any) -> None:
+    unknown = type(APPLE)(symbol="NOPE", sec_type="STK")
+    assert floor.ask(requests.ReqMktData(1, unknown)) == ["error 1 200"]
+    history = requests.ReqHistoricalData(5, unknown, False, "", "1 day", "1 M", True, "TRADES", 1)
+    assert floor.ask(history) == ["error 5 200"]
+
+
+@pytest.mark.parametrize(("format_date", "date"), [(1, "20261122 19:05:00 US/Eastern"), (2, "1795392300")])
+def test_intraday_bars_are_named_by_time_or_by_seconds(floor: Any, format_date: int, date: str) -> None:
+    floor.bar("101.00", "103.00", "99.00", "102.00", interval_ns=300 * 1_000_000_000)
+    floor.ask(requests.ReqHistoricalData(5, APPLE, False, "", "5 mins", "1 D", True, "TRADES", format_date))
+    assert [bar.date for bar in floor.replies(replies.HistoricalData)[0].bars] == [date]
+
+
+def test_an_account_needs_a_wallet(floor: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        floor.control(tws_pb2.OpenAccountRequest(account="DU2", currency="USD"))
 
 
 def test_requests_about_accounts_that_are_not_there_are_321(floor: Any) -> None:
