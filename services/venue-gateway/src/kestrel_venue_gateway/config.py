@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from kestrel_chassis.settings import ServiceSettings
+from kestrel_domain import live_gate
 from kestrel_domain.identifiers import checked_id
 
 
@@ -83,4 +84,16 @@ class VenueGatewaySettings(ServiceSettings):
             )
         if self.ibkr_client_id == self.ibkr_data_client_id:
             raise ValueError("ibkr_data_client_id: the connection for data has a client id of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _real_money_is_meant(self) -> Self:
+        """A live gateway does not even start without the exact phrase (C10); each connection asks the whole gate."""
+        if self.environment != "live":
+            return self
+        if self.venue == "paper":
+            raise ValueError("environment: the paper venue moves no real money, so it is never 'live'")
+        for account in self.accounts:
+            if not live_gate.is_confirmed(self.live_confirmation, account):
+                raise ValueError(f"live_confirmation: exactly: {live_gate.CONFIRMATION.format(account=account)}")
         return self
