@@ -48,7 +48,9 @@ def test_damage_that_was_planted_is_noticed_and_what_cannot_run_here_is_said_and
 
 def test_the_page_takes_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target, source = tmp_path / "page.md", tmp_path / "chaos.json"
-    target.write_text(f"{page.BEGIN}\n{page.END}\nwords\n{page.MEASURED_BEGIN}\nearlier figures\n{page.MEASURED_END}\nmore\n")
+    target.write_text(
+        f"{page.BEGIN}\n{page.END}\nwords\n{page.MEASURED_BEGIN}\nearlier figures\n{page.MEASURED_END}\nmore\n"
+    )
     blow = {"victim": "nats", "blow": "freeze", "lost": 0, "doubled": 0, "chain_intact": True, "orders": 5}
     whole = {"seed": 7, "minutes": 12.0, "day": "2026-01-02", "commit": "abc", "cpu_count": 2, "load_average": 1.5}
     blows = [blow | {"healthy_after_s": 1.0, "findings": []}]
