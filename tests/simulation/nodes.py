@@ -28,6 +28,7 @@ from kestrel_kernel.core import alerts
 from kestrel_kernel.core.partition import Partition, Step
 from kestrel_kernel.shell.recovery import recover
 from kestrel_kernel.shell.snapshots import PartitionSnapshots
+from kestrel_kernel.shell.tenure import LeaseLost
 from kestrel_persistence.core import plan
 from kestrel_policy.core.parameters import Momentum, Plan, Sizing
 from kestrel_policy.core.policy import Moment, PolicyState, decide_bar
@@ -40,6 +41,7 @@ from kestrel_venue_gateway.core.book import AccountBook
 from kestrel_venue_gateway.core.traits import VenueState
 from kestrel_venue_gateway.core.truth import Portfolio, broker_truth, failed_truth
 from tests.simulation.database import Position, record_of
+from tests.simulation.leases import OwnerLease
 from tests.simulation.referee import JOURNAL
 
 if TYPE_CHECKING:
@@ -90,6 +92,19 @@ def plan_of(account: str) -> Plan:
 
 def kernel(world: World, number: int = 0) -> Steps:
     """One tenure of the partition's owner; ends when the lease is lost, or somebody else turns out to have written."""
+    lease = world.owner_lease(number)
+    try:
+        if lease is not None:
+            yield from lease.acquire()
+        yield from _own(world, number, lease)
+        if lease is not None:
+            lease.release()
+    finally:
+        if lease is not None:
+            lease.end()
+
+
+def _own(world: World, number: int, lease: OwnerLease | None) -> Steps:
     snapshots = PartitionSnapshots(world.disk, number)  # type: ignore[arg-type]  # all it does is save and load
     with capture_logs():
         saved = at_once(snapshots.load())
@@ -99,25 +114,24 @@ def kernel(world: World, number: int = 0) -> Steps:
         world.reached("restored from a snapshot")
     try:
         yield
-        epoch = world.next_epoch(number)
-        while epoch <= partition.epoch:  # the lease bucket was made anew and counts from the beginning
-            epoch = world.next_epoch(number)
+        yield from _later_epoch(world, partition, lease)
+        epoch = lease.epoch if lease is not None else world.epoch(number)
         yield from _publish_all(world, alerts_due)
         step = partition.start_epoch(
             epoch, f"kernel-{epoch}", world.account_configurations(number), recorded_at_ns=world.now_ns
         )
-        yield from _journal(world, partition, [step])
+        yield from _journal(world, partition, [step], lease)
         entries_since_snapshot = 0
         while True:
             yield
-            if world.fault("kernel lease lost", 0.002):
+            if world.fault("kernel lease lost", 0.002) or (lease is not None and not lease.is_held()):
                 return
             batch = list(world.read_some(subjects.INBOX, partition.inbox_sequence + 1, prefix=f"inbox.{number}."))
             steps = [
                 partition.apply(m.subject, m.sequence, m.time_ns, m.data, m.traceparent, recorded_at_ns=world.now_ns)
                 for m in batch
             ]
-            yield from _journal(world, partition, steps)
+            yield from _journal(world, partition, steps, lease)
             entries_since_snapshot += len(steps)
             if entries_since_snapshot >= SNAPSHOT_EVERY_ENTRIES:
                 yield
@@ -133,12 +147,27 @@ def kernel(world: World, number: int = 0) -> Steps:
                 world.publish(effects.publish(subjects.inbox(number, account, "tick"), tick, tick_id))
     except WrongSequence:
         world.reached("stale owner refused")
+    except LeaseLost:
+        world.reached("owner ended before it wrote")
     finally:
         partition.close()
 
 
-def _journal(world: World, partition: Partition, steps: Sequence[Step]) -> Steps:
+def _later_epoch(world: World, partition: Partition, lease: OwnerLease | None) -> Steps:
+    """The bucket of leases may have been made anew and count from the beginning: an epoch is later than all before."""
+    if lease is None:
+        world.next_epoch(partition.partition)
+        while world.epoch(partition.partition) <= partition.epoch:
+            world.next_epoch(partition.partition)
+        return
+    while lease.epoch <= partition.epoch:
+        yield from lease.acquire_again()
+
+
+def _journal(world: World, partition: Partition, steps: Sequence[Step], lease: OwnerLease | None) -> Steps:
     """One commit group: all entries, each behind the one before it, and only then what people hear of them."""
+    if lease is not None and not lease.is_held():
+        raise LeaseLost("the lease is overdue")
     for step in steps:
         yield
         stored = world.publish(step.publish(), expected_last_sequence=step.journal_sequence - 1)

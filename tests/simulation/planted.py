@@ -242,9 +242,9 @@ def kernel_believes_a_torn_snapshot() -> Iterator[None]:
 def kernel_saves_a_snapshot_before_the_journal_has_its_entries() -> Iterator[None]:
     original = nodes._journal
 
-    def journal(world: World, partition: Partition, steps: Any) -> Iterator[None]:
+    def journal(world: World, partition: Partition, *given: Any) -> Iterator[None]:
         at_once(snapshots.PartitionSnapshots(world.disk, partition.partition).save(partition, saved_at_ns=0))  # type: ignore[arg-type]
-        yield from original(world, partition, steps)
+        yield from original(world, partition, *given)
 
     with patch.object(nodes, "_journal", journal):
         yield

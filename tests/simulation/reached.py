@@ -7,8 +7,8 @@ from collections import Counter
 MUST_REACH = (
     "acknowledgement lost",
     "answer lost on the way back",
+    "answer about a lease lost",
     "answer of the database lost",
-    "approval refused: ATTEMPT_SUPERSEDED",
     "approval refused: FOUR_EYES",
     "approval refused: KILL_ACTIVE",
     "approval refused: SYMBOL_BUSY",
@@ -43,6 +43,10 @@ MUST_REACH = (
     "kernel lease lost",
     "killed",
     "late fill",
+    "lease acquired",
+    "lease checked",
+    "lease ended by its own clock",
+    "leases unreachable",
     "order canceled",
     "order found after doubt",
     "order provably absent",
@@ -80,10 +84,12 @@ MUST_REACH = (
 """Faults and rare branches that a few short runs reach."""
 
 RARE = (
+    "approval refused: ATTEMPT_SUPERSEDED",
     "approval refused: EVIDENCE_CHANGED",
     "approval refused: INTENT_EXPIRED",
     "decided before a bust was known",
     "fill after the cancel",
+    "owner ended before it wrote",
 )
 """And those that it takes more for."""
 

@@ -10,7 +10,7 @@ from tests.simulation.reached import MUST_REACH
 from tests.simulation.world import World
 
 SEEDS = range(1, 17)
-STEPS = 1_500
+STEPS = 1_800
 SEEN: dict[int, Counter[str]] = {}
 
 

@@ -40,6 +40,7 @@ from kestrel_testkit.world import Message, ShellBus, SimulatedBus, SimulatedDisk
 from kestrel_venue_gateway.core.reports import VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
 from tests.simulation.database import Database
+from tests.simulation.leases import LeaseStore, OwnerLease
 from tests.simulation.nodes import ACCOUNT, DRIFT_QTY, SECOND_ACCOUNT, STORED_STREAMS, VENUE, Steps, nodes_of
 from tests.simulation.referee import OVER, SKEW_NS_MAX, WORKING, Books, Referee, Violation
 from tests.simulation.story import Line, story
@@ -55,6 +56,9 @@ SIGNING_KEY = tokens.SigningKey.generate()
 REST_STEPS_MAX = 20_000
 EXPOSURE_RATIO_MAX = "0.02"  # a few orders at a time: the limit has to be met to be tested
 FREEZES = ("kernel", "gateway", "persistence")
+TURNS = {"kernel": 2, "gateway": 2, "governance": 2}
+"""Who is on an order's way gets that many turns for one of the others."""
+
 LAYOUTS = (((ACCOUNT,), 1), ((ACCOUNT, SECOND_ACCOUNT), 1), ((ACCOUNT, SECOND_ACCOUNT), 2))
 """Accounts, and into how many partitions they are divided; the seed chooses."""
 
@@ -87,7 +91,7 @@ class World:
         self.journals = tuple(map(subjects.journal_stream, range(self.partition_count)))
         self.limits: RiskLimits = _limits(self.accounts)
         self.nodes = nodes_of(self.accounts, self.partition_count)
-        self._names = tuple(self.nodes)
+        self._turns = tuple(name for name, node in self.nodes.items() for _ in range(TURNS.get(node.kind, 1)))
         self.shell_bus = ShellBus(self.bus)
         self.disk = TearingDisk(self)
         self.database = Database()
@@ -100,6 +104,7 @@ class World:
         self._unsettled: list[tuple[int, str, venue_pb2.Fill]] = []
         self._events_seen = dict.fromkeys(self.accounts, 0)
         self._epochs = [0] * self.partition_count
+        self.leases = LeaseStore(self) if self.chance("owners have the real lease", 0.5) else None
         self._session = 0
         self._intent_count = 0
         self._stranger_count = 0
@@ -188,7 +193,7 @@ class World:
         self._advance_venue()
         self._deliver_late_orders()
         self._settle()
-        name = self.random.choice(self._names)
+        name = self.random.choice(self._turns)
         if self._down.get(name, 0) > 0:
             self._down[name] -= 1
             return
@@ -333,10 +338,17 @@ class World:
         )
         self.referee.on_flags_stored(flags, self.true_ns)
 
-    def next_epoch(self, partition: int = 0) -> int:
+    def owner_lease(self, partition: int) -> OwnerLease | None:
+        """The lease of a process that wants to own a partition. None: in this world owners come and go by chance."""
+        return OwnerLease(self, self.leases, f"kernel.{partition}") if self.leases is not None else None
+
+    def next_epoch(self, partition: int) -> None:
+        """The next owner's epoch, where owners come and go by chance."""
         if self.fault("epochs count anew", 0.1):
             self._epochs[partition] = 0
         self._epochs[partition] += 1
+
+    def epoch(self, partition: int) -> int:
         return self._epochs[partition]
 
     def next_session(self) -> int:
@@ -359,9 +371,9 @@ class World:
         """An order on its way. The referee judges that it was sent, whatever the answer will be."""
         self.note("is sent to the venue", command.client_order_id)
         self.referee.on_send(command, identity, session)
-        if self.fault("send lost on the way", 0.04):
+        if self.fault("send lost on the way", 0.06):
             return SendResult(Outcome.UNKNOWN)
-        if self.fault("send never left", 0.02):
+        if self.fault("send never left", 0.06):
             return SendResult(Outcome.NOT_SENT)
         request = paper_pb2.PlaceOrderRequest(
             account=command.account,
@@ -378,7 +390,7 @@ class World:
             self._late.append((self.true_ns + self.random.randrange(1, 8_000) * MILLISECOND_NS, request))
             return SendResult(Outcome.UNKNOWN)
         answer = self._place(request)
-        return SendResult(Outcome.UNKNOWN) if self.fault("answer lost on the way back", 0.04) else answer
+        return SendResult(Outcome.UNKNOWN) if self.fault("answer lost on the way back", 0.1) else answer
 
     def _place(self, request: paper_pb2.PlaceOrderRequest) -> SendResult:
         try:
@@ -502,7 +514,17 @@ class World:
         self._publish_intent(f"intent-{self.seed}-{self._intent_count}", 1, symbol, account)
 
     def _propose_again(self) -> bool:
-        """A further attempt of an intent whose order ended without a fill: another price, another token."""
+        """A further attempt of an intent whose order ended without a fill: another price, another token.
+
+        Or of one that still waits for a person, who may answer the older one last.
+        """
+        if self.random.random() < 0.3:
+            waiting = [
+                one for one in list(self._proposed.values())[-5:] if one.strategy == "manual" and one.attempt < 3
+            ]
+            for first in waiting[:1]:
+                self._publish_intent(first.intent_id, first.attempt + 1, first.instrument.symbol, first.account)
+            return bool(waiting)
         books = self.referee.books[self.random.choice(self.accounts)]
         for slot in list(books.slots.values())[-12:]:
             intent = self._proposed.get(slot.trade_id)
@@ -532,7 +554,9 @@ class World:
             stop_price=_price(reference_units, 95 if is_buy else 105),
             reference_price=Number(reference_units, 4).message(),
             leverage=1,
-            strategy=self.random.choice(("momentum", "momentum", "manual")),
+            strategy=self.random.choice(("momentum", "momentum", "manual"))
+            if attempt == 1
+            else self._strategy_of(intent_id),
             attempt=attempt,
             anchor=common_pb2.StateAnchor(hash="ab" * 32, as_of_ns=self.now_ns),
             proposer=self.random.choice(self.people) if by_person else common_pb2.Actor(id="policy", kind="strategy"),
@@ -544,6 +568,9 @@ class World:
         if self.fault("garbage in the inbox", 0.03):
             garbage = f"garbage-{intent_id}-{attempt}"
             self.publish(Publish(self._door(account, "exit"), b"\xff\xff garbage", garbage))
+
+    def _strategy_of(self, intent_id: str) -> str:
+        return self._proposed[intent_id].strategy
 
     def request_exit(self) -> None:
         for books in self._shuffled_books():
