@@ -608,8 +608,8 @@ class _OrderWriter:
         self.texts += [text_of(text) for text in texts]
 
     def put(self, names_: Iterable[str]) -> None:
-        for name in names_:
-            self.texts.append(_order_text(self._order, name))
+        order = self._order
+        self.texts += [_order_text(order, name) for name in names_]
 
     def allocation(self, server_version: int) -> None:
         self.put(_ALLOCATION)

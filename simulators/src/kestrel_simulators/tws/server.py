@@ -94,8 +94,7 @@ class TwsProcess:
         """A record of the admin door, once it is durable. A refused one leaves no trace."""
         if message.ByteSize() > RECORD_BYTES_MAX:
             raise InvalidRequest.of("record", f"{message.ByteSize()} bytes", f"at most {RECORD_BYTES_MAX} bytes")
-        self._advance_if_due()
-        position = self._apply(memory.controlled(message, self.now_ns()), BY_ITSELF)
+        position = self._apply(memory.controlled(message, self._moment()), BY_ITSELF)
         answer = self.broker.control_answer
         self._follow_manners()
         await self._log.durable(position)
@@ -118,9 +117,9 @@ class TwsProcess:
 
     def join(self, connection: ClientConnection, client_id: int) -> None:
         """A client has started; its id is free."""
-        self._advance_if_due()
+        now_ns = self._moment()
         self.connections[client_id] = connection
-        self._apply(memory.connected(client_id, self.now_ns()), Cause(request_name(requests.StartApi(client_id))))
+        self._apply(memory.connected(client_id, now_ns), Cause(request_name(requests.StartApi(client_id))))
 
     def leave(self, connection: ClientConnection) -> None:
         """A client is gone, and its id is free again. Nothing happens if it never started."""
@@ -128,18 +127,18 @@ class TwsProcess:
         if client_id is None or self.connections.get(client_id) is not connection:
             return
         del self.connections[client_id]
-        self._advance_if_due()
-        self._apply(memory.disconnected(client_id, self.now_ns()), BY_ITSELF)
+        self._apply(memory.disconnected(client_id, self._moment()), BY_ITSELF)
 
     def ask(self, connection: ClientConnection, asked: Asked, cause: Cause) -> None:
         """A request of a client that has started."""
         assert connection.client_id is not None
-        self._advance_if_due()
-        now_ns, version = self.now_ns(), connection.server_version
+        now_ns = self._moment()
+        addressed = self.broker.handle(connection.client_id, asked.request, now_ns=now_ns)
         if memory.needs_record(asked.request):
-            self._apply(memory.requested(connection.client_id, asked.payload, now_ns, version), cause)
+            record = memory.requested(connection.client_id, asked.payload, now_ns, connection.server_version)
+            self._remember(record, addressed, cause)
         else:
-            self._say(self.broker.handle(connection.client_id, asked.request, now_ns=now_ns), cause)
+            self._say(addressed, cause)
 
     def cause_of(self, client_id: int, request: requests.Request) -> Cause:
         """How faults call a request; an order that changes a known one is a modification."""
@@ -148,14 +147,20 @@ class TwsProcess:
         is_known = self.broker.desk.order_of(client_id, request.order_id) is not None
         return Cause("MODIFY_ORDER" if is_known else request_name(request), request.order.order_type)
 
-    def _advance_if_due(self) -> None:
-        """What is due happens before anything else does, and is a record of its own."""
-        record = memory.due(self.broker, self.now_ns())
+    def _moment(self) -> int:
+        """Now, at which an input is applied. What is due by then happens before it, and is a record of its own: an
+        input that leaves no record must not be what makes it happen."""
+        now_ns = self.now_ns()
+        record = memory.due(self.broker, now_ns)
         if record is not None:
             self._apply(record, BY_ITSELF)
+        return now_ns
 
     def _apply(self, record: Record, cause: Cause) -> int:
-        addressed = memory.apply(self.broker, record)
+        return self._remember(record, memory.apply(self.broker, record), cause)
+
+    def _remember(self, record: Record, addressed: list[Addressed], cause: Cause) -> int:
+        """Write down what was applied, and say what came of it as soon as that is durable."""
         position = self._log.append(record, self._log.position + 1)
         self.record_count += 1
         self._say(addressed, cause)
@@ -215,9 +220,9 @@ class TwsProcess:
         """Wakes up when something is due, and only then."""
         while True:
             self._rescheduled.clear()
-            self._advance_if_due()
+            now_ns = self._moment()
             due_ns = self.broker.next_deadline_ns()
-            wait_s = None if due_ns is None else max(0, due_ns - self.now_ns()) / SECOND_NS
+            wait_s = None if due_ns is None else max(0, due_ns - now_ns) / SECOND_NS
             try:
                 async with asyncio.timeout(wait_s):  # wait_for may lose a cancellation
                     await self._rescheduled.wait()

@@ -266,10 +266,12 @@ class FieldReader:
 
 def text_of(value: object, unset: str = "") -> str:
     """The text of a value; ``unset`` stands for ``None``."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return unset
     if isinstance(value, bool):
         return "1" if value else "0"
-    if isinstance(value, (str, int, Number)):
+    if isinstance(value, (int, Number)):
         return str(value)
     raise InvalidRequest.of("field", value, "text, a whole number, a Number, a bool or None")
