@@ -455,6 +455,7 @@ class IbkrVenue:
         self._outbox = asyncio.Queue()
         self._answered = None
         self._balance = None
+        self._wallet.tell_again()
 
     def _endpoint(self, client_id: int = 0, messages_per_s_max: int = 0) -> Endpoint:
         settings = self._settings

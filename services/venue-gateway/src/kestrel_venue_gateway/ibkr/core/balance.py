@@ -151,6 +151,10 @@ class Wallet:
             message.available.CopyFrom(_amount(self._available))
         return message
 
+    def tell_again(self) -> None:
+        """A new connection's listener has heard nothing yet: the next balance is told even if it is the old one."""
+        self._last_told = None
+
     @property
     def is_told(self) -> bool:
         """Whether the last frame is the wallet of now: nothing was executed, charged or moved since."""
