@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import sys
 import tempfile
 from dataclasses import asdict
@@ -13,12 +12,12 @@ from pathlib import Path
 
 from tests.acceptance.card import all_cards
 from tests.acceptance.places import PaperPlace, Place, RealPlace, TwsPlace
-from tests.acceptance.run import FAILED, Result, run_cards
+from tests.acceptance.run import FAILED, Result, be_quiet, run_cards
 
 
 def main() -> int:
     options = _parser().parse_args()
-    logging.disable(logging.CRITICAL)  # the libraries log what cards provoke
+    be_quiet()
     cards = [card for card in all_cards() if not options.only or card.card_id in options.only.split(",")]
     if options.list:
         for card in cards:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import sys
 import tempfile
 import traceback
@@ -25,6 +24,7 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.core.submission import Outcome, Presence, SendResult
 from tests.acceptance.places import TwsPlace
+from tests.acceptance.run import be_quiet
 from tests.acceptance.stand import BUY, SELL, Stand
 
 BEGIN, END = "<!-- fault matrix: made by tests/acceptance/matrix.py -->", "<!-- end of the fault matrix -->"
@@ -232,7 +232,7 @@ def main() -> int:
     if options.write:
         _write(options.write, options.files)
         return 0
-    logging.disable(logging.CRITICAL)  # the libraries log what faults provoke
+    be_quiet()
     table = asyncio.run(run(options.library, options.faults.split(","), options.steps.split(",")))
     if options.out:
         options.out.write_text(json.dumps({options.library: table}, indent=1))

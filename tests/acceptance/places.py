@@ -11,17 +11,19 @@ from typing import Any, Literal, Protocol
 import grpc
 
 from kestrel.common.v1 import common_pb2
+from kestrel.kernel.v1 import journal_pb2
 from kestrel.paper.v1 import paper_pb2, paper_pb2_grpc
 from kestrel.tws.v1 import tws_pb2, tws_pb2_grpc
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS
+from kestrel_simulators.matching.chance import Chance, Fate, Mode, draw
 from kestrel_venue_gateway.config import VenueGatewaySettings
 from kestrel_venue_gateway.shell.paper import PaperVenue
 from kestrel_venue_gateway.shell.venue import Venue
 from tests.acceptance.processes import HOST, VenueProcess, free_ports
-from tests.acceptance.stand import FIRST_PRICE, PRICE_SCALE, Ledger, LedgerExecution, Need, Stand, instrument
+from tests.acceptance.stand import FIRST_PRICE, PRICE_SCALE, Ledger, LedgerExecution, Memory, Need, Stand, instrument
 
 WALLET = Number.parse("1000000.00")
 _FIRST_DAY = 20_000
@@ -61,6 +63,7 @@ class PaperPlace:
     offers: frozenset[Need] = frozenset({Need.TRADES, Need.PRICES, Need.PROCESS})
     account: str = "PAPER-1"
     _symbols: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _memory: Memory = field(default_factory=Memory)
 
     async def open(self) -> None:
         self._process = VenueProcess("kestrel_simulators.paper", self.folder, free_ports("port"), ("--mode", "instant"))
@@ -78,6 +81,7 @@ class PaperPlace:
             lambda account: PaperVenue(address, account, request_timeout_s=5.0),
             symbol,
             self._back_door,
+            memory=self._memory,
         )
 
     async def close(self) -> None:
@@ -159,6 +163,7 @@ class TwsPlace:
     account: str = "DU1234567"
     offers: frozenset[Need] = frozenset(Need)
     _symbols: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _memory: Memory = field(default_factory=Memory)
 
     @property
     def name(self) -> str:
@@ -189,7 +194,7 @@ class TwsPlace:
         def connect(account: str) -> Venue:
             return _ibkr_venue(self.library, account, HOST, port, symbol)
 
-        return Stand(self.name, self.account, connect, symbol, self._back_door, self._back_door)
+        return Stand(self.name, self.account, connect, symbol, self._back_door, self._back_door, memory=self._memory)
 
     async def close(self) -> None:
         await self._back_door.close()
@@ -329,10 +334,15 @@ class TwsBackDoor:
     async def reset_day(self, *, roll_back_ids: bool) -> None:
         await self._ask(self._control.ResetDay, tws_pb2.ResetDayRequest(roll_back_ids=roll_back_ids))
 
-    async def parts(self, count: int) -> None:
-        """ADVERSARIAL, with a seed of ours under which many orders are filled in parts, and without its delays."""
-        mode = tws_pb2.SetModeRequest(mode=paper_pb2.MATCHING_MODE_ADVERSARIAL, seed=count, delay_scale_permille=1)
+    async def fill_in_parts(self, command: journal_pb2.VenueCommand) -> None:
+        mode = tws_pb2.SetModeRequest(mode=paper_pb2.MATCHING_MODE_ADVERSARIAL, seed=1)
         await self._ask(self._control.SetMode, mode)
+        chance = Chance(Mode.ADVERSARIAL, seed=1)
+        command.client_order_id = next(
+            name
+            for name in (f"{command.client_order_id}{number}" for number in range(1000))
+            if draw(chance, name).fate is Fate.PARTIAL
+        )
 
     async def hours(self, symbol: str, name: str) -> None:
         hours = tws_pb2.MarketHours.Value(f"MARKET_HOURS_{name}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import structlog
 
 from tests.acceptance.card import Card
 from tests.acceptance.places import Place
@@ -58,3 +61,9 @@ async def _run_card(place: Place, card: Card) -> Result:
     finally:
         await stand.close()
     return Result(card.card_id, card.title, FAILED if reason else PASSED, reason, time.monotonic() - began_s)
+
+
+def be_quiet() -> None:
+    """Libraries and connector log what cards provoke; the results are what is to be read."""
+    logging.disable(logging.CRITICAL)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

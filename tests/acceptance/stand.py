@@ -123,11 +123,19 @@ class BrokerDoor(BackDoor, Protocol):
     async def reset_day(self, *, roll_back_ids: bool) -> None:
         """The nightly restart."""
 
-    async def parts(self, count: int) -> None:
-        """Fill the next orders in parts."""
+    async def fill_in_parts(self, command: journal_pb2.VenueCommand) -> None:
+        """Let this order be one that is filled in two parts, at two prices; its id is changed to one that is."""
 
     async def hours(self, symbol: str, name: str) -> None:
         """When a symbol trades: ALWAYS, REGULAR or CLOSED."""
+
+
+@dataclass
+class Memory:
+    """What is stored of an account: what a gateway begins with. Cards of one place share it, as one journal would."""
+
+    known: KnownFacts = field(default_factory=KnownFacts)
+    watermark: int = 0
 
 
 @dataclass
@@ -142,11 +150,10 @@ class Stand:
     broker_door: BrokerDoor | None = None
     environment: common_pb2.Environment.ValueType = common_pb2.ENVIRONMENT_PAPER
     venue: Venue = field(init=False)
-    known: KnownFacts = field(default_factory=KnownFacts)
+    memory: Memory = field(default_factory=Memory)
     events: list[VenueEvent] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     break_count: int = 0
-    _watermark: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _listener: asyncio.Task[None] | None = None
 
@@ -185,21 +192,21 @@ class Stand:
         """Every event, through every break, as the gateway's session does it."""
         while True:
             with contextlib.suppress(Unavailable, RemoteProtocolError):
-                async with aclosing(self.venue.events(self._watermark, self.known)) as events:
+                async with aclosing(self.venue.events(self.memory.watermark, self.memory.known)) as events:
                     async for event in events:
                         self._learn(event)
             self.break_count += 1
             await asyncio.sleep(0.05)
 
     def _learn(self, event: VenueEvent) -> None:
-        assert event.sequence > self._watermark, "an event's number is greater than the one before"
-        self._watermark = event.sequence
+        assert event.sequence > self.memory.watermark, "an event's number is greater than the one before"
+        self.memory.watermark = event.sequence
         self.events.append(event)
         heard = reports.hear(event, account=self.account, venue=self.venue.name, our_symbols=frozenset({self.symbol}))
         assert heard.malformed is None, f"an event that makes no sense: {heard.malformed}"
         if heard.report is not None:
             heard.report.received_at_ns = time.time_ns()
-            self.known.learn(heard.report)
+            self.memory.known.learn(heard.report)
 
     # --- acts ------------------------------------------------------------------------------------------------------
 
@@ -273,15 +280,15 @@ class Stand:
         return answers[-1]
 
     async def portfolio(self) -> Portfolio:
-        """The venue's truth; asked until there is one."""
+        """The venue's truth; asked until there is a whole one."""
         found: list[Portfolio] = []
 
         async def answered() -> bool:
             with contextlib.suppress(Unavailable, RemoteProtocolError):
                 found.append(await self.venue.portfolio())
-            return bool(found)
+            return bool(found) and None not in (found[-1].positions, found[-1].open_orders, found[-1].balance)
 
-        await self.until(answered, "the venue answers with its portfolio")
+        await self.until(answered, "the venue answers with its whole portfolio")
         return found[-1]
 
     # --- what was heard --------------------------------------------------------------------------------------------
@@ -432,7 +439,7 @@ class Stand:
         assert self.back_door is not None
         ledger = await self.back_door.ledger()
         return all(
-            self.known.knows_execution(execution.execution_id)
+            self.memory.known.knows_execution(execution.execution_id)
             for execution in ledger.executions
             if execution.client_order_id in self.sent
         )

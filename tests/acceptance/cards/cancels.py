@@ -48,10 +48,17 @@ async def cancel_filled(stand: Stand) -> None:
     "An order that never was cannot be canceled",
     given="an id the venue never saw",
     when="it is canceled",
-    then="refused",
+    then="refused, as soon as the venue can know; never accepted",
 )
 async def cancel_unknown(stand: Stand) -> None:
-    assert (await stand.cancel(stand.order(BUY, 10))).outcome is Outcome.REJECTED
+    order = stand.order(BUY, 10)
+
+    async def refused() -> bool:
+        answer = await stand.cancel(order)
+        assert answer.outcome is not Outcome.ACCEPTED
+        return answer.outcome is Outcome.REJECTED
+
+    await stand.until(refused, "the cancel is refused; the gateway asks again while it is not known")
 
 
 @card(

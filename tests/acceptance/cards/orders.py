@@ -241,8 +241,9 @@ async def good_till_canceled(stand: Stand) -> None:
     needs=(Need.TRADES, Need.FAULTS),
 )
 async def partial_fills(stand: Stand) -> None:
-    await stand.broker.parts(2)
-    order = await stand.accepted(stand.order(BUY, 100))
+    order = stand.order(BUY, 100)
+    await stand.broker.fill_in_parts(order)
+    await stand.accepted(order)
     await stand.behind.price(stand.symbol, "100.50")
     await stand.until_filled(order)
     assert len(stand.fills(order)) > 1
