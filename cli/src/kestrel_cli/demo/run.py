@@ -44,7 +44,7 @@ DAY_PACE_S, WARM_UP_DAY_S = 0.28, 0.02
 TRADING_WITHIN_S = 40.0
 """How long the days after the warm-up may take in all: more days go by faster."""
 
-BAR_SHARE, BAR_DAYS_WITHIN_S, BAR_DAY_S_MIN, BAR_DAYS_MAX = 0.6, 34.0, 0.17, 400
+BAR_SHARE, BAR_DAYS_WITHIN_S, BAR_DAY_S_MIN, BAR_DAYS_MAX = 0.6, 30.0, 0.17, 400
 """Of a venue that tells prices and no days: the part of a market day that a bar covers, how long all days may take with
 those of the warm-up, how short one may be, and how many fit into a demo then."""
 

@@ -20,7 +20,7 @@ from kestrel_cli.platform.layout import DEFAULT_PORT_BASE, PORT_OFFSETS, Endpoin
 from kestrel_cli.platform.lock import PlatformLock, holder_of
 from kestrel_cli.platform.supervisor import READY_TIMEOUT_S, PlatformState, PlatformSupervisor
 from kestrel_cli.platform.table import money_banner, process_table
-from kestrel_cli.platform.venues import VenueChoice, VenueKind
+from kestrel_cli.platform.venues import OUR_PAPER_VENUE, VenueChoice, VenueKind
 
 _DETACHED_TIMEOUT_S = READY_TIMEOUT_S + 30.0
 _POLL_S = 0.1
@@ -45,7 +45,7 @@ def run_in_foreground(
         with live if terminal else _Nothing():
             good = asyncio.run(supervisor.run())
         if not good:
-            raise failure(supervisor.state().problem, supervisor.log_tails(), layout)
+            raise failure(supervisor.state().problem, supervisor.log_tails(), layout, options.venue)
         if not json:
             output.console().print("[green]✓[/] everything is stopped")
 
@@ -74,7 +74,7 @@ def run_detached(
     if state is None or state.overall != "ready":
         raise CommandFailed(
             f"Kestrel did not start: {_last_words(layout)}",
-            next_step=f"look at {layout.logs}, then run `kestrel up` again",
+            next_step=f"{_ask_the_venue(options.venue)}look at {layout.logs}, then run `kestrel up` again",
         )
     endpoints = Endpoints.load(layout.endpoints)
     assert endpoints is not None, "written before anything starts"
@@ -171,14 +171,25 @@ def say_who_runs(layout: Layout, shown_dir: Path, *, json: bool = False) -> None
     screen.print(f"  [dim]→ look at it: kestrel status{where}   stop it: kestrel down{where}[/]", soft_wrap=True)
 
 
-def failure(problem: str, tails: dict[str, list[str]], layout: Layout) -> CommandFailed:
+def failure(
+    problem: str, tails: dict[str, list[str]], layout: Layout, venue: VenueChoice = OUR_PAPER_VENUE
+) -> CommandFailed:
     """What kept the platform from starting, with the last words of those that failed."""
     lines = [problem or "Kestrel did not start"]
     for name, tail in tails.items():
         lines += [f"--- the end of {layout.log(name)}", *tail]
     return CommandFailed(
-        "\n".join(lines), next_step=f"logs are in {layout.logs}; fix the cause and run `kestrel up` again"
+        "\n".join(lines),
+        next_step=f"{_ask_the_venue(venue)}logs are in {layout.logs}; fix the cause and run `kestrel up` again",
     )
+
+
+def _ask_the_venue(venue: VenueChoice) -> str:
+    """A real venue may say no for reasons of its own; its checklist names them."""
+    if venue.kind is not VenueKind.IBKR:
+        return ""
+    where = f"--host {venue.host} --port {venue.port} --account {venue.account} --library {venue.library}"
+    return f"ask the venue: kestrel venue check ibkr {where}; "
 
 
 class _Teller:
