@@ -169,7 +169,7 @@ class MatchingEngine:
         stop_price: Number | None = None,
         now_ns: int,
     ) -> Order:
-        """Change a working order to another quantity, more than was filled, and other prices, at which it may trade at once.
+        """Change a working order: a quantity above what was filled, and prices, at which it may trade at once.
 
         Raises, and changes nothing, for an order that is not working and for numbers its instrument does not allow.
         """

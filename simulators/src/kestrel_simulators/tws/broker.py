@@ -27,7 +27,8 @@ from kestrel_simulators.tws import accounts, requests, views
 from kestrel_simulators.tws import hours as wall
 from kestrel_simulators.tws.audience import EVERYONE, Addressed, Audience, Connection, with_statuses_reversed
 from kestrel_simulators.tws.contracts import Listing, Listings
-from kestrel_simulators.tws.desk import Desk, commission_report
+from kestrel_simulators.tws.crier import Crier, commission_report
+from kestrel_simulators.tws.desk import Desk
 from kestrel_simulators.tws.faults import SOCKET_FAULTS, Fault, Faults, request_name
 from kestrel_simulators.tws.hours import Hours
 from kestrel_simulators.tws.money import Commission, amount
@@ -94,7 +95,7 @@ class Broker:
         self.audience = Audience()
         self.faults = Faults()
         self.listings = Listings()
-        self.desk = Desk(self.engine, self.audience, self.faults, self.listings, self._money_changed)
+        self.desk = Desk(self.engine, Crier(self.audience, self.faults), self.listings, self._money_changed)
         self.control_answer: Message = tws_pb2.OpenAccountResponse()
         """What the last control record is answered with."""
         self._bars: dict[str, list[venue_pb2.Bar]] = {}
@@ -210,7 +211,8 @@ class Broker:
     def _move_time(self, now_ns: int) -> None:
         """What is due happens before anything else does."""
         assert now_ns >= self._now_ns, "time never goes back"
-        self._now_ns = self.desk.now_ns = now_ns
+        self._now_ns = now_ns
+        self.desk.move_time(now_ns)
         self.engine.advance(now_ns)
         self.desk.open_markets()
         self.audience.release_due(now_ns)
@@ -439,9 +441,8 @@ class Broker:
             self.audience.answer(client_id, execution.details(request.req_id, client_id, zone))
         self._end(client_id, request, ExecDetailsEnd(request.req_id))
         for execution in wanted:
-            order_type = execution.order.terms.order_type
             is_known = execution.time_ns + self.desk.commission_delay_ns <= self._now_ns
-            if is_known and not self.faults.armed(Fault.COMMISSION_NEVER, order_type=order_type):
+            if is_known and not execution.is_commission_withheld:
                 self.audience.answer(client_id, commission_report(execution))
 
     # ── Contracts and prices ───────────────────────────────────────────────────────────────────────────
@@ -568,7 +569,7 @@ class Broker:
         self.engine.set_manners(chance, costs, now_ns=self._now_ns)
         self.desk.commission = commission
         if record.HasField("commission_delay_ms"):
-            self.desk.commission_delay_ns = record.commission_delay_ms * MILLISECOND_NS
+            self.desk.crier.commission_delay_ns = record.commission_delay_ms * MILLISECOND_NS
 
     def _set_market_hours(self, record: tws_pb2.SetMarketHoursRequest) -> None:
         hours = Hours.of(record.hours)

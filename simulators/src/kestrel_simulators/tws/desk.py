@@ -1,14 +1,14 @@
-"""The order desk: how orders live here, and what is said about each step. Pure, on the matching engine.
+"""The order desk: how orders live here, and what follows from each step. Pure, on the matching engine.
 
 What is said about one order: an acknowledgement (openOrder, orderStatus); per fill execDetails, openOrder,
 orderStatus and both again, the commission report after its own delay, position, portfolio; at its end PendingCancel,
-Cancelled and 202, or 201 and Inactive. Most faults change only what is said here, never what is true.
+Cancelled and 202, or 201 and Inactive. The desk decides what is true; its crier says it, and may say it badly.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from kestrel.venue.v1 import venue_pb2
@@ -19,9 +19,10 @@ from kestrel_simulators import matching
 from kestrel_simulators.matching import Instrument, Life, MatchingEngine
 from kestrel_simulators.tws import hours as wall
 from kestrel_simulators.tws.accounts import Worth, margin_units
-from kestrel_simulators.tws.audience import Audience
 from kestrel_simulators.tws.contracts import EXCHANGE, Listing, Listings
-from kestrel_simulators.tws.faults import Armed, Fault, Faults
+from kestrel_simulators.tws.crier import CANCEL, MODIFY, NEW, Crier
+from kestrel_simulators.tws.faults import Armed, Fault
+from kestrel_simulators.tws.hours import Hours
 from kestrel_simulators.tws.money import Booking, Commission, Holding, Ledger, amount
 from kestrel_simulators.tws.orders import (
     OCA_CANCEL,
@@ -33,15 +34,13 @@ from kestrel_simulators.tws.orders import (
     filled_in,
     problem_of,
 )
-from kestrel_simulators.tws.replies import CommissionReport, Error, OrderState, Reply
+from kestrel_simulators.tws.replies import OrderState
 from kestrel_simulators.tws.requests import PlaceOrder
 from kestrel_simulators.tws.terms import Order
 
 PERM_ID_FIRST = 1_900_000_001
 MANUAL_CLIENT_ID = 0
-REPLAY_MS, COMMISSION_LATE_MS, COMMISSION_TRUE_MS, BACKWARD_MS = 2_000, 10_000, 5_000, 0
 BY_TRADER = "Cancelled by Trader"
-NEW, MODIFY, CANCEL = "PLACE_ORDER", "MODIFY_ORDER", "CANCEL_ORDER"
 
 
 @dataclass(slots=True)
@@ -49,13 +48,11 @@ class Desk:
     """All orders, executions and accounts of the broker."""
 
     engine: MatchingEngine
-    audience: Audience
-    faults: Faults
+    crier: Crier
     listings: Listings
     on_money: Callable[[str, str], None]
     """Called after a fill with account and symbol: positions and account values have changed."""
     commission: Commission = field(default_factory=Commission)
-    commission_delay_ns: int = 100 * MILLISECOND_NS
     now_ns: int = 0
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     orders: dict[int, LiveOrder] = field(default_factory=dict)
@@ -73,6 +70,13 @@ class Desk:
     _manual_count: int = 0
     # While set, executions are booked and collected here instead of being told.
     _untold: list[Execution] | None = None
+
+    def move_time(self, now_ns: int) -> None:
+        self.now_ns = self.crier.now_ns = now_ns
+
+    @property
+    def commission_delay_ns(self) -> int:
+        return self.crier.commission_delay_ns
 
     # ── Accounts and prices ────────────────────────────────────────────────────────────────────────────
 
@@ -93,7 +97,7 @@ class Desk:
         for order in [each for each in self.live.values() if each.listing is listing]:
             if order.stage is Stage.WORKING and order.terms.order_type == TRAIL:
                 self._trail(order, best_for_buyers if order.is_buy else best_for_sellers)
-            self._tell_change(order)
+            self.crier.tell_change(order)
 
     def _trail(self, order: LiveOrder, price_units: int) -> None:
         assert order.engine_order is not None
@@ -116,7 +120,7 @@ class Desk:
         elif known is not None and not known.is_ended:
             self._modify(known, request)
         elif known is not None and _is_late_modification(known, request.order):
-            self._complain(client_id, request.order_id, Problem(104, "Cannot modify a filled order."))
+            self.crier.complain(client_id, request.order_id, Problem(104, "Cannot modify a filled order."))
         else:
             self._place_new(client_id, request)
 
@@ -124,19 +128,19 @@ class Desk:
         terms = request.order
         arrival = (terms.account or self._only_account() or "", terms.order_ref)
         self.arrivals[arrival] = self.arrivals.get(arrival, 0) + 1
-        if self.faults.take(Fault.VANISHED_ORDER, order_type=terms.order_type, request=NEW):
+        if self.crier.faults.take(Fault.VANISHED_ORDER, order_type=terms.order_type, request=NEW):
             return
         if request.order_id <= self.highest_ids.get(client_id, 0):
-            self._complain(client_id, request.order_id, Problem(103, "Duplicate order id"))
+            self.crier.complain(client_id, request.order_id, Problem(103, "Duplicate order id"))
             return
         self.highest_ids[client_id] = request.order_id
         listing, problem = self._checked(request)
         if listing is None or problem is not None:
-            self._complain(client_id, request.order_id, problem or _NO_CONTRACT)
+            self.crier.complain(client_id, request.order_id, problem or _NO_CONTRACT)
             return
         parent = self.order_of(client_id, terms.parent_id) if terms.parent_id else None
         if terms.parent_id and parent is None:
-            self._complain(client_id, request.order_id, _no_parent(terms.parent_id))
+            self.crier.complain(client_id, request.order_id, _no_parent(terms.parent_id))
             return
         order = self._enter(client_id, request, listing, parent)
         if terms.transmit:
@@ -195,12 +199,12 @@ class Desk:
         order = self.order_of(client_id, order_id)
         if order is None:
             text = f"OrderId {order_id} that needs to be cancelled is not found."
-            self._complain(client_id, order_id, Problem(10147, text))
+            self.crier.complain(client_id, order_id, Problem(10147, text))
         elif order.stage is Stage.INACTIVE:
             text = "Cancel attempted when order is not in a cancellable state. Order permId = "
-            self._complain(client_id, order_id, Problem(161, f"{text}{order.perm_id}"))
+            self.crier.complain(client_id, order_id, Problem(161, f"{text}{order.perm_id}"))
         elif order.is_ended:
-            self._complain(client_id, order_id, _not_cancelable(order_id, order))
+            self.crier.complain(client_id, order_id, _not_cancelable(order_id, order))
         else:
             self._cancel_with_ceremony(order, "")
 
@@ -254,7 +258,7 @@ class Desk:
         """Only an openOrder with what it would bind and cost; no order comes of it."""
         listing, problem = self._checked(request)
         if listing is None or problem is not None:
-            self._complain(client_id, request.order_id, problem or _NO_CONTRACT)
+            self.crier.complain(client_id, request.order_id, problem or _NO_CONTRACT)
             return
         terms = filled_in(request.order, request.order.account or self._only_account() or "")
         order = LiveOrder(
@@ -279,10 +283,7 @@ class Desk:
             commission_currency=listing.instrument.currency,
         )
         answer = order.open_order(client_id, state=state)
-        self.audience.answer(client_id, replace(answer, order=replace(answer.order, what_if=True)))
-
-    def _complain(self, client_id: int, order_id: int, problem: Problem) -> None:
-        self.audience.news(client_id, Error(order_id, problem.code, problem.text))
+        self.crier.audience.answer(client_id, replace(answer, order=replace(answer.order, what_if=True)))
 
     # ── Transmitting ───────────────────────────────────────────────────────────────────────────────────
 
@@ -295,8 +296,8 @@ class Desk:
 
     def _transmit(self, order: LiveOrder) -> None:
         terms = order.terms
-        order.is_status_withheld = self._take(Fault.NO_ORDER_STATUS, order, NEW) is not None
-        if self._take(Fault.REJECT_201, order, NEW):
+        order.is_status_withheld = self.crier.take(Fault.NO_ORDER_STATUS, order, NEW) is not None
+        if self.crier.take(Fault.REJECT_201, order, NEW):
             self._reject(order, "REJECTED BY FAULT")
         elif order.parent is not None and order.parent.stage in (Stage.CANCELED, Stage.INACTIVE):
             self._reject(order, "PARENT ORDER IS BEING CANCELLED")
@@ -304,7 +305,7 @@ class Desk:
             self._reject(order, "INSUFFICIENT FUNDS")
         elif order.parent is not None and order.parent.stage is not Stage.FILLED:
             order.stage, order.why_held = Stage.WAITING, "child"
-            self._acknowledge(order)
+            self.crier.acknowledge(order)
         else:
             self._send_to_market(order)
         if not order.is_ended or order.stage is Stage.FILLED:
@@ -312,10 +313,12 @@ class Desk:
 
     def _warn(self, order: LiveOrder, terms: Order) -> None:
         """Warnings that change nothing, and that some libraries take for an end."""
-        if self._take(Fault.TIF_10349, order, NEW):
-            self._tell_error(order, 10349, f"Order TIF was set to {terms.tif} based on order preset.")
-        if self._take(Fault.WARNING_399, order, NEW):
-            self._tell_error(order, 399, f"Order Message:\n{_described(order)}\nWarning: a message of no consequence.")
+        if self.crier.take(Fault.TIF_10349, order, NEW):
+            self.crier.tell_error(order, 10349, f"Order TIF was set to {terms.tif} based on order preset.")
+        if self.crier.take(Fault.WARNING_399, order, NEW):
+            self.crier.tell_error(
+                order, 399, f"Order Message:\n{_described(order)}\nWarning: a message of no consequence."
+            )
 
     def _send_to_market(self, order: LiveOrder) -> None:
         """To the matching engine; or, while its market is closed, to those that wait."""
@@ -324,16 +327,16 @@ class Desk:
         if opens_at_ns != self.now_ns:
             order.stage = Stage.WAITING
             self._outside_hours[order.perm_id] = order
-            self._acknowledge(order)
+            self.crier.acknowledge(order)
             when = wall.text(opens_at_ns) if opens_at_ns is not None else "its market opens"
             text = f"Warning: your order will not be placed at the exchange until {when}"
-            self._tell_error(order, 399, f"Order Message:\n{_described(order)}\n{text}")
+            self.crier.tell_error(order, 399, f"Order Message:\n{_described(order)}\n{text}")
             return
         if order.terms.order_type == TRAIL:
             self._begin_trail(order)
         order.stage = Stage.WORKING
         self.engine.place(order.engine_request(), now_ns=self.now_ns)
-        self._tell_change(order)
+        self.crier.tell_change(order)
 
     def _begin_trail(self, order: LiveOrder) -> None:
         given = order.terms.trail_stop_price
@@ -343,15 +346,18 @@ class Desk:
 
     def open_markets(self) -> None:
         """Send what waited for its market to open."""
+        if not self._outside_hours:
+            return
+        is_open = {hours: wall.opens_at_ns(hours, self.now_ns) == self.now_ns for hours in Hours}
         for order in list(self._outside_hours.values()):
-            if order.is_ended:
+            if order.is_ended or is_open[order.listing.hours]:
                 del self._outside_hours[order.perm_id]
-            elif wall.opens_at_ns(order.listing.hours, self.now_ns) == self.now_ns:
-                del self._outside_hours[order.perm_id]
+            if not order.is_ended and is_open[order.listing.hours]:
                 self._send_to_market(order)
 
     def next_opening_ns(self) -> int | None:
-        times = [wall.opens_at_ns(order.listing.hours, self.now_ns) for order in self._outside_hours.values()]
+        kinds = {order.listing.hours for order in self._outside_hours.values()}
+        times = [wall.opens_at_ns(hours, self.now_ns) for hours in kinds]
         return min((time for time in times if time is not None), default=None)
 
     def send_activated(self) -> None:
@@ -365,13 +371,13 @@ class Desk:
 
     def _modify(self, order: LiveOrder, request: PlaceOrder) -> None:
         problem = self._modification_problem(order, request)
-        if problem is None and self._take(Fault.REJECT_201, order, MODIFY):
+        if problem is None and self.crier.take(Fault.REJECT_201, order, MODIFY):
             problem = Problem(201, "Order rejected - reason:REJECTED BY FAULT")
         if problem is not None:
-            self._complain(order.client_id, request.order_id, problem)
+            self.crier.complain(order.client_id, request.order_id, problem)
             return
         terms = filled_in(request.order, order.account)
-        if order.stage is Stage.WORKING and self._take(Fault.SECOND_PERM_ID, order, MODIFY):
+        if order.stage is Stage.WORKING and self.crier.take(Fault.SECOND_PERM_ID, order, MODIFY):
             second = self._enter(order.client_id, replace(request, order=terms), order.listing, None)
             self._transmit_family(second)
             return
@@ -381,7 +387,7 @@ class Desk:
             if terms.transmit:
                 self._transmit_family(order)
             return
-        self._tell_status(order)
+        self.crier.tell_status(order)
         if order.stage is Stage.WORKING:
             if terms.order_type == TRAIL and _trails_differently(terms, before):
                 order.trail_stop_units = None
@@ -421,14 +427,14 @@ class Desk:
     def _cancel_with_ceremony(self, order: LiveOrder, reason: str) -> None:
         """As a client's request is answered: PendingCancel, then the end; a fill may come between or after."""
         order.is_cancel_pending = True
-        self._tell_status_alone(order)
-        if order.stage is Stage.WORKING and self._take(Fault.PARTIAL_THEN_CANCEL_RACE, order, CANCEL):
+        self.crier.tell_status_alone(order)
+        if order.stage is Stage.WORKING and self.crier.take(Fault.PARTIAL_THEN_CANCEL_RACE, order, CANCEL):
             self._execute_part(order)
-        late = self._take(Fault.EXECUTION_AFTER_CANCELED, order, CANCEL) if order.stage is Stage.WORKING else None
+        late = self.crier.take(Fault.EXECUTION_AFTER_CANCELED, order, CANCEL) if order.stage is Stage.WORKING else None
         if late is not None:
             self._cancel_before_execution(order, reason, late)
         elif order.stage is Stage.FILLED:
-            self._tell_error(order, *_code_and_text(_not_cancelable(order.order_id, order)))
+            self.crier.tell_error(order, *_code_and_text(_not_cancelable(order.order_id, order)))
         else:
             self._cancel_now(order, reason)
 
@@ -443,8 +449,8 @@ class Desk:
         canceled = replace(order.order_status(order.client_id), status="Cancelled")
         self._untold = []
         self._execute_part(order)
-        self._tell(order, lambda viewer: canceled)
-        self._tell_error(order, 202, f"Order Canceled - reason:{reason}")
+        self.crier.tell(order, lambda viewer: canceled)
+        self.crier.tell_error(order, 202, f"Order Canceled - reason:{reason}")
         untold, self._untold = self._untold, None
         if not order.is_ended:
             order.done_text = reason
@@ -467,11 +473,11 @@ class Desk:
         if not was_said:
             confirmation = f"Order Canceled - reason:{reason}"
             if order.perm_id % 2 == 0:
-                self._tell_status_alone(order)
-                self._tell_error(order, 202, confirmation)
+                self.crier.tell_status_alone(order)
+                self.crier.tell_error(order, 202, confirmation)
             else:
-                self._tell_error(order, 202, confirmation)
-                self._tell_status_alone(order)
+                self.crier.tell_error(order, 202, confirmation)
+                self.crier.tell_status_alone(order)
         self._release_children(order)
 
     def _release_children(self, parent: LiveOrder) -> None:
@@ -490,8 +496,8 @@ class Desk:
     def _reject(self, order: LiveOrder, reason: str) -> None:
         """201, then Inactive twice."""
         self._finish(order, Stage.INACTIVE, f"Rejected: {reason}")
-        self._tell_error(order, 201, f"Order rejected - reason:{reason}")
-        self._tell_status(order)
+        self.crier.tell_error(order, 201, f"Order rejected - reason:{reason}")
+        self.crier.tell_status(order)
         self._release_children(order)
 
     def _finish(self, order: LiveOrder, stage: Stage, text: str) -> None:
@@ -516,7 +522,7 @@ class Desk:
         if isinstance(fact, venue_pb2.Fill):
             self._executed(order, fact)
         elif fact.fact == venue_pb2.ORDER_FACT_ACKNOWLEDGED:
-            self._acknowledge(order)
+            self.crier.acknowledge(order)
         elif fact.fact == venue_pb2.ORDER_FACT_REJECTED:
             self._reject(order, fact.reason.message)
         elif fact.fact == venue_pb2.ORDER_FACT_EXPIRED:
@@ -539,6 +545,11 @@ class Desk:
         self._spread_over_group(order, execution.qty_units)
         if order.stage is Stage.FILLED:
             self._to_market.extend(child for child in order.children if child.stage is Stage.WAITING)
+
+    def _tell_fill(self, execution: Execution, delay_ns: int, *, with_status: bool = True) -> None:
+        """The fill to who may hear of it, and then the money to who subscribed to it."""
+        self.crier.tell_fill(execution, delay_ns, with_status=with_status)
+        self.on_money(execution.order.account, execution.order.instrument.symbol)
 
     def _book(self, order: LiveOrder, fill: venue_pb2.Fill) -> Execution:
         qty_units, price_units = fill.last_qty.units, fill.last_price.units
@@ -594,7 +605,7 @@ class Desk:
                 if other.stage is Stage.WORKING:
                     self._amend(other)
                 if other.stage is not Stage.HELD:
-                    self._tell_status(other)
+                    self.crier.tell_status(other)
 
     # ── Corrections ────────────────────────────────────────────────────────────────────────────────────
 
@@ -669,114 +680,6 @@ class Desk:
         }
         for each in [client_id] if client_id is not None else list(self.highest_ids):
             self.highest_ids.pop(each, None)
-
-    # ── Telling ────────────────────────────────────────────────────────────────────────────────────────
-
-    def viewers(self, order: LiveOrder) -> Iterator[int]:
-        """Who hears live about an order: the client that placed it; client 0, if it asked, about manual ones."""
-        connection = self.audience.connections.get(order.client_id)
-        if connection is not None and (not order.is_manual or connection.sees_manual_orders):
-            yield order.client_id
-
-    def _take(self, fault: Fault, order: LiveOrder, request: str) -> Armed | None:
-        """Whether a fault happens to an order; those of other people are spared."""
-        if order.is_manual:
-            return None
-        return self.faults.take(fault, order_type=order.terms.order_type, request=request)
-
-    def _tell(self, order: LiveOrder, reply_for: Callable[[int], Reply], due_ns: int | None = None) -> None:
-        for viewer in self.viewers(order):
-            self.audience.news(viewer, reply_for(viewer), due_ns=due_ns)
-
-    def _tell_error(self, order: LiveOrder, code: int, text: str) -> None:
-        self._tell(order, lambda viewer: Error(order.shown_order_id(viewer), code, text))
-
-    def _acknowledge(self, order: LiveOrder) -> None:
-        is_first = not order.said_status
-        if is_first and self._take(Fault.SWALLOW_ACK, order, NEW):
-            order.is_ack_swallowed = True
-            order.said_status = order.status
-        elif is_first and order.stage is Stage.WORKING and self._take(Fault.FILL_BEFORE_ACK, order, NEW):
-            return
-        else:
-            self._tell_status(order)
-
-    def _tell_change(self, order: LiveOrder) -> None:
-        """Say where an order stands if that is not what was said last."""
-        if order.stage is Stage.WORKING and order.status != order.said_status:
-            self._tell_status(order)
-
-    def _tell_status(self, order: LiveOrder, *, copies: int = 1, due_ns: int | None = None) -> None:
-        """openOrder and orderStatus, so many times; not at all if the order's statuses are withheld."""
-        order.said_status = order.status
-        if order.is_status_withheld:
-            return
-        if self._take(Fault.DUPLICATE_STATUS, order, ""):
-            copies = 3
-        for _ in range(copies):
-            self._tell(order, order.open_order, due_ns)
-            self._tell(order, order.order_status, due_ns)
-
-    def _tell_status_alone(self, order: LiveOrder) -> None:
-        order.said_status = order.status
-        if not order.is_status_withheld:
-            self._tell(order, order.order_status)
-
-    def _tell_fill(self, execution: Execution, delay_ns: int, *, with_status: bool = True) -> None:
-        order = execution.order
-        swallowed = self._take(Fault.SWALLOW_FILL_THEN_REPLAY, order, "")
-        if swallowed is not None:
-            delay_ns += (swallowed.delay_ms or REPLAY_MS) * MILLISECOND_NS
-        due_ns = self.now_ns + delay_ns if delay_ns else None
-        zone = wall.UNKNOWN_ZONE if self._take(Fault.UNKNOWN_TIME_ZONE, order, "") else wall.ZONE
-        self._tell(order, lambda viewer: execution.details(-1, viewer, zone), due_ns)
-        if with_status:
-            self._tell_status(order, copies=2, due_ns=due_ns)
-        if order.stage is Stage.FILLED:
-            self._tell_backward(order, delay_ns)
-        self._tell_commission(execution, delay_ns)
-        self.on_money(order.account, order.instrument.symbol)
-
-    def _tell_backward(self, order: LiveOrder, delay_ns: int) -> None:
-        backward = self._take(Fault.LATE_BACKWARD_STATUS, order, "")
-        if backward is None or order.is_status_withheld:
-            return
-        delay_ns += (backward.delay_ms or BACKWARD_MS) * MILLISECOND_NS
-        none = order.listing.qty(0)
-        before = replace(
-            order.order_status(order.client_id),
-            status="Submitted",
-            filled=none,
-            remaining=order.listing.qty(order.qty_units),
-            avg_fill_price=none,
-        )
-        self._tell(order, lambda viewer: before, self.now_ns + delay_ns if delay_ns else None)
-
-    def _tell_commission(self, execution: Execution, delay_ns: int) -> None:
-        order = execution.order
-        if self._take(Fault.COMMISSION_NEVER, order, ""):
-            return
-        delay_ns += self.commission_delay_ns
-        late = self._take(Fault.COMMISSION_LATE, order, "")
-        if late is not None:
-            delay_ns += (late.delay_ms or COMMISSION_LATE_MS) * MILLISECOND_NS
-        report = commission_report(execution)
-        unknown = self._take(Fault.COMMISSION_MINUS_ONE, order, "")
-        if unknown is not None:
-            first = replace(report, commission=Number(-10, 1), realized_pnl=None)
-            self._tell(order, lambda viewer: first, self.now_ns + delay_ns if delay_ns else None)
-            delay_ns += (unknown.delay_ms or COMMISSION_TRUE_MS) * MILLISECOND_NS
-        self._tell(order, lambda viewer: report, self.now_ns + delay_ns if delay_ns else None)
-
-
-def commission_report(execution: Execution) -> CommissionReport:
-    realized = execution.realized_units
-    return CommissionReport(
-        exec_id=execution.execution_id,
-        commission=amount(execution.commission_units),
-        currency=execution.order.instrument.currency,
-        realized_pnl=amount(realized) if realized is not None else None,
-    )
 
 
 _NO_CONTRACT = Problem(200, "No security definition has been found for the request")

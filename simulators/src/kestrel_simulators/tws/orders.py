@@ -100,7 +100,6 @@ class LiveOrder:
     # The stop of a trailing order, which follows the price.
     trail_stop_units: int | None = None
     said_status: str = ""
-    is_ack_swallowed: bool = False
     # Never an openOrder nor an orderStatus for it, live.
     is_status_withheld: bool = False
     done_at_ns: int = 0
@@ -283,6 +282,8 @@ class Execution:
     cum_qty_units: int
     average_price: Number
     is_current: bool = True
+    # What it cost is never told, also not to who asks.
+    is_commission_withheld: bool = False
 
     @property
     def execution_id(self) -> str:

@@ -190,7 +190,7 @@ def test_a_late_status_may_step_backwards(floor: Any) -> None:
 
 
 def test_a_commission_may_never_come_also_not_when_asked(floor: Any) -> None:
-    floor.fault(Fault.COMMISSION_NEVER)
+    floor.fault(Fault.COMMISSION_NEVER, count=1)
     assert floor.place(3, order("BUY", "10")) == [*ACK, *FILL]
     assert floor.ask(EXECUTIONS) == ["exec 3 BOT 10@100.00", "ExecDetailsEnd"]
     assert truth(floor) == ("10", "998999.00")
