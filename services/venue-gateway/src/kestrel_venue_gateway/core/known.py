@@ -4,7 +4,7 @@ A venue that does not number its events tells everything again after each reconn
 connector asks for all of it and yields what is not known here; so a fact is told once, whatever the venue repeats.
 
 What was told is remembered for ``KEPT_NS`` after it was last heard of, longer than a venue repeats it; an order in
-doubt is remembered for ever. One execution and one order take less than a kilobyte together.
+doubt is remembered for ever. One order with one execution takes 1.4 kB.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class KnownFacts:
         known = self._execution(fill.execution_id, heard_at_ns)
         known.client_order_id = fill.client_order_id
         if fill.HasField("fee"):
-            known.fee = fill.fee
+            known.fee = _copy(fill.fee)
         order = self._order(fill.client_order_id, fill.venue_order_id, heard_at_ns)
         if order is not None:
             order.has_traded = True
@@ -198,7 +198,7 @@ class KnownFacts:
     def _learn_settlement(self, settlement: venue_pb2.Settlement) -> None:
         known = self._executions.get(settlement.execution_id)
         if known is not None and settlement.HasField("fee"):
-            known.fee = settlement.fee
+            known.fee = _copy(settlement.fee)
 
     def _execution(self, execution_id: str, heard_at_ns: int) -> KnownExecution:
         known = self._executions.get(execution_id)
@@ -229,3 +229,8 @@ class KnownFacts:
             if order.heard_at_ns < oldest_ns and not order.is_in_doubt:
                 del self._orders[client_order_id]
                 self._client_order_id_of.pop(order.venue_order_id, None)
+
+
+def _copy(amount: common_pb2.Decimal) -> common_pb2.Decimal:
+    """A part of a message keeps all of it in memory."""
+    return common_pb2.Decimal(units=amount.units, scale=amount.scale)
