@@ -98,7 +98,7 @@ def gateway_sends_an_entry_again_after_doubt() -> Iterator[None]:
         yield
 
 
-@bug("the venue has an order that was denied")
+@bug("the venue has an order that was denied|an order was denied that the venue has")
 def gateway_asks_without_a_fence() -> Iterator[None]:
     original = World.ask
     with patch.object(
