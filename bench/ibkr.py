@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-import logging
 import tempfile
 import time
 import tracemalloc
@@ -27,6 +26,7 @@ from kestrel_venue_gateway.core.submission import Outcome
 from kestrel_venue_gateway.ibkr.core.heard import CommissionSeen, ExecutionSeen, OrderSeen, StatusSeen
 from kestrel_venue_gateway.ibkr.core.orders import OrderFacts
 from tests.acceptance.places import TwsPlace
+from tests.acceptance.run import be_quiet
 from tests.acceptance.stand import BUY, Stand
 
 Figures = dict[str, Any]
@@ -40,12 +40,9 @@ _ACCOUNT, _CLIENT_ID = "DU1234567", 71
 
 def measure(*, quick: bool) -> Figures:
     """Against a simulator of its own: some three minutes; quick, some 20 s."""
-    logging.disable(logging.CRITICAL)
-    try:
-        with tempfile.TemporaryDirectory(prefix="kestrel-bench-ibkr-") as folder:
-            figures = asyncio.run(_measure(Path(folder), quick=quick))
-    finally:
-        logging.disable(logging.NOTSET)
+    be_quiet()
+    with tempfile.TemporaryDirectory(prefix="kestrel-bench-ibkr-") as folder:
+        figures = asyncio.run(_measure(Path(folder), quick=quick))
     return {**figures, "memory": _memory(2_000 if quick else 100_000)}
 
 
