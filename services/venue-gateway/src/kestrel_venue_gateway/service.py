@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 from kestrel.admin.v1 import venue_gateway_pb2_grpc
 from kestrel_chassis.identity import Role
 from kestrel_chassis.service import ServiceContext
@@ -80,7 +78,7 @@ def _add_market(context: ServiceContext[VenueGatewaySettings], sessions: list[Ac
 def _venue(settings: VenueGatewaySettings, account: str) -> Venue:
     """A login at the venue of the settings. What a venue needs is imported when it is that venue's turn."""
     if settings.venue == "ibkr":
-        module = importlib.import_module("kestrel_venue_gateway.ibkr.venue")
-        ibkr: Venue = module.IbkrVenue(settings, account)
-        return ibkr
+        from kestrel_venue_gateway.ibkr.venue import IbkrVenue
+
+        return IbkrVenue(settings, account)
     return PaperVenue(settings.paper_address, account, request_timeout_s=settings.request_timeout_s)
