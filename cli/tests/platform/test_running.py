@@ -59,7 +59,7 @@ def _state_of(folder: Path, name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(480)
 def test_up_status_second_up_crash_of_a_service_and_ctrl_c_P08(folder: Path) -> None:
     where = ("--data-dir", str(folder))
     (folder / "lock").write_text('{"pid": 1, "started_s": 0}')  # left behind by somebody who was killed
