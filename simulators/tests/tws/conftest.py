@@ -52,7 +52,10 @@ class LibraryCodec:
         self._process.communicate(timeout=30)
 
 
-@pytest.fixture(scope="module", params=sorted(PYTHONS))
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"tws-codec-{name}")) for name in sorted(PYTHONS)],
+)
 def library(request: Any) -> Iterator[LibraryCodec]:
     codec = LibraryCodec(request.param)
     yield codec
@@ -120,11 +123,6 @@ class SimulatorUnderTest:
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         assert done.returncode == 0, f"{lines[-1:]}\n{done.stderr[-3000:]}"
         return {line["scenario"]: line["error"] for line in lines}
-
-
-@pytest.fixture(scope="session")
-def libraries() -> list[str]:
-    return sorted(PYTHONS)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ LARGEST_DOUBLE = 1.7976931348623157e308
 WITH_LIBRARY = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an order of 130 fields takes minutes to shrink
-    max_examples=40,
+    max_examples=30,
     deadline=None,
 )
 

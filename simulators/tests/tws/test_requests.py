@@ -31,7 +31,7 @@ OLDER_VERSIONS = [157, 158, 159, 160, 162, 163, 164, 166, 169, 170, 173]
 WITH_LIBRARY = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an order of 130 fields takes minutes to shrink
-    max_examples=40,
+    max_examples=30,
     deadline=None,
 )
 
