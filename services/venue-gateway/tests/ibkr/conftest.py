@@ -29,7 +29,7 @@ from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.submission import Outcome, Presence, SendResult
 from kestrel_venue_gateway.ibkr.venue import IbkrVenue
 
-DEADLINE_S = 45.0
+DEADLINE_S = 90.0
 ACCOUNT = "DU1234567"
 LIBRARY = os.environ.get("KESTREL_TEST_IBKR_LIBRARY", "ib_insync")
 """Which client library the tests use. Each has an environment of its own; ``test_libraries`` runs the other one."""

@@ -15,7 +15,7 @@ from kestrel_venue_gateway.core.submission import Outcome
 
 from .conftest import Admin, Books, TwsProcess, connector_settings, eventually, number
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 LIMIT: dict[str, Any] = {"order_type": common_pb2.ORDER_TYPE_LIMIT, "price": number("90")}
 STEPS = ("before anything", "while it is sent", "while it rests", "while it is canceled", "while it fills", "behind it")

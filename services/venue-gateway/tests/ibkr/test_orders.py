@@ -345,6 +345,10 @@ def test_somebody_elses_execution_is_told_as_theirs_and_never_under_an_empty_nam
     assert heard.attribution is reports.Attribution.FOREIGN
 
 
+def test_what_somebody_else_paid_is_not_told_X11() -> None:
+    assert Ear().hear(execution(ref="theirs", perm_id=1), fee("e.01.01")).fees == []
+
+
 def test_orders_of_other_accounts_of_the_login_are_not_heard() -> None:
     assert Ear().hear(seen(account="DU7"), execution(account="DU7")).told == []
 

@@ -117,8 +117,9 @@ class Connection:
             self.close()
             raise
         finally:
+            # Not waited for: the library may take its time over it, and the link is closed or open by now.
             opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+            opening.add_done_callback(_let_go)
         telemetry.logger().info(
             "ibkr.connected",
             client_id=endpoint.client_id,
@@ -405,6 +406,12 @@ class Connection:
         self.ended.set_result(error)
         for event in self._permits.values():
             event.set()
+
+
+def _let_go(task: asyncio.Task[None]) -> None:
+    """Whatever it ended with is nobody's business any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _first_of(*waited_for: asyncio.Future[Any], timeout_s: float | None = None) -> None:

@@ -14,6 +14,7 @@ Nothing is ever sent twice: an order that is known under its reference, from wha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -33,6 +34,7 @@ from kestrel_venue_gateway.core.reports import Fact, VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
 from kestrel_venue_gateway.core.traits import WEAK, VenueState
 from kestrel_venue_gateway.core.truth import Portfolio
+from kestrel_venue_gateway.ibkr import library
 from kestrel_venue_gateway.ibkr.core import commands, contracts, executions, heard, recovery
 from kestrel_venue_gateway.ibkr.core.balance import Wallet
 from kestrel_venue_gateway.ibkr.core.contracts import Listing, Wanted
@@ -64,6 +66,9 @@ class IbkrVenue:
     traits = WEAK
 
     def __init__(self, settings: VenueGatewaySettings, account: str, *, gate: LiveGate | None = None) -> None:
+        # Now, while nothing is held yet: importing it takes seconds on a busy machine, and a lease does not wait.
+        with contextlib.suppress(RuntimeError):  # without a loop there is no lease either
+            library.load(settings.ibkr_library)
         self._settings = settings
         self._account = account
         self._gate = gate or self._settings_gate

@@ -493,6 +493,8 @@ class OrderFacts:
         if fee is None or not lot.told_id or lot.fee == fee:
             return
         lot.fee = fee
+        if not lot.client_order_id.startswith(identifiers.CLIENT_ORDER_ID_PREFIX):
+            return  # what others pay is none of our business: that they traded was told
         settlement = venue_pb2.Settlement(
             execution_id=lot.told_id, client_order_id=lot.client_order_id, symbol=lot.symbol, fee=fee.message()
         )
