@@ -35,16 +35,22 @@ TRAITS: Traits = WEAK
 
 _BATCH = 12
 _MORE_OFTEN = {
-    "send lost on the way": 4,
-    "answer lost on the way back": 4,
-    "send arrives late": 2,
+    "answer lost on the way back": 8,
+    "fill busted": 2,
+    "fill corrected": 3,
+    "gateway killed": 2,
+    "send arrives late": 3,
+    "send lost on the way": 2,
     "send never left": 4,
     "spend unknown": 3,
-    "gateway killed": 2,
-    "fill busted": 3,
-    "fill corrected": 4,
 }
 """By how much the faults that this world is about are more frequent in it."""
+_OFTEN = ("gateway", "gateway", "kernel", "governance", "driver")
+"""Who gets more turns than others, as this world is about orders and their ways."""
+
+_LIKELIER = {"person kills": 0.1, "person answers": 2.0, "person looks": 2.0, "person passes": 0.2}
+"""And people let more orders pass."""
+
 _NOT_CONNECTED = common_pb2.Refusal(reason="NOT_CONNECTED", message="there is no connection")
 _NOT_RECONCILED = common_pb2.Refusal(reason="NOT_RECONCILED", message="the venue still repeats what it knows")
 
@@ -360,6 +366,7 @@ class WeakWorld(World):
             else node
             for name, node in self.nodes.items()
         }
+        self._names = (*self.nodes, *_OFTEN)
         self.referee = WeakReferee(
             self.bus,
             self.referee.venue_accounts,
@@ -370,6 +377,9 @@ class WeakWorld(World):
 
     def fault(self, name: str, probability: float) -> bool:
         return super().fault(name, probability * _MORE_OFTEN.get(name, 1))
+
+    def chance(self, name: str, probability: float) -> bool:
+        return super().chance(name, probability * _LIKELIER.get(name, 1))
 
     def _layout(self) -> tuple[tuple[str, ...], int]:
         """One account: everything happens to the same gateway."""
