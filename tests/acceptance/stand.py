@@ -279,14 +279,20 @@ class Stand:
         await self.until(answered, "the venue says what became of the order")
         return answers[-1]
 
-    async def portfolio(self) -> Portfolio:
-        """The venue's truth; asked until there is a whole one."""
+    async def portfolio(self, *, with_balance: bool = False) -> Portfolio:
+        """The venue's truth; asked until there is one with all its parts.
+
+        A balance may take a while after an execution, for a gateway that has just begun: it is not told before the
+        figures of the venue fit together.
+        """
         found: list[Portfolio] = []
 
         async def answered() -> bool:
             with contextlib.suppress(Unavailable, RemoteProtocolError):
                 found.append(await self.venue.portfolio())
-            return bool(found) and None not in (found[-1].positions, found[-1].open_orders, found[-1].balance)
+            if not found or found[-1].positions is None or found[-1].open_orders is None:
+                return False
+            return found[-1].balance is not None or not with_balance
 
         await self.until(answered, "the venue answers with its whole portfolio")
         return found[-1]
@@ -321,7 +327,7 @@ class Stand:
         return held[0] if held else Number.zero()
 
     async def wallet(self) -> Number:
-        portfolio = await self.portfolio()
+        portfolio = await self.portfolio(with_balance=True)
         assert portfolio.balance is not None
         return Number.of(portfolio.balance.wallet)
 
