@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.planted import BUGS
 from tests.simulation.world import World
 
-SEEDS = range(3, 63)
+SEEDS = range(3, 123)
 STEPS = 1_200
 
 
