@@ -55,12 +55,13 @@ def test_nothing_but_the_connectors_library_module_imports_a_client_library() ->
 
 @pytest.mark.integration
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["test_trading.py", "test_deaths.py", "test_frames.py"])
-def test_the_same_tests_pass_on_the_other_library(name: str) -> None:
+@pytest.mark.parametrize("names", [("test_trading.py",), ("test_deaths.py", "test_frames.py")])
+def test_the_same_tests_pass_on_the_other_library(names: tuple[str, ...]) -> None:
     """In its own environment, as the two bring packages of one name; several at once, as they mostly wait."""
     python = _ROOT / ".venv-ib-async" / "bin" / "python"
     assert python.exists(), "run `make .venv-ib-async/.ready`"
-    command = [str(python), "-m", "pytest", "-q", "-x", "-n", "3", "-p", "no:cacheprovider", str(_HERE / name)]
+    command = [str(python), "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider"]
+    command += [str(_HERE / name) for name in names]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     environment["KESTREL_TEST_IBKR_LIBRARY"] = "ib_async"
     done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
