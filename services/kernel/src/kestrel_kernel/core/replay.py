@@ -16,24 +16,24 @@ def fold(partition: Partition, journal_sequence: int, data: bytes) -> journal_pb
     not come to the digest, the outcome and the commands that were journaled. The partition is then worth nothing.
     """
     if journal_sequence != partition.journal_sequence + 1:
-        raise _broken("JOURNAL_GAP", f"entry {journal_sequence} follows entry {partition.journal_sequence}")
+        raise _broken(f"entry {journal_sequence} follows entry {partition.journal_sequence}", reason="JOURNAL_GAP")
     try:
         entry = journal_pb2.JournalEntry.FromString(data)
     except DecodeError as error:
-        raise _broken("JOURNAL_DAMAGED", f"entry {journal_sequence} is unparsable") from error
+        raise _broken(f"entry {journal_sequence} is unparsable", reason="JOURNAL_DAMAGED") from error
     if entry.previous_hash != partition.journal_hash:
         message = f"entry {journal_sequence} follows another entry than the one stored before it"
-        raise _broken("JOURNAL_CHAIN_BROKEN", message)
+        raise _broken(message, reason="JOURNAL_CHAIN_BROKEN")
     if entry.HasField("epoch_started"):
         partition.begin_epoch(entry)
     elif entry.outcome.code == PARKED:
         partition.skip(entry)
     elif field := partition.apply_again(entry):
         message = f"entry {journal_sequence}: its {field} is not what the kernel computes from its input"
-        raise _broken("REPLAY_DIFFERS", message)
+        raise _broken(message, reason="REPLAY_DIFFERS")
     partition.confirm(data)
     return entry
 
 
-def _broken(reason: str, message: str) -> InvariantBroken:
+def _broken(message: str, *, reason: str) -> InvariantBroken:
     return InvariantBroken(f"journal: {message}", reason=reason)
