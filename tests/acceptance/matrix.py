@@ -77,7 +77,11 @@ async def cancel(stand: Stand, fault: str) -> str:
     if first.outcome is not Outcome.ACCEPTED:
         await stand.until_accepted_cancel(order)  # a cancel may be asked for again: it only takes risk away
     await stand.until_fact(order, venue_pb2.ORDER_FACT_CANCELED)
-    await stand.until_position(stand.cum_qty(order).at(0).units)
+
+    async def agree() -> bool:
+        return await stand.position() == stand.cum_qty(order)
+
+    await stand.until(agree, "the position is what the fills say, however late they are")
     return "canceled" if not stand.fills(order) else "part filled, rest canceled"
 
 

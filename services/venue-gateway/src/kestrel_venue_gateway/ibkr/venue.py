@@ -109,9 +109,9 @@ class IbkrVenue:
             if fields.account != self._account:
                 raise InvalidRequest.of("account", fields.account, f"{self._account}, whose session this is")
             connection = await self._usable()
-            order = self._known_order(command.client_order_id)
-            if order is not None:
-                return order
+            before = self._known_order(command.client_order_id)
+            if before is not None:
+                return before
             listing = await self._listing(connection, command)
             qty, price = Number.of(command.order_qty), commands.price_of(command)
             contracts.check_command(listing, command.instrument, qty, price)
@@ -119,10 +119,10 @@ class IbkrVenue:
                 asyncio.timeout(self._settings.request_timeout_s),
                 connection.permit(Urgency.EXIT if is_exit else Urgency.ENTRY),
             ):
-                self._place(connection, listing, command, fields)
+                before = self._place(connection, listing, command, fields)
         except (KestrelError, TimeoutError, ConnectionError) as error:
             return SendResult(Outcome.NOT_SENT, reason=_reason(error))
-        return await self._word_about(command.client_order_id)
+        return before or await self._word_about(command.client_order_id)
 
     def _place(
         self,
@@ -130,12 +130,16 @@ class IbkrVenue:
         listing: Listing,
         command: journal_pb2.VenueCommand,
         fields: commands.OrderFields,
-    ) -> None:
-        """Note it, then write it. Nothing waits in here, so nothing changes between the checks and the write."""
+    ) -> SendResult | None:
+        """Note it, then write it. Nothing waits in here, so nothing changes between the checks and the write.
+
+        An order that has appeared at the venue meanwhile is not written: what became of it is returned.
+        """
         if self.state.no_entry is not None or self._connection is not connection:
             raise Unavailable("the gateway was lost before the order was written", reason="IBKR_DISCONNECTED")
-        if self._known_order(command.client_order_id) is not None:
-            raise Unavailable("the order appeared at the venue meanwhile", reason="IBKR_ORDER_KNOWN")
+        before = self._known_order(command.client_order_id)
+        if before is not None:
+            return before
         order_id = connection.next_order_id()
         symbol = listing.instrument.symbol
         qty = Number.of(command.order_qty)
@@ -145,6 +149,7 @@ class IbkrVenue:
         except ConnectionError:
             self._facts.not_sent(command.client_order_id)
             raise
+        return None
 
     def _known_order(self, client_order_id: str) -> SendResult | None:
         """An order that exists already is not sent; what became of it is told."""
