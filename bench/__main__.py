@@ -13,7 +13,7 @@ from bench import report
 from kestrel_cli.errors import CommandFailed
 
 AREAS = ("kernel", "persistence", "platform", "path")
-LONG_AREAS = ("recovery", "memory")
+LONG_AREAS = ("recovery", "memory", "ibkr")
 """Measured only when they are named."""
 EXAMPLES = """
 examples:
@@ -36,6 +36,8 @@ areas:
                service's inputs a second, and its recovery
   recovery     a kernel partition from a million journal entries, with a snapshot and without (only when named)
   memory       what a million closed orders leave behind in the kernel service's core (only when named)
+  ibkr         the connector for Interactive Brokers against the TWS simulator, beside ib_insync alone; its recovery
+               with 1,000 open orders and 10,000 executions (only when named)
 
 Everything runs on this machine's loopback address and below a temporary folder. docs/benchmarks.md says what each
 figure means. Measure on a quiet machine; compare ratios before times.
