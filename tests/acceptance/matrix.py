@@ -155,7 +155,7 @@ async def _resolved(stand: Stand, order: journal_pb2.VenueCommand, result: SendR
             return "found" if found[-1] is Presence.FOUND else "in doubt, found, rejected"
         await asyncio.sleep(0.2)
     ledger = await stand.behind.ledger()
-    assert not ledger.arrivals.get(order.client_order_id), "it is there, and asking does not find it"
+    assert order.client_order_id not in ledger.orders, "it is there, and asking does not find it"
     return "in doubt: a person"
 
 

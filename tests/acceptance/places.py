@@ -138,6 +138,7 @@ class PaperBackDoor:
         request = paper_pb2.GetLedgerRequest(account=self._account)
         books = await self._control.GetLedger(request, wait_for_ready=True, timeout=30.0)
         return Ledger(
+            frozenset(order.client_order_id for order in books.orders),
             {arrival.client_order_id: arrival.request_count for arrival in books.arrivals},
             [
                 LedgerExecution(
@@ -361,6 +362,7 @@ class TwsBackDoor:
     async def ledger(self) -> Ledger:
         books = await self._books()
         return Ledger(
+            frozenset(order.order_ref for order in books.orders),
             {arrival.order_ref: arrival.order_count for arrival in books.arrivals},
             [
                 LedgerExecution(

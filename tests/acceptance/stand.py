@@ -66,8 +66,13 @@ class LedgerExecution:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The venue's own books, read through its back door. ``arrivals``: orders by client order id."""
+    """The venue's own books, read through its back door.
 
+    ``orders``: the client order ids it has, or had; ``arrivals``: how often an order came in under each, whatever came of
+    that.
+    """
+
+    orders: frozenset[str]
     arrivals: dict[str, int]
     executions: Sequence[LedgerExecution]
 
