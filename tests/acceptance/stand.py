@@ -68,8 +68,7 @@ class LedgerExecution:
 class Ledger:
     """The venue's own books, read through its back door.
 
-    ``orders``: the client order ids it has, or had; ``arrivals``: how often an order came in under each, whatever came of
-    that.
+    ``orders``: the client order ids it has, or had; ``arrivals``: how often an order came in under each, taken or not.
     """
 
     orders: frozenset[str]
