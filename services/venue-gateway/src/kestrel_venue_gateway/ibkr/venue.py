@@ -46,6 +46,8 @@ from kestrel_venue_gateway.ibkr.session import Connection, Endpoint
 
 _AUDIT_S = 300.0
 _BALANCE_S = 1.0
+_FEE_PAUSE_S = 5.0
+"""How long a fee may be missing before executions are asked for again; doubled each time, up to the audit's."""
 _QUESTIONS_PAUSE_S = 0.5
 """Between a message that has to be asked about and the question: the answer may be on its way."""
 _ALARMS_KEPT = 100
@@ -84,6 +86,7 @@ class IbkrVenue:
         self._sequence = 0
         self._first_asked_ns: dict[str, int] = {}
         self._executed: dict[str, heard.ExecutionSeen] | None = None
+        self._fee_pause_s = _FEE_PAUSE_S
         self._data: MarketData | None = None
         self.alarms: deque[Alarm] = deque(maxlen=_ALARMS_KEPT)
 
@@ -444,6 +447,15 @@ class IbkrVenue:
         while True:
             await asyncio.sleep(_BALANCE_S)
             self._tell_balance()
+            self._mind_missing_fees()
+
+    def _mind_missing_fees(self) -> None:
+        """A fee is told to the connection of its moment, which may be gone, and to who asks for executions again."""
+        if not self._facts.fees_awaited():
+            self._fee_pause_s = _FEE_PAUSE_S
+        elif self._answered and time.time_ns() - self._answered.begun_at_ns > self._fee_pause_s * SECOND_NS:
+            self._fee_pause_s = min(_AUDIT_S, 2 * self._fee_pause_s)
+            self._must_ask.set()
 
     def _tell_balance(self) -> None:
         """The account's figures, when they fit together and are new."""

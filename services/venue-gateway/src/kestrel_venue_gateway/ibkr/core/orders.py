@@ -176,8 +176,15 @@ class OrderFacts:
         return len(self._orders)
 
     def fees_awaited(self) -> list[str]:
-        """Executions that were told and whose fee the venue has not said."""
-        return [lot.told_id for lot in self._lots.values() if lot.told_id and lot.fee is None and lot.qty]
+        """Executions of ours that were told and whose fee the venue has not said."""
+        return [
+            lot.told_id
+            for lot in self._lots.values()
+            if lot.told_id
+            and lot.fee is None
+            and lot.qty
+            and lot.client_order_id.startswith(identifiers.CLIENT_ORDER_ID_PREFIX)
+        ]
 
     # --- learning ----------------------------------------------------------------------------------------------
 
