@@ -17,6 +17,7 @@ from kestrel_simulators.matching import AMOUNT_SCALE, Chance, Costs, Mode
 from kestrel_simulators.paper import wire
 from kestrel_simulators.paper.server import VenueProcess, start_server
 from kestrel_simulators.paper.venue import Kind
+from kestrel_simulators.stopping import until_stopped
 
 STOP_GRACE_S = 0.5
 
@@ -62,7 +63,7 @@ async def _run(options: argparse.Namespace) -> int:
         tasks.append(asyncio.create_task(process.run_clock()))
         server, port = await start_server(process, options.host, options.port)
         print(_banner(process, options, port), flush=True)
-        await _until_stopped(stop, process.failed, tasks)
+        await until_stopped("the paper venue", stop, process.failed, tasks)
     finally:
         if server is not None:
             await server.stop(STOP_GRACE_S)
@@ -71,21 +72,6 @@ async def _run(options: argparse.Namespace) -> int:
         await asyncio.gather(*tasks, return_exceptions=True)
         await process.close()
     return 0
-
-
-async def _until_stopped(stop: asyncio.Event, failed: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Waits for a signal; an error of the log, the clock or a handler ends the process instead of hiding."""
-    waits: list[asyncio.Task[bool]] = [asyncio.create_task(stop.wait()), asyncio.create_task(failed.wait())]
-    try:
-        done, _ = await asyncio.wait([*waits, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-    for task in tasks:
-        if task in done:
-            task.result()
-    if failed.is_set():
-        raise RuntimeError("the paper venue broke; its log is whole, and a restart goes on from it")
 
 
 async def _apply_manners(process: VenueProcess, options: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import MILLISECOND_NS
 from kestrel_simulators.matching import AMOUNT_SCALE, Chance, Costs, Mode
 from kestrel_simulators.paper.wire import mode_number
+from kestrel_simulators.stopping import until_stopped
 from kestrel_simulators.tws.admin import start_admin
 from kestrel_simulators.tws.money import Commission
 from kestrel_simulators.tws.server import LOG_NAME, MESSAGES_PER_S, TwsProcess, start_server
@@ -74,7 +75,7 @@ async def _run(options: argparse.Namespace) -> int:
         server, port = await start_server(process, options.host, options.port)
         admin, admin_port = await start_admin(process, options.host, options.admin_port)
         print(_banner(process, options, port, admin_port), flush=True)
-        await _until_stopped(stop, process.failed, tasks)
+        await until_stopped("the simulated gateway", stop, process.failed, tasks)
     finally:
         if server is not None:
             server.close()
@@ -92,21 +93,6 @@ def _opened(options: argparse.Namespace) -> TwsProcess:
         return TwsProcess(options.data, messages_per_s=options.messages_per_s)
     except OSError as error:
         raise InvalidRequest.of("data", options.data, f"a folder that can be written ({error.strerror})") from error
-
-
-async def _until_stopped(stop: asyncio.Event, failed: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Waits for a signal; an error of the log, the clock or a handler ends the process instead of hiding."""
-    waits: list[asyncio.Task[bool]] = [asyncio.create_task(stop.wait()), asyncio.create_task(failed.wait())]
-    try:
-        done, _ = await asyncio.wait([*waits, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-    for task in tasks:
-        if task in done:
-            task.result()
-    if failed.is_set():
-        raise RuntimeError("the simulated gateway broke; its log is whole, and a restart goes on from it")
 
 
 async def _apply_manners(process: TwsProcess, options: argparse.Namespace) -> None:
