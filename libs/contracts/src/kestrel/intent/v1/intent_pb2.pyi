@@ -50,6 +50,7 @@ class Intent(_message.Message):
     CREATED_AT_NS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_NS_FIELD_NUMBER: _builtins.int
     EXIT_LEG_BPS_FIELD_NUMBER: _builtins.int
+    BRACKET_FIELD_NUMBER: _builtins.int
     intent_id: _builtins.str
     """1 to 64 characters of [A-Za-z0-9_-], derived from the cause; the same id again is the same intent."""
     account: _builtins.str
@@ -66,6 +67,10 @@ class Intent(_message.Message):
     created_at_ns: _builtins.int
     expires_at_ns: _builtins.int
     """After this nobody may approve it any more."""
+    bracket: _builtins.bool
+    """stop_price (then required) and target_price (if set) are placed at the venue together with the entry, as one
+    bracket under the entry's token; exit_leg_bps is empty then. Else they are the strategy's own to watch.
+    """
     @_builtins.property
     def instrument(self) -> _common_pb2.Instrument: ...
     @_builtins.property
@@ -121,10 +126,11 @@ class Intent(_message.Message):
         created_at_ns: _builtins.int = ...,
         expires_at_ns: _builtins.int = ...,
         exit_leg_bps: _abc.Iterable[_builtins.int] | None = ...,
+        bracket: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "instrument", b"instrument", "order_qty", b"order_qty", "price", b"price", "proposer", b"proposer", "reference_price", b"reference_price", "signal", b"signal", "stop_price", b"stop_price", "target_price", b"target_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "anchor", b"anchor", "attempt", b"attempt", "created_at_ns", b"created_at_ns", "environment", b"environment", "exit_leg_bps", b"exit_leg_bps", "expires_at_ns", b"expires_at_ns", "instrument", b"instrument", "intent_id", b"intent_id", "leverage", b"leverage", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "proposer", b"proposer", "reference_price", b"reference_price", "side", b"side", "signal", b"signal", "stop_price", b"stop_price", "strategy", b"strategy", "target_price", b"target_price", "time_in_force", b"time_in_force", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "anchor", b"anchor", "attempt", b"attempt", "bracket", b"bracket", "created_at_ns", b"created_at_ns", "environment", b"environment", "exit_leg_bps", b"exit_leg_bps", "expires_at_ns", b"expires_at_ns", "instrument", b"instrument", "intent_id", b"intent_id", "leverage", b"leverage", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "proposer", b"proposer", "reference_price", b"reference_price", "side", b"side", "signal", b"signal", "stop_price", b"stop_price", "strategy", b"strategy", "target_price", b"target_price", "time_in_force", b"time_in_force", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

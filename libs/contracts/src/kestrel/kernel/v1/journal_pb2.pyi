@@ -32,6 +32,10 @@ class _CommandKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CommandKi
     COMMAND_KIND_SUBMIT_ENTRY: _CommandKind.ValueType  # 1
     COMMAND_KIND_SUBMIT_EXIT: _CommandKind.ValueType  # 2
     COMMAND_KIND_CANCEL: _CommandKind.ValueType  # 3
+    COMMAND_KIND_SUBMIT_PROTECTIVE: _CommandKind.ValueType  # 4
+    """A protective order of a bracket: placed together with the SUBMIT_ENTRY before it in the same entry, under that
+    entry's token; never alone. order_type STOP: `price` is its trigger; LIMIT: its limit.
+    """
 
 class CommandKind(_CommandKind, metaclass=_CommandKindEnumTypeWrapper):
     """What a command does."""
@@ -41,6 +45,10 @@ COMMAND_KIND_UNSPECIFIED: CommandKind.ValueType  # 0
 COMMAND_KIND_SUBMIT_ENTRY: CommandKind.ValueType  # 1
 COMMAND_KIND_SUBMIT_EXIT: CommandKind.ValueType  # 2
 COMMAND_KIND_CANCEL: CommandKind.ValueType  # 3
+COMMAND_KIND_SUBMIT_PROTECTIVE: CommandKind.ValueType  # 4
+"""A protective order of a bracket: placed together with the SUBMIT_ENTRY before it in the same entry, under that
+entry's token; never alone. order_type STOP: `price` is its trigger; LIMIT: its limit.
+"""
 Global___CommandKind: _TypeAlias = CommandKind  # noqa: Y015
 
 @_typing.final
@@ -72,6 +80,7 @@ class VenueCommand(_message.Message):
     EXPIRES_AT_NS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     STRATEGY_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     kind: Global___CommandKind.ValueType
     client_order_id: _builtins.str
     venue_order_id: _builtins.str
@@ -87,11 +96,18 @@ class VenueCommand(_message.Message):
     """SUBMIT_ENTRY: the token, and the stored Intent bytes it was issued for."""
     intent: _builtins.bytes
     exit_warrant: _builtins.str
-    """SUBMIT_EXIT: the trade's warrant and what is open of the trade."""
+    """SUBMIT_EXIT: the trade's warrant and what is open of the trade. SUBMIT_PROTECTIVE carries neither token nor warrant:
+    it goes with its entry.
+    """
     expires_at_ns: _builtins.int
     """Absolute; past it an entry is refused. 0 for exits and cancels: they do not lapse."""
     reason: _builtins.str
     strategy: _builtins.str
+    group: _builtins.str
+    """Of a bracketed trade, the same for all its orders, protective or not: the client order id of its entry. Of the
+    orders of a group that leave the trade, one fill takes back as much of the others (FIX: one cancels the other).
+    Empty: none.
+    """
     @_builtins.property
     def instrument(self) -> _common_pb2.Instrument: ...
     @_builtins.property
@@ -124,10 +140,11 @@ class VenueCommand(_message.Message):
         expires_at_ns: _builtins.int = ...,
         reason: _builtins.str = ...,
         strategy: _builtins.str = ...,
+        group: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument", "open_qty", b"open_qty", "order_qty", b"order_qty", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_id", b"client_order_id", "environment", b"environment", "exit_warrant", b"exit_warrant", "expires_at_ns", b"expires_at_ns", "instrument", b"instrument", "intent", b"intent", "kind", b"kind", "leverage", b"leverage", "open_qty", b"open_qty", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "reason", b"reason", "side", b"side", "strategy", b"strategy", "time_in_force", b"time_in_force", "token", b"token", "trade_id", b"trade_id", "venue", b"venue", "venue_order_id", b"venue_order_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_id", b"client_order_id", "environment", b"environment", "exit_warrant", b"exit_warrant", "expires_at_ns", b"expires_at_ns", "group", b"group", "instrument", b"instrument", "intent", b"intent", "kind", b"kind", "leverage", b"leverage", "open_qty", b"open_qty", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "reason", b"reason", "side", b"side", "strategy", b"strategy", "time_in_force", b"time_in_force", "token", b"token", "trade_id", b"trade_id", "venue", b"venue", "venue_order_id", b"venue_order_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

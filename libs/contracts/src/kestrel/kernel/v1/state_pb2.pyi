@@ -340,6 +340,9 @@ class SlotSnapshot(_message.Message):
     REFERENCE_PRICE_FIELD_NUMBER: _builtins.int
     CONVICTION_FIELD_NUMBER: _builtins.int
     EXIT_LEG_BPS_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    IS_BRACKET_FIELD_NUMBER: _builtins.int
     slot_index: _builtins.int
     stage: Global___SlotStage.ValueType
     lifecycle: Global___Lifecycle.ValueType
@@ -355,6 +358,8 @@ class SlotSnapshot(_message.Message):
     is_adopted: _builtins.bool
     """Taken over from the venue, not entered by us."""
     is_overfilled: _builtins.bool
+    is_bracket: _builtins.bool
+    """Entered as a bracket."""
     @_builtins.property
     def instrument(self) -> _common_pb2.Instrument: ...
     @_builtins.property
@@ -399,6 +404,12 @@ class SlotSnapshot(_message.Message):
     def exit_leg_bps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """How the trade leaves (K19), as its intent asked; empty: at once."""
 
+    @_builtins.property
+    def stop(self) -> Global___OrderView:
+        """The protective orders of a bracket, which stand at the venue; unset: it has none."""
+
+    @_builtins.property
+    def target(self) -> Global___OrderView: ...
     def __init__(
         self,
         *,
@@ -431,10 +442,13 @@ class SlotSnapshot(_message.Message):
         reference_price: _common_pb2.Decimal | None = ...,
         conviction: _common_pb2.Decimal | None = ...,
         exit_leg_bps: _abc.Iterable[_builtins.int] | None = ...,
+        stop: Global___OrderView | None = ...,
+        target: Global___OrderView | None = ...,
+        is_bracket: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["conviction", b"conviction", "entry", b"entry", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "fees", b"fees", "instrument", b"instrument", "mark", b"mark", "qty", b"qty", "realized_pnl", b"realized_pnl", "reference_price", b"reference_price", "stop_price", b"stop_price", "target_price", b"target_price", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conviction", b"conviction", "entry", b"entry", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "fees", b"fees", "instrument", b"instrument", "mark", b"mark", "qty", b"qty", "realized_pnl", b"realized_pnl", "reference_price", b"reference_price", "stop", b"stop", "stop_price", b"stop_price", "target", b"target", "target_price", b"target_price", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leg_index", b"active_leg_index", "closed_at_ns", b"closed_at_ns", "conviction", b"conviction", "entry", b"entry", "entry_basis_missing", b"entry_basis_missing", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "exit_leg_bps", b"exit_leg_bps", "fees", b"fees", "instrument", b"instrument", "is_adopted", b"is_adopted", "is_overfilled", b"is_overfilled", "leverage", b"leverage", "lifecycle", b"lifecycle", "mark", b"mark", "opened_at_ns", b"opened_at_ns", "pnl_source", b"pnl_source", "qty", b"qty", "realized_pnl", b"realized_pnl", "realized_skipped_no_price", b"realized_skipped_no_price", "reference_price", b"reference_price", "slot_index", b"slot_index", "stage", b"stage", "stop_price", b"stop_price", "strategy", b"strategy", "target_price", b"target_price", "trade_id", b"trade_id", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leg_index", b"active_leg_index", "closed_at_ns", b"closed_at_ns", "conviction", b"conviction", "entry", b"entry", "entry_basis_missing", b"entry_basis_missing", "entry_price", b"entry_price", "entry_qty", b"entry_qty", "exit", b"exit", "exit_leg_bps", b"exit_leg_bps", "fees", b"fees", "instrument", b"instrument", "is_adopted", b"is_adopted", "is_bracket", b"is_bracket", "is_overfilled", b"is_overfilled", "leverage", b"leverage", "lifecycle", b"lifecycle", "mark", b"mark", "opened_at_ns", b"opened_at_ns", "pnl_source", b"pnl_source", "qty", b"qty", "realized_pnl", b"realized_pnl", "realized_skipped_no_price", b"realized_skipped_no_price", "reference_price", b"reference_price", "slot_index", b"slot_index", "stage", b"stage", "stop", b"stop", "stop_price", b"stop_price", "strategy", b"strategy", "target", b"target", "target_price", b"target_price", "trade_id", b"trade_id", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -57,6 +57,8 @@ class PlaceOrderRequest(_message.Message):
     TIME_IN_FORCE_FIELD_NUMBER: _builtins.int
     REDUCE_ONLY_FIELD_NUMBER: _builtins.int
     STOP_PRICE_FIELD_NUMBER: _builtins.int
+    PARENT_CLIENT_ORDER_ID_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     client_order_id: _builtins.str
     symbol: _builtins.str
@@ -64,6 +66,12 @@ class PlaceOrderRequest(_message.Message):
     order_type: _common_pb2.OrderType.ValueType
     time_in_force: _common_pb2.TimeInForce.ValueType
     reduce_only: _builtins.bool
+    parent_client_order_id: _builtins.str
+    """A protective order of a bracket: it sleeps until this order has filled, and is then for as much as that one filled.
+    It ends with it when that one ends unfilled. Empty: none.
+    """
+    group: _builtins.str
+    """One cancels the other: a fill of one exit of the group reduces what the others are still for. Empty: none."""
     @_builtins.property
     def order_qty(self) -> _common_pb2.Decimal: ...
     @_builtins.property
@@ -85,10 +93,12 @@ class PlaceOrderRequest(_message.Message):
         time_in_force: _common_pb2.TimeInForce.ValueType = ...,
         reduce_only: _builtins.bool = ...,
         stop_price: _common_pb2.Decimal | None = ...,
+        parent_client_order_id: _builtins.str = ...,
+        group: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["order_qty", b"order_qty", "price", b"price", "stop_price", b"stop_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_id", b"client_order_id", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "reduce_only", b"reduce_only", "side", b"side", "stop_price", b"stop_price", "symbol", b"symbol", "time_in_force", b"time_in_force"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_id", b"client_order_id", "group", b"group", "order_qty", b"order_qty", "order_type", b"order_type", "parent_client_order_id", b"parent_client_order_id", "price", b"price", "reduce_only", b"reduce_only", "side", b"side", "stop_price", b"stop_price", "symbol", b"symbol", "time_in_force", b"time_in_force"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -234,6 +244,8 @@ class PaperOrder(_message.Message):
     RECEIVED_AT_NS_FIELD_NUMBER: _builtins.int
     STOP_PRICE_FIELD_NUMBER: _builtins.int
     REDUCE_ONLY_FIELD_NUMBER: _builtins.int
+    PARENT_CLIENT_ORDER_ID_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     client_order_id: _builtins.str
     venue_order_id: _builtins.str
@@ -245,6 +257,8 @@ class PaperOrder(_message.Message):
     """WORKING, FILLED, CANCELED, REJECTED, EXPIRED."""
     received_at_ns: _builtins.int
     reduce_only: _builtins.bool
+    parent_client_order_id: _builtins.str
+    group: _builtins.str
     @_builtins.property
     def order_qty(self) -> _common_pb2.Decimal: ...
     @_builtins.property
@@ -273,10 +287,12 @@ class PaperOrder(_message.Message):
         received_at_ns: _builtins.int = ...,
         stop_price: _common_pb2.Decimal | None = ...,
         reduce_only: _builtins.bool = ...,
+        parent_client_order_id: _builtins.str = ...,
+        group: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cum_qty", b"cum_qty", "order_qty", b"order_qty", "price", b"price", "reason", b"reason", "stop_price", b"stop_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_id", b"client_order_id", "cum_qty", b"cum_qty", "order_qty", b"order_qty", "order_type", b"order_type", "price", b"price", "reason", b"reason", "received_at_ns", b"received_at_ns", "reduce_only", b"reduce_only", "side", b"side", "status", b"status", "stop_price", b"stop_price", "symbol", b"symbol", "time_in_force", b"time_in_force", "venue_order_id", b"venue_order_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client_order_id", b"client_order_id", "cum_qty", b"cum_qty", "group", b"group", "order_qty", b"order_qty", "order_type", b"order_type", "parent_client_order_id", b"parent_client_order_id", "price", b"price", "reason", b"reason", "received_at_ns", b"received_at_ns", "reduce_only", b"reduce_only", "side", b"side", "status", b"status", "stop_price", b"stop_price", "symbol", b"symbol", "time_in_force", b"time_in_force", "venue_order_id", b"venue_order_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
