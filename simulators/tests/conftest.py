@@ -82,6 +82,8 @@ class Desk:
             common_pb2.OrderType.Value(f"ORDER_TYPE_{kind}"),
             common_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{tif}"),
             reduce_only=more.get("reduce_only", False),
+            parent_id=more.get("parent", ""),
+            group=more.get("group", ""),
             **prices,
         )
         self.engine.advance(self.now_ns)

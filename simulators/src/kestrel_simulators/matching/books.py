@@ -29,6 +29,10 @@ class NewOrder:
     price: Number | None = None
     stop_price: Number | None = None
     reduce_only: bool = False
+    # The order it protects, by client order id: it sleeps until that one has ended, and is as large as its fills.
+    parent_id: str = ""
+    # Orders of one group share what they are for: a fill of one takes as much of the others, in the same moment.
+    group: str = ""
     # What its fortune is drawn from, where the client order id is the venue's own and says nothing; empty: the id.
     lot_key: str = ""
 
@@ -65,6 +69,11 @@ class Order:
     active_at_ns: int = 0
     # Not matched again at this price sequence (the rest of a partial fill waits for another price, or for time).
     held_at_price: int = -1
+    # A child whose parent may still fill; and the most that it may fill, once that is known.
+    asleep: bool = False
+    cap_units: int | None = None
+    # What others of its group have filled since it was placed.
+    taken_units: int = 0
     # The day of the market's calendar in which a DAY order was placed.
     day: int = 0
     cancel_refused: bool = False
@@ -72,6 +81,12 @@ class Order:
     @property
     def leaves_units(self) -> int:
         return self.order_qty_units - self.cum_qty_units
+
+    @property
+    def room_units(self) -> int:
+        """What it may still fill: of a child, no more than its parent did; and less what its group has taken."""
+        most = self.order_qty_units if self.cap_units is None else min(self.order_qty_units, self.cap_units)
+        return max(0, most - self.taken_units - self.cum_qty_units)
 
     @property
     def is_buy(self) -> bool:
@@ -140,6 +155,9 @@ class Account:
     fenced: set[str] = field(default_factory=set)
     # How many requests each client order id had.
     arrivals: dict[str, int] = field(default_factory=dict)
+    # Children by their parent, and members by their group; client order ids, as they arrived.
+    children: dict[str, list[str]] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     fills: list[venue_pb2.Fill] = field(default_factory=list)
     # Hears every event in the middle of matching, and may cancel or amend other orders at once (one cancels all).

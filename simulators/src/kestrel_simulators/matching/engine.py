@@ -11,13 +11,17 @@ The same calls in the same order give the same facts, to the unit: a log of call
       ├──────────────────────────────────────────► CANCELED
       └── DAY order, its day is over ────────────► EXPIRED
 
+An order with a parent sleeps inside WORKING until the parent has ended. It then may fill what the parent did, and ends
+with it where that was nothing. A fill of one order of a group takes as much of the others before anything else happens,
+so no two of them trade for one position; of whom nothing is left is canceled.
+
 A bar is walked pessimistically: its open, then all stops it touches, then all limits it touches, then its close.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from kestrel.common.v1 import common_pb2
@@ -70,6 +74,8 @@ class MatchingEngine:
     _deadlines: list[tuple[int, str, str]] = field(default_factory=list)
     # Orders by symbol, as they arrived; ended ones are dropped when the next price passes by.
     _books: dict[str, list[tuple[Account, Order]]] = field(default_factory=dict)
+    # Children that woke up in the middle of something else, and are matched when that is done.
+    _woken: list[tuple[Account, Order]] = field(default_factory=list)
 
     # ── What people ask of it ──────────────────────────────────────────────────────────────────────────
 
@@ -143,7 +149,24 @@ class MatchingEngine:
             return order
         account.say(now_ns, _report(order, venue_pb2.ORDER_FACT_ACKNOWLEDGED))
         self._begin(account, order)
+        self._match_woken()
         return order
+
+    def place_bracket(self, requests: Sequence[NewOrder], *, now_ns: int) -> list[Order]:
+        """Take a parent and its children, all of them or none: an id that was closed for ever closes the bracket."""
+        parent, *children = requests
+        for request in requests:
+            self.check_order(request)
+        for child in children:
+            if (child.account, child.parent_id) != (parent.account, parent.client_order_id):
+                raise InvalidRequest.of("parent_id", child.parent_id, f"{parent.client_order_id}, placed before it")
+        account = self.account(parent.account)
+        if parent.client_order_id not in account.orders:
+            for request in requests:
+                if request.client_order_id in account.fenced:
+                    no = _fenced_refusal(request.client_order_id)
+                    raise Refused(no.message, reason=no.reason, field=no.field, value=no.value, rule=no.rule)
+        return [self.place(request, now_ns=now_ns) for request in requests]
 
     def cancel(self, account_name: str, client_order_id: str, *, now_ns: int) -> Order | None:
         """Cancel what is left of an order; None when there is no such order. A second cancel changes nothing."""
@@ -154,6 +177,7 @@ class MatchingEngine:
         self._move_time(now_ns)
         if order.life is Life.WORKING:
             self._end(account, order, Life.CANCELED, venue_pb2.ORDER_FACT_CANCELED)
+            self._match_woken()
         elif order.life is not Life.CANCELED and not order.cancel_refused:
             order.cancel_refused = True
             account.say(now_ns, _report(order, venue_pb2.ORDER_FACT_CANCEL_REJECTED, _too_late(order)))
@@ -192,6 +216,7 @@ class MatchingEngine:
         order.price_units, order.stop_units = price_units, stop_units
         if is_moved:
             self._match_now(account, order, self.market(order.request.symbol))
+            self._match_woken()
         return order
 
     def execute(self, account_name: str, client_order_id: str, qty: Number, *, now_ns: int) -> Order:
@@ -205,6 +230,7 @@ class MatchingEngine:
         self._move_time(now_ns)
         price_units = market.price_for(order.is_buy) if order.price_units is None else order.price_units
         self._fill(account, order, market.instrument, qty_units, price_units, resting=order.price_units is not None)
+        self._match_woken()
         return order
 
     @staticmethod
@@ -264,9 +290,11 @@ class MatchingEngine:
         self._match_all_at(market, bar.open_units)
         self._trigger_stops(market, bar)
         self._touch_limits(market, bar)
+        self._trigger_stops(market, bar)  # of children that the bar's own fills woke up
         market.finish(bar)
         self._match_all_at(market, bar.close_units)
         self._expire_days_within(market, bar)
+        self._match_woken()
 
     def on_quote(self, instrument: Instrument, bid_units: int, ask_units: int, *, now_ns: int) -> None:
         """The best prices of one instrument changed."""
@@ -282,6 +310,7 @@ class MatchingEngine:
         for account, order in self._working(market.instrument.symbol):
             self._wake(order, market.price_for(order.is_buy))
             self._match_at(account, order, market, market.price_for(order.is_buy))
+        self._match_woken()
 
     def next_deadline_ns(self) -> int | None:
         """When ``advance`` has something to do, if nothing else happens."""
@@ -303,6 +332,7 @@ class MatchingEngine:
             order.held_at_price = -1
             market = self.markets[order.request.symbol]
             self._match_now(account, order, market)
+            self._match_woken()
 
     # ── Admission ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -321,7 +351,11 @@ class MatchingEngine:
                 order.stop_units = instrument.order_price_units(order.request.stop_price, "stop_price")
         except (InvalidRequest, Refused) as error:
             return error.refusal()
-        if order.request.reduce_only and self._reducible_units(account, order) == 0:
+        if order.request.parent_id:
+            refusal = _parent_refusal(order, account.orders.get(order.request.parent_id))
+            if refusal is not None:
+                return refusal
+        elif order.request.reduce_only and self._reducible_units(account, order) == 0:
             return _nothing_to_reduce(order)
         if order.fortune.fate is Fate.REJECT:
             return common_pb2.Refusal(reason="VENUE_REJECTED", message="the venue did not want this order")
@@ -332,11 +366,30 @@ class MatchingEngine:
         market = self.markets[order.request.symbol]
         order.day = market.day
         self._books.setdefault(order.request.symbol, []).append((account, order))
-        if order.fortune.fate is Fate.DELAY:
-            order.active_at_ns = self.now_ns + order.fortune.delay_ns
-            self._schedule(account, order, order.active_at_ns)
+        if order.request.group:
+            account.groups.setdefault(order.request.group, []).append(_key(order))
+        if order.request.parent_id and self._sleeps(account, order):
             return
-        self._match_now(account, order, market)
+        if not self._delay(account, order):
+            self._match_now(account, order, market)
+
+    def _sleeps(self, account: Account, order: Order) -> bool:
+        """A child of a parent that may still fill sleeps; of one that has ended, it may fill as much."""
+        parent = account.orders[order.request.parent_id]
+        if parent.life is Life.WORKING:
+            order.asleep = True
+            account.children.setdefault(order.request.parent_id, []).append(_key(order))
+        else:
+            order.cap_units = parent.cum_qty_units
+        return order.asleep
+
+    def _delay(self, account: Account, order: Order) -> bool:
+        """Whether its fate is to be matched later, by a deadline of its own."""
+        if order.fortune.fate is not Fate.DELAY:
+            return False
+        order.active_at_ns = self.now_ns + order.fortune.delay_ns
+        self._schedule(account, order, order.active_at_ns)
+        return True
 
     def _match_now(self, account: Account, order: Order, market: Market) -> None:
         price_units = market.price_for(order.is_buy)
@@ -344,6 +397,13 @@ class MatchingEngine:
         self._match_at(account, order, market, price_units)
         if order.life is Life.WORKING and order.request.time_in_force in _IMMEDIATE and not self._is_delayed(order):
             self._end(account, order, Life.CANCELED, venue_pb2.ORDER_FACT_CANCELED, _not_immediate(order))
+
+    def _match_woken(self) -> None:
+        """Children that woke up meanwhile."""
+        while self._woken:
+            account, order = self._woken.pop(0)
+            if order.life is Life.WORKING:
+                self._match_now(account, order, self.markets[order.request.symbol])
 
     def _is_delayed(self, order: Order) -> bool:
         return order.active_at_ns > self.now_ns
@@ -366,7 +426,12 @@ class MatchingEngine:
     def _trigger_stops(self, market: Market, bar: Bar) -> None:
         """Stops inside the bar's range, before any limit: of a stop and a target in one bar, the stop is true."""
         for account, order in self._working(market.instrument.symbol):
-            if order.stop_units is None or order.triggered or not bar.low_units <= order.stop_units <= bar.high_units:
+            if (
+                order.stop_units is None
+                or order.triggered
+                or order.asleep
+                or not bar.low_units <= order.stop_units <= bar.high_units
+            ):
                 continue
             order.triggered = True
             self._match_at(account, order, market, order.stop_units)
@@ -375,8 +440,10 @@ class MatchingEngine:
 
     def _touch_limits(self, market: Market, bar: Bar) -> None:
         """Resting limits inside the bar's range, filled at their own price."""
-        for account, order in self._working(market.instrument.symbol):
-            if order.price_units is None or not _is_awake(order):
+        # Not those that wake up by it: of their stop and their target in one bar, the stop is true as well.
+        awake = [each for each in self._working(market.instrument.symbol) if _is_awake(each[1])]
+        for account, order in awake:
+            if order.price_units is None:
                 continue
             reached = bar.low_units <= order.price_units if order.is_buy else bar.high_units >= order.price_units
             if reached:
@@ -385,7 +452,7 @@ class MatchingEngine:
     @staticmethod
     def _wake(order: Order, price_units: int) -> None:
         """A stop whose trigger the price has reached becomes an order like any other."""
-        if order.stop_units is not None and not order.triggered:
+        if order.stop_units is not None and not order.triggered and not order.asleep:
             order.triggered = price_units >= order.stop_units if order.is_buy else price_units <= order.stop_units
 
     def _match_at(
@@ -398,7 +465,7 @@ class MatchingEngine:
             return
         if not resting:
             price_units = _slipped(order, market, price_units, self.costs.slippage_ppm_max)
-        qty_units = order.leaves_units
+        qty_units = order.room_units
         if order.request.reduce_only:
             qty_units = min(qty_units, self._reducible_units(account, order))
             if qty_units == 0:
@@ -412,6 +479,8 @@ class MatchingEngine:
         if order.leaves_units and part_units < qty_units:
             order.held_at_price = market.price_sequence
             self._schedule(account, order, self.now_ns + order.fortune.delay_ns)
+        elif order.leaves_units and not order.room_units:
+            self._end(account, order, Life.CANCELED, venue_pb2.ORDER_FACT_CANCELED, _no_room(order))
         elif order.leaves_units and order.request.reduce_only:
             self._end(account, order, Life.CANCELED, venue_pb2.ORDER_FACT_CANCELED, _nothing_to_reduce(order))
 
@@ -454,6 +523,34 @@ class MatchingEngine:
             ),
         )
         account.say(self.now_ns, account.balance(account.last_sequence + 1))
+        self._reduce_group(account, order, qty_units)
+        if order.life is Life.FILLED:
+            self._wake_children(account, order)
+
+    def _reduce_group(self, account: Account, order: Order, qty_units: int) -> None:
+        """What one of a group has traded, the others need not."""
+        for key in account.groups.get(order.request.group, ()):
+            other = account.orders[key]
+            if other is order or other.life is not Life.WORKING:
+                continue
+            other.taken_units += qty_units
+            if not other.room_units:
+                self._end(account, other, Life.CANCELED, venue_pb2.ORDER_FACT_CANCELED, _taken_by_group(order))
+
+    def _wake_children(self, account: Account, parent: Order) -> None:
+        """The parent has ended: its children are as large as what it filled, or end with it."""
+        for key in account.children.pop(_key(parent), ()):
+            child = account.orders[key]
+            if child.life is not Life.WORKING:
+                continue
+            if not parent.cum_qty_units:
+                self._end(account, child, Life.CANCELED, venue_pb2.ORDER_FACT_CANCELED, _parent_ended(parent))
+                continue
+            child.asleep, child.cap_units = False, parent.cum_qty_units
+            if not child.room_units:
+                self._end(account, child, Life.CANCELED, venue_pb2.ORDER_FACT_CANCELED, _no_room(child))
+            elif not self._delay(account, child):
+                self._woken.append((account, child))
 
     @staticmethod
     def _reducible_units(account: Account, order: Order) -> int:
@@ -473,6 +570,7 @@ class MatchingEngine:
         order.life = life
         order.reason = reason
         account.say(self.now_ns, _report(order, fact, reason))
+        self._wake_children(account, order)
 
     # ── Days and deadlines ─────────────────────────────────────────────────────────────────────────────
 
@@ -510,7 +608,8 @@ def _key(order: Order) -> str:
 
 
 def _is_awake(order: Order) -> bool:
-    return order.stop_units is None or order.triggered
+    """It has no trigger that the price has to reach, and no parent that has to end."""
+    return not order.asleep and (order.stop_units is None or order.triggered)
 
 
 def _accepts(order: Order, price_units: int) -> bool:
@@ -575,6 +674,35 @@ def _nothing_to_reduce(order: Order) -> common_pb2.Refusal:
         rule="a reduce-only order needs an open position on the other side",
         message=f"there is no {order.request.symbol} position left that this order could reduce",
     )
+
+
+def _parent_refusal(order: Order, parent: Order | None) -> common_pb2.Refusal | None:
+    """A child is taken while its parent can still fill, or has."""
+    if parent is None:
+        message = f"there is no order {order.request.parent_id} that this one could protect"
+        return common_pb2.Refusal(
+            reason="PARENT_UNKNOWN", field="parent_id", value=order.request.parent_id, message=message
+        )
+    is_other = parent.request.symbol != order.request.symbol or parent.is_buy == order.is_buy
+    if is_other:
+        message = "a child trades its parent's symbol, on the other side"
+        return common_pb2.Refusal(reason="PARENT_MISMATCH", field="parent_id", value=_key(parent), message=message)
+    return None if parent.life is Life.WORKING or parent.cum_qty_units else _parent_ended(parent)
+
+
+def _parent_ended(parent: Order) -> common_pb2.Refusal:
+    message = f"the order that this one protects is {parent.life.value} and never traded"
+    return common_pb2.Refusal(reason="PARENT_ENDED", field="parent_id", value=_key(parent), message=message)
+
+
+def _no_room(order: Order) -> common_pb2.Refusal:
+    message = "what its parent filled and its group left for it is done"
+    return common_pb2.Refusal(reason="NOTHING_LEFT", field="order_qty", value=_key(order), message=message)
+
+
+def _taken_by_group(order: Order) -> common_pb2.Refusal:
+    message = f"{_key(order)} of the same group has traded it"
+    return common_pb2.Refusal(reason="GROUP_FILLED", field="group", value=order.request.group, message=message)
 
 
 def _not_immediate(order: Order) -> common_pb2.Refusal:

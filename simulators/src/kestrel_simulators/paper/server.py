@@ -173,6 +173,11 @@ class PaperVenueServicer(_Servicer, paper_pb2_grpc.PaperVenueServiceServicer):
     async def PlaceOrder(self, request: paper_pb2.PlaceOrderRequest, context: Context) -> paper_pb2.PlaceOrderResponse:
         return await self._changed(context, Kind.PLACE_ORDER, request)  # type: ignore[no-any-return]
 
+    async def PlaceBracket(
+        self, request: paper_pb2.PlaceBracketRequest, context: Context
+    ) -> paper_pb2.PlaceBracketResponse:
+        return await self._changed(context, Kind.PLACE_BRACKET, request)  # type: ignore[no-any-return]
+
     async def CancelOrder(
         self, request: paper_pb2.CancelOrderRequest, context: Context
     ) -> paper_pb2.CancelOrderResponse:

@@ -32,6 +32,7 @@ class Kind(IntEnum):
     OPEN_ACCOUNT = 6
     INDUCE_DRIFT = 7
     SET_MODE = 8
+    PLACE_BRACKET = 9
 
 
 REQUESTS: dict[Kind, type[Message] | None] = {
@@ -43,7 +44,12 @@ REQUESTS: dict[Kind, type[Message] | None] = {
     Kind.OPEN_ACCOUNT: paper_pb2.OpenAccountRequest,
     Kind.INDUCE_DRIFT: paper_pb2.InduceDriftRequest,
     Kind.SET_MODE: paper_pb2.SetModeRequest,
+    Kind.PLACE_BRACKET: paper_pb2.PlaceBracketRequest,
 }
+
+
+BRACKET_ORDERS_MAX = 3
+"""An entry, a stop and a target."""
 
 
 class NotFound(Refused):
@@ -81,6 +87,7 @@ class PaperVenue:
             Kind.OPEN_ACCOUNT: self._open_account,
             Kind.INDUCE_DRIFT: self._induce_drift,
             Kind.SET_MODE: self._set_mode,
+            Kind.PLACE_BRACKET: self._place_bracket,
         }
         return handlers[kind](request, now_ns)
 
@@ -99,6 +106,13 @@ class PaperVenue:
     def _place_order(self, request: paper_pb2.PlaceOrderRequest, now_ns: int) -> paper_pb2.PlaceOrderResponse:
         order = self.engine.place(wire.new_order(request), now_ns=now_ns)
         return paper_pb2.PlaceOrderResponse(order=wire.paper_order(order))
+
+    def _place_bracket(self, request: paper_pb2.PlaceBracketRequest, now_ns: int) -> paper_pb2.PlaceBracketResponse:
+        if not 2 <= len(request.orders) <= BRACKET_ORDERS_MAX:
+            rule = f"an entry and 1 to {BRACKET_ORDERS_MAX - 1} orders that protect it"
+            raise InvalidRequest.of("orders", len(request.orders), rule)
+        orders = self.engine.place_bracket([wire.new_order(order) for order in request.orders], now_ns=now_ns)
+        return paper_pb2.PlaceBracketResponse(orders=[wire.paper_order(order) for order in orders])
 
     def _cancel_order(self, request: paper_pb2.CancelOrderRequest, now_ns: int) -> paper_pb2.CancelOrderResponse:
         order = self.engine.cancel(request.account, request.client_order_id, now_ns=now_ns)

@@ -46,6 +46,8 @@ def new_order(request: paper_pb2.PlaceOrderRequest) -> NewOrder:
         price=price,
         stop_price=stop_price,
         reduce_only=request.reduce_only,
+        parent_id=request.parent_client_order_id,
+        group=request.group,
     )
 
 
@@ -65,6 +67,8 @@ def paper_order(order: Order) -> paper_pb2.PaperOrder:
         reason=order.reason,
         received_at_ns=order.received_at_ns,
         reduce_only=request.reduce_only,
+        parent_client_order_id=request.parent_id,
+        group=request.group,
     )
     if request.price is not None:
         message.price.CopyFrom(request.price.message())

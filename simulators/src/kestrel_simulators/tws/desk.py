@@ -64,6 +64,8 @@ class Desk:
     _by_id: dict[tuple[int, int], LiveOrder] = field(default_factory=dict)
     _bookings: dict[tuple[str, str], list[Execution | Booking]] = field(default_factory=dict)
     _groups: dict[tuple[str, str], list[LiveOrder]] = field(default_factory=dict)
+    # Groups of which an order is filled: nothing joins them any more.
+    _finished_groups: set[tuple[str, str] | None] = field(default_factory=set)
     _stems: dict[str, Execution] = field(default_factory=dict)
     _outside_hours: dict[int, LiveOrder] = field(default_factory=dict)
     _to_market: deque[LiveOrder] = field(default_factory=deque)
@@ -301,7 +303,9 @@ class Desk:
             self._reject(order, "REJECTED BY FAULT")
         elif order.parent is not None and order.parent.stage in (Stage.CANCELED, Stage.INACTIVE):
             self._reject(order, "PARENT ORDER IS BEING CANCELLED")
-        elif self._lacks_funds(order):
+        elif order.group in self._finished_groups:
+            self._reject(order, "OCA GROUP IS ALREADY FILLED")
+        elif order.parent is None and self._lacks_funds(order):  # a child only closes what its parent opens
             self._reject(order, "INSUFFICIENT FUNDS")
         elif order.parent is not None and order.parent.stage is not Stage.FILLED:
             order.stage, order.why_held = Stage.WAITING, "child"
@@ -544,6 +548,8 @@ class Desk:
             self._tell_fill(execution, 0)
         self._spread_over_group(order, execution.qty_units)
         if order.stage is Stage.FILLED:
+            if order.group is not None:
+                self._finished_groups.add(order.group)
             self._to_market.extend(child for child in order.children if child.stage is Stage.WAITING)
 
     def _tell_fill(self, execution: Execution, delay_ns: int, *, with_status: bool = True) -> None:

@@ -71,7 +71,7 @@ class PlaceOrderRequest(_message.Message):
     It ends with it when that one ends unfilled. Empty: none.
     """
     group: _builtins.str
-    """One cancels the other: a fill of one exit of the group reduces what the others are still for. Empty: none."""
+    """A fill of one order of the group takes as much of the others, and of whom nothing is left is canceled. Empty: none."""
     @_builtins.property
     def order_qty(self) -> _common_pb2.Decimal: ...
     @_builtins.property
@@ -125,6 +125,52 @@ class PlaceOrderResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlaceOrderResponse: _TypeAlias = PlaceOrderResponse  # noqa: Y015
+
+@_typing.final
+class PlaceBracketRequest(_message.Message):
+    """The entry first, then each order that protects it, with the entry's id as its parent. The same ids again return the
+    first answers and do nothing; an id that was closed by a fence closes the bracket.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlaceOrderRequest]: ...
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___PlaceOrderRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceBracketRequest: _TypeAlias = PlaceBracketRequest  # noqa: Y015
+
+@_typing.final
+class PlaceBracketResponse(_message.Message):
+    """One answer for each order, in the same order. A refused entry takes its protective orders with it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaperOrder]: ...
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___PaperOrder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceBracketResponse: _TypeAlias = PlaceBracketResponse  # noqa: Y015
 
 @_typing.final
 class CancelOrderRequest(_message.Message):

@@ -40,6 +40,11 @@ class PaperVenueServiceStub:
                 request_serializer=kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceOrderRequest.SerializeToString,
                 response_deserializer=kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceOrderResponse.FromString,
                 _registered_method=True)
+        self.PlaceBracket = channel.unary_unary(
+                '/kestrel.paper.v1.PaperVenueService/PlaceBracket',
+                request_serializer=kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceBracketRequest.SerializeToString,
+                response_deserializer=kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceBracketResponse.FromString,
+                _registered_method=True)
         self.CancelOrder = channel.unary_unary(
                 '/kestrel.paper.v1.PaperVenueService/CancelOrder',
                 request_serializer=kestrel_dot_paper_dot_v1_dot_paper__pb2.CancelOrderRequest.SerializeToString,
@@ -73,6 +78,13 @@ class PaperVenueServiceServicer:
 
     def PlaceOrder(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlaceBracket(self, request, context):
+        """An entry and its protective orders, all of them or none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -117,6 +129,11 @@ def add_PaperVenueServiceServicer_to_server(servicer, server):
                     servicer.PlaceOrder,
                     request_deserializer=kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceOrderRequest.FromString,
                     response_serializer=kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceOrderResponse.SerializeToString,
+            ),
+            'PlaceBracket': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlaceBracket,
+                    request_deserializer=kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceBracketRequest.FromString,
+                    response_serializer=kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceBracketResponse.SerializeToString,
             ),
             'CancelOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelOrder,
@@ -172,6 +189,33 @@ class PaperVenueService:
             '/kestrel.paper.v1.PaperVenueService/PlaceOrder',
             kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceOrderRequest.SerializeToString,
             kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlaceBracket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kestrel.paper.v1.PaperVenueService/PlaceBracket',
+            kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceBracketRequest.SerializeToString,
+            kestrel_dot_paper_dot_v1_dot_paper__pb2.PlaceBracketResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,8 @@ class PaperVenueServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PaperVenueServiceAsyncStub: ...
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_paper_pb2.PlaceOrderRequest, _paper_pb2.PlaceOrderResponse]
+    PlaceBracket: _grpc.UnaryUnaryMultiCallable[_paper_pb2.PlaceBracketRequest, _paper_pb2.PlaceBracketResponse]
+    """An entry and its protective orders, all of them or none."""
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_paper_pb2.CancelOrderRequest, _paper_pb2.CancelOrderResponse]
     GetOrder: _grpc.UnaryUnaryMultiCallable[_paper_pb2.GetOrderRequest, _paper_pb2.GetOrderResponse]
     """NOT_FOUND is proof: the venue never saw the id and, the request being fenced, never will accept it again."""
@@ -49,6 +51,8 @@ class PaperVenueServiceAsyncStub(PaperVenueServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_paper_pb2.PlaceOrderRequest, _paper_pb2.PlaceOrderResponse]  # type: ignore[assignment]
+    PlaceBracket: _aio.UnaryUnaryMultiCallable[_paper_pb2.PlaceBracketRequest, _paper_pb2.PlaceBracketResponse]  # type: ignore[assignment]
+    """An entry and its protective orders, all of them or none."""
     CancelOrder: _aio.UnaryUnaryMultiCallable[_paper_pb2.CancelOrderRequest, _paper_pb2.CancelOrderResponse]  # type: ignore[assignment]
     GetOrder: _aio.UnaryUnaryMultiCallable[_paper_pb2.GetOrderRequest, _paper_pb2.GetOrderResponse]  # type: ignore[assignment]
     """NOT_FOUND is proof: the venue never saw the id and, the request being fenced, never will accept it again."""
@@ -67,6 +71,14 @@ class PaperVenueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _paper_pb2.PlaceOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_paper_pb2.PlaceOrderResponse, _abc.Awaitable[_paper_pb2.PlaceOrderResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def PlaceBracket(
+        self,
+        request: _paper_pb2.PlaceBracketRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_paper_pb2.PlaceBracketResponse, _abc.Awaitable[_paper_pb2.PlaceBracketResponse]]:
+        """An entry and its protective orders, all of them or none."""
 
     @_abc_1.abstractmethod
     def CancelOrder(
