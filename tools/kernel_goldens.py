@@ -68,7 +68,8 @@ def _bits_of(struct: str, field: str) -> dict[str, int] | None:
     if field != "flags":
         return None
     lead = "HAS_" if struct == "lk_input_t" else ""
-    return {lead + name: bit for name, bit in kernel_header.bits(FLAGS[struct]).items()}
+    bits = {lead + name: bit for name, bit in kernel_header.bits(FLAGS[struct]).items()}
+    return bits | ({"BRACKET": int(lib.LK_BRACKET)} if lead else {})
 
 
 # --- structs by name --------------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ void lk_after(lk_call_t *call, lk_before_t before)
     lk_set_add(call->kernel->dirty_slots, before.slot_index);
     if (is_over && was_busy) {
         lk_stage_t closing = closing_stage(lifecycle);
-        if (closing != LK_STAGE_NONE) {
+        if (closing != LK_STAGE_NONE && closing != before.stage) {
             lk_emit_transition(call, before.slot_index, before.stage, closing, before.lifecycle, lifecycle);
             before.stage = closing;
             before.lifecycle = lifecycle;

@@ -50,6 +50,16 @@ static lk_code_t anomaly_of(lk_order_fact_t fact)
     }
 }
 
+/* A cancel that was refused is not sent again by itself: a person is called if the order should be gone. */
+static void follow_protection(lk_call_t *call, uint32_t slot_index, uint32_t place)
+{
+    const lk_slot_t *slot = &call->kernel->slots[slot_index];
+    bool was_refused = call->input->order_fact == LK_FACT_CANCEL_REJECTED;
+    if (!was_refused) lk_watch_protection(call, slot_index);
+    if (!was_refused || place < LK_STOP_PLACE || !lk_slot_is_spent(slot)) return;
+    lk_emit_anomaly(call, LK_CODE_PROTECTION_LEFT, slot_index, &lk_slot_order_at(slot, place)->client_order_id, NULL);
+}
+
 LK_FLATTEN lk_code_t lk_apply_order(lk_call_t *call)
 {
     lk_kernel_t *kernel = call->kernel;
@@ -78,6 +88,7 @@ LK_FLATTEN lk_code_t lk_apply_order(lk_call_t *call)
     LK_ASSERT(lk_order_is_sound(order));
     lk_code_t anomaly = anomaly_of(fact);
     if (anomaly != LK_CODE_OK) lk_emit_anomaly(call, anomaly, slot_index, &order->client_order_id, NULL);
+    follow_protection(call, slot_index, place);
     lk_after(call, before);
     return LK_CODE_OK;
 }
@@ -153,6 +164,10 @@ int64_t lk_kernel_next_deadline_ns(const lk_kernel_t *kernel)
         int64_t exit_ns = exit == NULL ? LK_NEVER_NS : order_deadline_ns(exit, kernel->config.ack_timeout_ns);
         if (entry_ns < earliest_ns) earliest_ns = entry_ns;
         if (exit_ns < earliest_ns) earliest_ns = exit_ns;
+        for (uint32_t n = 0; slot->is_bracket && n < LK_PROTECTIVES_MAX; n++) {
+            int64_t protective_ns = order_deadline_ns(&slot->protectives[n], kernel->config.ack_timeout_ns);
+            if (protective_ns < earliest_ns) earliest_ns = protective_ns;
+        }
     }
     return earliest_ns;
 }
@@ -175,6 +190,8 @@ lk_code_t lk_apply_tick(lk_call_t *call)
         lk_slot_t *slot = &kernel->slots[i];
         stall_if_due(call, i, 0);
         if (slot->exit_count > 0) stall_if_due(call, i, lk_slot_place_of(slot, slot->exit_count));
+        for (uint32_t place = LK_STOP_PLACE; slot->is_bracket && place < LK_ORDERS_PER_SLOT; place++)
+            stall_if_due(call, i, place);
     }
     call->outcome->slot_index = LK_NO_SLOT;
     return LK_CODE_OK;

@@ -330,6 +330,7 @@ lk_code_t lk_apply_fill(lk_call_t *call)
     if (route.is_by_stage) booked->flags |= LK_EVENT_ROUTED_BY_STAGE;
     flag_fill(call, &change, &route, was_late);
     hold_exit_to_position(call, route.slot_index);
+    lk_watch_protection(call, route.slot_index);
     lk_after(call, before);
     return LK_CODE_OK;
 }
@@ -427,6 +428,7 @@ lk_code_t lk_apply_bust(lk_call_t *call)
     lk_emit_anomaly(call, LK_CODE_FILL_BUSTED, route.slot_index, &change.order->client_order_id,
                     &execution->execution_id);
     hold_exit_to_position(call, route.slot_index);
+    lk_watch_protection(call, route.slot_index);
     lk_after(call, before);
     return LK_CODE_OK;
 }
@@ -481,6 +483,7 @@ lk_code_t lk_apply_correction(lk_call_t *call)
                     &execution->execution_id);
     flag_fee(call, &change, route.slot_index, execution);
     hold_exit_to_position(call, route.slot_index);
+    lk_watch_protection(call, route.slot_index);
     lk_after(call, before);
     return LK_CODE_OK;
 }

@@ -164,11 +164,7 @@ static void index_remove(lk_index_t *index, uint64_t hash, uint32_t value)
 
 /* ------------------------------------------------------------------------------------------------ orders -- */
 
-static const lk_order_t *order_at(const lk_slot_t *slot, uint32_t place)
-{
-    return place == 0 ? &slot->entry : &slot->exits[place - 1];
-}
-
+_Static_assert(LK_ORDERS_PER_SLOT * 2 <= 16, "a place and which of its ids");
 static uint32_t order_value(uint32_t slot_index, uint32_t place, bool is_venue_id)
 {
     return slot_index * 16 + place * 2 + (is_venue_id ? 1u : 0u);
@@ -182,7 +178,7 @@ bool lk_find_order_by(const lk_kernel_t *kernel, const lk_id_t *id, uint64_t has
     uint32_t at = home_of(index, tag);
     const lk_place_t *found = NULL;
     while ((found = index_next(index, tag, &at))->tag != 0) {
-        const lk_order_t *order = order_at(&kernel->slots[found->value / 16], found->value % 16 / 2);
+        const lk_order_t *order = lk_slot_order_at(&kernel->slots[found->value / 16], found->value % 16 / 2);
         if ((found->value & 1u) != (is_venue_id ? 1u : 0u)) continue;
         if (!lk_id_equal(is_venue_id ? &order->venue_order_id : &order->client_order_id, id)) continue;
         *slot_index = found->value / 16;
@@ -225,14 +221,14 @@ static void unindex_order_id(lk_kernel_t *kernel, const lk_id_t *id, uint32_t va
 
 void lk_index_order(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place)
 {
-    const lk_order_t *order = order_at(&kernel->slots[slot_index], place);
+    const lk_order_t *order = lk_slot_order_at(&kernel->slots[slot_index], place);
     index_order_id(kernel, &order->client_order_id, order_value(slot_index, place, false));
     index_order_id(kernel, &order->venue_order_id, order_value(slot_index, place, true));
 }
 
 void lk_unindex_order(lk_kernel_t *kernel, uint32_t slot_index, uint32_t place)
 {
-    const lk_order_t *order = order_at(&kernel->slots[slot_index], place);
+    const lk_order_t *order = lk_slot_order_at(&kernel->slots[slot_index], place);
     unindex_order_id(kernel, &order->client_order_id, order_value(slot_index, place, false));
     unindex_order_id(kernel, &order->venue_order_id, order_value(slot_index, place, true));
 }
@@ -248,8 +244,8 @@ void lk_unindex_slot(lk_kernel_t *kernel, uint32_t slot_index)
 {
     lk_slot_t *slot = &kernel->slots[slot_index];
     if (slot->trade_sequence == 0) return;
-    for (uint32_t place = 0; place <= lk_slot_exits_kept(slot); place++)
-        lk_unindex_order(kernel, slot_index, place);
+    for (uint32_t place = 0; place < LK_ORDERS_PER_SLOT; place++)
+        lk_unindex_order(kernel, slot_index, place); /* one that is not in use has no ids */
     index_remove(&kernel->trade_index, lk_hash_id(&slot->trade_id), slot_index);
     kernel->symbol_hashes[slot_index] = 0;
 }
@@ -459,7 +455,7 @@ static void rebuild_slot(lk_kernel_t *kernel, uint32_t slot_index)
     if (stage == LK_STAGE_IDLE) return;
     if (stage != LK_STAGE_TERMINAL_WRITTEN) lk_set_add(kernel->busy_slots, slot_index);
     lk_index_trade(kernel, slot_index);
-    for (uint32_t place = 0; place <= lk_slot_exits_kept(slot); place++)
+    for (uint32_t place = 0; place < LK_ORDERS_PER_SLOT; place++)
         lk_index_order(kernel, slot_index, place);
 }
 

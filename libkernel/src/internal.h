@@ -42,9 +42,12 @@ static inline void lk_copy(void *restrict to, const void *restrict from, size_t 
     memcpy(written + done, read + done, size - done);
 }
 
-#define LK_ENTRY_ORDINAL 0u    /* exit orders of a trade are 1, 2, ... */
-#define LK_NO_ORDER UINT32_MAX /* a fill that belongs to no order of ours (a person's, or the venue's own) */
-#define LK_ORDERS_PER_SLOT (1u + LK_SLOT_EXITS_MAX)
+#define LK_ENTRY_ORDINAL 0u               /* exit orders of a trade are 1, 2, ... */
+#define LK_NO_ORDER UINT32_MAX            /* a fill that belongs to no order of ours (a person's, or the venue's own) */
+#define LK_STOP_ORDINAL (UINT32_MAX - 2u) /* the protective orders of a bracket: this, and the next the target */
+#define LK_PROTECTIVES_MAX 2u
+#define LK_ORDERS_PER_SLOT (1u + LK_SLOT_EXITS_MAX + LK_PROTECTIVES_MAX)
+#define LK_STOP_PLACE (1u + LK_SLOT_EXITS_MAX)
 
 /* One order: life, pending request and certainty are machines of their own; status is computed. */
 typedef struct {
@@ -125,9 +128,12 @@ typedef struct {
     uint8_t is_overfilled; /* 1: more was filled than ordered, or than was open */
     uint8_t has_anomaly;   /* 1: a WARNING or worse was flagged on this trade */
     uint8_t pnl_source;    /* lk_pnl_source_t */
-    uint8_t reserved[7];   /* 0 */
+    uint8_t is_bracket;    /* 1: its protective orders were placed with its entry */
+    uint8_t is_bare;       /* 1: PROTECTION_LOST was flagged, and it still is */
+    uint8_t reserved[5];   /* 0 */
     lk_order_t entry;
-    lk_order_t exits[LK_SLOT_EXITS_MAX]; /* exit order n is exits[(n - 1) % LK_SLOT_EXITS_MAX]; not in use: 0 */
+    lk_order_t exits[LK_SLOT_EXITS_MAX];        /* exit order n is exits[(n - 1) % LK_SLOT_EXITS_MAX]; not in use: 0 */
+    lk_order_t protectives[LK_PROTECTIVES_MAX]; /* of a bracket: the stop, then the target; not in use: 0 */
 } lk_slot_t;
 
 /* One execution, kept for duplicates, settlements, busts and the ledger's watermark. */
@@ -143,7 +149,8 @@ typedef struct {
     int64_t fee;             /* paid is positive; settled, or predicted */
     int64_t venue_realized;  /* what a settlement added */
     uint32_t slot_index;
-    uint32_t ordinal; /* of its order: 0 the entry, n exit order n, UINT32_MAX none of ours */
+    uint32_t ordinal; /* of its order: 0 the entry, n exit order n, UINT32_MAX - 2 the stop of a bracket, UINT32_MAX - 1
+                         its target, UINT32_MAX none of ours */
     uint8_t is_exit;
     uint8_t has_price;
     uint8_t is_skipped; /* 1: it has no figure of its own: no price, or an exit of a trade whose basis is missing */
@@ -368,11 +375,16 @@ static inline int lk_slot_direction(const lk_slot_t *slot)
 {
     return slot->entry.side == LK_SIDE_BUY ? 1 : -1;
 }
-/* Place 0 is the entry, place 1 + (n - 1) % LK_SLOT_EXITS_MAX exit order n. */
-static inline lk_order_t *lk_slot_order(lk_slot_t *slot, uint32_t place)
+/* Place 0 is the entry, place 1 + (n - 1) % LK_SLOT_EXITS_MAX exit order n, the last two the protective orders. */
+static inline const lk_order_t *lk_slot_order_at(const lk_slot_t *slot, uint32_t place)
 {
     LK_ASSERT(place < LK_ORDERS_PER_SLOT);
-    return place == 0 ? &slot->entry : &slot->exits[place - 1];
+    if (place == 0) return &slot->entry;
+    return place < LK_STOP_PLACE ? &slot->exits[place - 1] : &slot->protectives[place - LK_STOP_PLACE];
+}
+static inline lk_order_t *lk_slot_order(lk_slot_t *slot, uint32_t place)
+{
+    return (lk_order_t *)lk_slot_order_at(slot, place);
 }
 
 /* NULL: none yet. */
@@ -385,6 +397,7 @@ static inline const lk_order_t *lk_slot_last_exit(const lk_slot_t *slot)
 static inline uint32_t lk_slot_place_of(const lk_slot_t *slot, uint32_t ordinal)
 {
     if (ordinal == LK_ENTRY_ORDINAL) return 0;
+    if (ordinal >= LK_STOP_ORDINAL && ordinal != LK_NO_ORDER) return LK_STOP_PLACE + (ordinal - LK_STOP_ORDINAL);
     if (ordinal == LK_NO_ORDER || slot->exit_count - ordinal >= LK_SLOT_EXITS_MAX) return LK_NO_ORDER;
     return 1 + (ordinal - 1) % LK_SLOT_EXITS_MAX;
 }
@@ -393,9 +406,25 @@ static inline uint32_t lk_slot_ordinal_of(const lk_slot_t *slot, uint32_t place)
 {
     LK_ASSERT(place < LK_ORDERS_PER_SLOT);
     if (place == 0) return LK_ENTRY_ORDINAL;
+    if (place >= LK_STOP_PLACE) return LK_STOP_ORDINAL + (place - LK_STOP_PLACE);
     LK_ASSERT(slot->exit_count > 0);
     uint32_t last_place = 1 + (slot->exit_count - 1) % LK_SLOT_EXITS_MAX;
     return slot->exit_count - (last_place + LK_SLOT_EXITS_MAX - place) % LK_SLOT_EXITS_MAX;
+}
+static inline bool lk_slot_exit_is_at_work(const lk_slot_t *slot)
+{
+    const lk_order_t *exit = lk_slot_last_exit(slot);
+    return exit != NULL && lk_order_is_live(exit);
+}
+/* A protective order is at work. */
+static inline bool lk_slot_is_protected(const lk_slot_t *slot)
+{
+    return slot->is_bracket && (lk_order_is_live(&slot->protectives[0]) || lk_order_is_live(&slot->protectives[1]));
+}
+/* Nothing is open of it, and nothing can be any more: but for what comes late. */
+static inline bool lk_slot_is_spent(const lk_slot_t *slot)
+{
+    return lk_slot_open_qty(slot) <= 0 && !lk_order_is_live(&slot->entry);
 }
 bool lk_slot_notional(const lk_slot_t *slot, uint32_t amount_scale, int64_t price, int64_t qty, int64_t *notional);
 /* Of a book of the slot's, at a mark (0: none). */
@@ -425,6 +454,11 @@ void lk_emit_transition(lk_call_t *call, uint32_t slot_index, lk_stage_t from_st
 /* An answer of no: nothing has changed, and nothing may after it. */
 lk_code_t lk_refuse(lk_call_t *call, lk_code_t code, lk_field_t field, int64_t value);
 lk_code_t lk_refuse_at(lk_call_t *call, lk_code_t code, lk_field_t field, int64_t value, uint32_t slot_index);
+
+/* protection.c: the protective orders of a bracket; of another trade they do nothing. */
+void lk_cancel_protection(lk_call_t *call, uint32_t slot_index);
+/* After what may have ended the trade, or its protection. */
+void lk_watch_protection(lk_call_t *call, uint32_t slot_index);
 
 /* requests.c, facts.c, fills.c, ledger.c: one function per input kind. Each returns the outcome's code. */
 lk_code_t lk_apply_enter(lk_call_t *call);

@@ -55,8 +55,9 @@ static const uint8_t NEXT_LIFE[LK_LIFE_COUNT][LK_FACT_COUNT] = {
 
 #define TO(stage) (1u << LK_STAGE_##stage)
 #define TO_POSITION (TO(PARTIAL_FILL) | TO(POSITION_OPEN) | TO(POSITION_PARTIALLY_CLOSED))
-#define TO_END_UNFILLED (TO(ORDER_REJECTED) | TO(TERMINAL_WRITTEN))
-#define TO_END (TO(POSITION_CLOSED) | TO_END_UNFILLED)
+#define TO_END (TO(POSITION_CLOSED) | TO(ORDER_REJECTED) | TO(TERMINAL_WRITTEN))
+/* It was over, and a late fill, a bust or a correction brings the trade back. */
+#define TO_LIFE_AGAIN (TO(POSITION_OPEN) | TO(POSITION_PARTIALLY_CLOSED) | TO(EXIT_REJECTED))
 /* Busts: the venue takes back what made the stage, so an older one shows again. */
 #define TO_ENTRY_AGAIN (TO(ENTRY_ACKED) | TO(ENTRY_WORKING))
 
@@ -70,31 +71,32 @@ static const uint8_t NEXT_LIFE[LK_LIFE_COUNT][LK_FACT_COUNT] = {
 static const uint32_t STAGES_AFTER[LK_STAGE_COUNT] = {
     [LK_STAGE_IDLE] = TO(ENTRY_REQUESTED) | TO(POSITION_OPEN) /* adopted */,
     [LK_STAGE_ENTRY_REQUESTED] =
-        TO(ENTRY_SENT) | TO(ENTRY_ACKED) | TO(PARTIAL_FILL) | TO(POSITION_OPEN) | TO_END_UNFILLED,
-    [LK_STAGE_ENTRY_SENT] = TO(ENTRY_ACKED) | TO(PARTIAL_FILL) | TO(POSITION_OPEN) | TO_END_UNFILLED,
-    [LK_STAGE_ENTRY_ACKED] = TO(ENTRY_WORKING) | TO_POSITION | TO_END_UNFILLED | AFTER_BUST,
-    [LK_STAGE_ENTRY_WORKING] = TO_POSITION | TO_END_UNFILLED | AFTER_BUST,
+        TO(ENTRY_SENT) | TO(ENTRY_ACKED) | TO_POSITION /* left in part: a stop's fill outran the entry's */ | TO_END,
+    [LK_STAGE_ENTRY_SENT] = TO(ENTRY_ACKED) | TO_POSITION | TO_END,
+    [LK_STAGE_ENTRY_ACKED] = TO(ENTRY_WORKING) | TO_POSITION | TO_END | AFTER_BUST,
+    [LK_STAGE_ENTRY_WORKING] = TO_POSITION | TO_END | AFTER_BUST,
     [LK_STAGE_PARTIAL_FILL] = TO_ENTRY_AGAIN | TO(POSITION_OPEN) | TO(EXIT_REQUESTED) | TO(POSITION_PARTIALLY_CLOSED),
     [LK_STAGE_POSITION_OPEN] = TO(EXIT_REQUESTED) | TO(POSITION_PARTIALLY_CLOSED) | TO_END,
     [LK_STAGE_EXIT_REQUESTED] = TO(EXIT_SENT) | TO(EXIT_ACKED) | TO(EXIT_WORKING) | AFTER_EXIT,
     [LK_STAGE_EXIT_SENT] = TO(EXIT_ACKED) | TO(EXIT_WORKING) | AFTER_EXIT,
     [LK_STAGE_EXIT_ACKED] = TO(EXIT_WORKING) | AFTER_EXIT,
     [LK_STAGE_EXIT_WORKING] = TO(EXIT_ACKED) | AFTER_EXIT, /* back: its only fill was busted */
-    [LK_STAGE_POSITION_PARTIALLY_CLOSED] =
-        TO_ENTRY_AGAIN | TO(PARTIAL_FILL) | TO(POSITION_OPEN) | TO(EXIT_REQUESTED) | TO_END | AFTER_BUST,
+    [LK_STAGE_POSITION_PARTIALLY_CLOSED] = TO(ENTRY_REQUESTED) | TO(ENTRY_SENT) | TO_ENTRY_AGAIN | TO(PARTIAL_FILL) |
+                                           TO(POSITION_OPEN) | TO(EXIT_REQUESTED) | TO_END | AFTER_BUST,
     [LK_STAGE_EXIT_REJECTED] = TO(EXIT_REQUESTED) | TO_ENTRY_AGAIN | TO(POSITION_PARTIALLY_CLOSED) | TO_END,
-    [LK_STAGE_POSITION_CLOSED] = TO(TERMINAL_WRITTEN),
-    [LK_STAGE_ORDER_REJECTED] = TO(TERMINAL_WRITTEN),
-    /* The slot is taken again; or a late fill, a bust or a correction brings the trade back. */
-    [LK_STAGE_TERMINAL_WRITTEN] = TO(IDLE) | TO(POSITION_OPEN) | TO(POSITION_PARTIALLY_CLOSED) | TO(EXIT_REJECTED),
+    /* Passed at once, or, of a bracket, while protective orders are being taken back. */
+    [LK_STAGE_POSITION_CLOSED] = TO(TERMINAL_WRITTEN) | TO_LIFE_AGAIN,
+    [LK_STAGE_ORDER_REJECTED] = TO(TERMINAL_WRITTEN) | TO_LIFE_AGAIN,
+    [LK_STAGE_TERMINAL_WRITTEN] = TO(IDLE) /* the slot is taken again */ | TO_LIFE_AGAIN,
 };
 
 #define LIFECYCLE(name) (1u << LK_LIFECYCLE_##name)
 
 static const uint32_t LIFECYCLES_AFTER[LK_LIFECYCLE_COUNT] = {
     [LK_LIFECYCLE_NONE] = LIFECYCLE(SUBMITTED) | LIFECYCLE(FILLED) /* adopted */,
-    [LK_LIFECYCLE_SUBMITTED] = LIFECYCLE(FILLED) | LIFECYCLE(CANCELED) | LIFECYCLE(REJECTED) | LIFECYCLE(STALLED),
-    [LK_LIFECYCLE_STALLED] = LIFECYCLE(FILLED) | LIFECYCLE(CANCELED) | LIFECYCLE(REJECTED),
+    [LK_LIFECYCLE_SUBMITTED] = LIFECYCLE(FILLED) | LIFECYCLE(CANCELED) | LIFECYCLE(REJECTED) | LIFECYCLE(STALLED) |
+                               LIFECYCLE(MANAGED) /* a stop's fill outran the entry's */,
+    [LK_LIFECYCLE_STALLED] = LIFECYCLE(FILLED) | LIFECYCLE(CANCELED) | LIFECYCLE(REJECTED) | LIFECYCLE(MANAGED),
     [LK_LIFECYCLE_FILLED] = LIFECYCLE(MANAGED) | LIFECYCLE(CLOSED) | LIFECYCLE(SUBMITTED) | LIFECYCLE(STALLED) |
                             LIFECYCLE(CANCELED) | LIFECYCLE(REJECTED) /* the last four: busted */,
     [LK_LIFECYCLE_MANAGED] = LIFECYCLE(CLOSED) | LIFECYCLE(CANCELED) | LIFECYCLE(REJECTED) | LIFECYCLE(FILLED) |
@@ -147,6 +149,19 @@ static bool exit_was_refused(const lk_order_t *exit)
     return exit != NULL && (exit->life == LK_LIFE_REJECTED || exit->life == LK_LIFE_DENIED);
 }
 
+static lk_lifecycle_t ended_lifecycle(const lk_slot_t *slot)
+{
+    if (slot->book.entry_qty > 0) return LK_LIFECYCLE_CLOSED; /* and as much was left: nothing is open */
+    bool was_refused = slot->entry.life == LK_LIFE_REJECTED || slot->entry.life == LK_LIFE_DENIED;
+    return was_refused ? LK_LIFECYCLE_REJECTED : LK_LIFECYCLE_CANCELED;
+}
+
+/* It is over but for protective orders that the venue has not taken back yet: the last stage before the end. */
+static lk_stage_t closing_stage(const lk_slot_t *slot)
+{
+    return ended_lifecycle(slot) == LK_LIFECYCLE_REJECTED ? LK_STAGE_ORDER_REJECTED : LK_STAGE_POSITION_CLOSED;
+}
+
 /* K03, by precedence: over; not yet filled; leaving; refused an exit; left in part; still entering; in. */
 lk_stage_t lk_slot_stage(const lk_slot_t *slot)
 {
@@ -156,7 +171,9 @@ lk_stage_t lk_slot_stage(const lk_slot_t *slot)
     int64_t open_qty = lk_slot_open_qty(slot);
 
     if (slot->trade_sequence == 0) return LK_STAGE_IDLE;
-    if (open_qty == 0 && !entry_is_live && !exit_is_live) return LK_STAGE_TERMINAL_WRITTEN;
+    if (open_qty == 0 && !entry_is_live && !exit_is_live) {
+        return lk_slot_is_protected(slot) ? closing_stage(slot) : LK_STAGE_TERMINAL_WRITTEN;
+    }
     if (exit_is_live) {
         return exit->cum_qty > 0 ? LK_STAGE_EXIT_WORKING
                                  : stage_of_life((lk_life_t)exit->life, LK_STAGE_EXIT_REQUESTED);
@@ -169,18 +186,12 @@ lk_stage_t lk_slot_stage(const lk_slot_t *slot)
     return entry_is_live ? LK_STAGE_PARTIAL_FILL : LK_STAGE_POSITION_OPEN;
 }
 
-static lk_lifecycle_t ended_lifecycle(const lk_slot_t *slot)
-{
-    if (slot->book.entry_qty > 0) return LK_LIFECYCLE_CLOSED; /* and as much was left: nothing is open */
-    bool was_refused = slot->entry.life == LK_LIFE_REJECTED || slot->entry.life == LK_LIFE_DENIED;
-    return was_refused ? LK_LIFECYCLE_REJECTED : LK_LIFECYCLE_CANCELED;
-}
-
 /* T08. */
 lk_lifecycle_t lk_slot_lifecycle(const lk_slot_t *slot, lk_stage_t stage)
 {
     if (stage == LK_STAGE_IDLE) return LK_LIFECYCLE_NONE;
-    if (stage == LK_STAGE_TERMINAL_WRITTEN) return ended_lifecycle(slot);
+    bool is_over = stage == LK_STAGE_TERMINAL_WRITTEN || stage == LK_STAGE_POSITION_CLOSED;
+    if (is_over || stage == LK_STAGE_ORDER_REJECTED) return ended_lifecycle(slot);
     if (slot->exit_count > 0 || slot->book.exit_qty > 0) return LK_LIFECYCLE_MANAGED;
     if (slot->book.entry_qty > 0) return LK_LIFECYCLE_FILLED;
     return slot->entry.is_stalled ? LK_LIFECYCLE_STALLED : LK_LIFECYCLE_SUBMITTED;

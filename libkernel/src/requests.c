@@ -2,7 +2,8 @@
 #include "internal.h"
 
 #define BPS 10000u
-#define FLATTEN_ROOT_LENGTH_MAX 60u /* leaves room for "-255" */
+#define FLATTEN_ROOT_LENGTH_MAX 60u  /* leaves room for "-255" */
+#define BRACKET_ENTRY_LENGTH_MAX 62u /* leaves room for "-S" */
 
 static bool is_stated(const lk_input_t *input, uint32_t flag)
 {
@@ -63,6 +64,27 @@ static bool legs_are_sound(const uint16_t legs[LK_EXIT_LEGS_MAX])
     return true;
 }
 
+/* Where a trade in this direction is later: up for one that buys. */
+static bool comes_before(uint8_t side, lk_price_t first, lk_price_t second)
+{
+    return side == LK_SIDE_BUY ? first.units < second.units : first.units > second.units;
+}
+
+/* The protective orders are orders: on tick, and the stop loses where the target wins. */
+static lk_field_t bad_bracket_field(const lk_input_t *input)
+{
+    bool has_price = is_stated(input, LK_HAS_PRICE);
+    bool has_target = is_stated(input, LK_HAS_TARGET);
+    lk_price_t stop = input->stop_price;
+    lk_price_t target = input->target_price;
+    if (input->client_order_id.text[BRACKET_ENTRY_LENGTH_MAX] != '\0') return LK_FIELD_CLIENT_ORDER_ID;
+    if (!is_stated(input, LK_HAS_STOP) || stop.units % input->tick_units != 0) return LK_FIELD_STOP_PRICE;
+    if (has_price && !comes_before(input->side, stop, input->price)) return LK_FIELD_STOP_PRICE;
+    if (has_target && target.units % input->tick_units != 0) return LK_FIELD_TARGET_PRICE;
+    if (has_target && !comes_before(input->side, has_price ? input->price : stop, target)) return LK_FIELD_TARGET_PRICE;
+    return input->exit_leg_bps[0] == 0 ? LK_FIELD_NONE : LK_FIELD_EXIT_LEG_BPS;
+}
+
 /* The first field that could never be right, in the order of the manual. */
 static lk_field_t bad_enter_field(const lk_input_t *input, const lk_config_t *config)
 {
@@ -82,7 +104,8 @@ static lk_field_t bad_enter_field(const lk_input_t *input, const lk_config_t *co
     if (field != LK_FIELD_NONE) return field;
     if (input->leverage < 1 || input->leverage > config->leverage_max) return LK_FIELD_LEVERAGE;
     if (input->expires_at_ns < 0) return LK_FIELD_EXPIRES_AT_NS;
-    return legs_are_sound(input->exit_leg_bps) ? LK_FIELD_NONE : LK_FIELD_EXIT_LEG_BPS;
+    if (!legs_are_sound(input->exit_leg_bps)) return LK_FIELD_EXIT_LEG_BPS;
+    return is_stated(input, LK_BRACKET) ? bad_bracket_field(input) : LK_FIELD_NONE;
 }
 
 static int64_t field_value(const lk_input_t *input, lk_field_t field)
@@ -196,13 +219,47 @@ static void set_instrument(lk_slot_t *slot, const lk_input_t *input)
     slot->instrument_version = input->instrument_version;
 }
 
-/* As far as the exits, of which there are none yet. */
+/* "<the entry's id>-S", of an id that leaves room for it. */
+static lk_id_t protective_id(const lk_id_t *entry_id, char letter)
+{
+    lk_id_t id = *entry_id;
+    size_t length = strlen(id.text);
+    LK_ASSERT(length <= BRACKET_ENTRY_LENGTH_MAX);
+    id.text[length] = '-';
+    id.text[length + 1] = letter;
+    return id;
+}
+
+/* One protective order, for all of the entry. */
+static void set_protective(const lk_slot_t *slot, lk_order_t *order, char letter, lk_order_type_t order_type,
+                           int64_t price)
+{
+    order->client_order_id = protective_id(&slot->entry.client_order_id, letter);
+    order->order_qty = slot->entry.order_qty;
+    order->price = price;
+    order->has_price = 1;
+    order->life = LK_LIFE_REQUESTED;
+    order->side = slot->entry.side == LK_SIDE_BUY ? LK_SIDE_SELL : LK_SIDE_BUY;
+    order->order_type = (uint8_t)order_type;
+    order->time_in_force = LK_TIME_IN_FORCE_GTC;
+}
+
+static void set_protectives(lk_slot_t *slot)
+{
+    lk_clear(slot->protectives, sizeof slot->protectives);
+    set_protective(slot, &slot->protectives[0], 'S', LK_ORDER_TYPE_STOP, slot->stop_price);
+    if (!slot->has_target_price) return;
+    set_protective(slot, &slot->protectives[1], 'T', LK_ORDER_TYPE_LIMIT, slot->target_price);
+}
+
+/* But for the exits, of which there are none yet, and without a bracket the protective orders. */
 static void slot_from_enter(const lk_input_t *input, lk_slot_t *slot)
 {
     lk_clear(slot, offsetof(lk_slot_t, exits));
     set_instrument(slot, input);
     slot->trade_id = input->trade_id;
     slot->strategy = input->strategy;
+    slot->is_bracket = is_stated(input, LK_BRACKET);
     slot->has_stop_price = is_stated(input, LK_HAS_STOP);
     slot->has_target_price = is_stated(input, LK_HAS_TARGET);
     slot->has_reference_price = is_stated(input, LK_HAS_REFERENCE);
@@ -222,6 +279,7 @@ static void slot_from_enter(const lk_input_t *input, lk_slot_t *slot)
     slot->entry.side = input->side;
     slot->entry.order_type = input->order_type;
     slot->entry.time_in_force = input->time_in_force;
+    if (slot->is_bracket) set_protectives(slot);
 }
 
 /* Put a trade into a free slot, and tell of the one that was there. */
@@ -236,10 +294,14 @@ static lk_before_t take_slot(lk_call_t *call, uint32_t slot_index, const lk_slot
     lk_unindex_slot(kernel, slot_index);
     for (uint32_t i = 0; i < lk_slot_exits_kept(slot); i++) /* others are 0 already */
         lk_clear(&slot->exits[i], sizeof slot->exits[i]);
+    if (slot->is_bracket) lk_clear(slot->protectives, sizeof slot->protectives);
     lk_copy(slot, content, offsetof(lk_slot_t, exits));
+    if (slot->is_bracket) lk_copy(slot->protectives, content->protectives, sizeof slot->protectives);
     slot->trade_sequence = ++kernel->ledger.trade_count;
     lk_index_trade(kernel, slot_index);
     lk_index_order(kernel, slot_index, 0);
+    for (uint32_t place = LK_STOP_PLACE; slot->is_bracket && place < LK_ORDERS_PER_SLOT; place++)
+        lk_index_order(kernel, slot_index, place);
     LK_ASSERT(lk_slot_is_sound(slot));
     return (lk_before_t){slot_index, LK_STAGE_IDLE, LK_LIFECYCLE_NONE};
 }
@@ -248,7 +310,7 @@ static void emit_submit(lk_call_t *call, uint32_t slot_index, lk_command_t comma
 {
     const lk_slot_t *slot = &call->kernel->slots[slot_index];
     lk_event_t *event = lk_emit(call, LK_EVENT_COMMAND, slot_index, &order->client_order_id, NULL, NULL);
-    bool is_exit = command == LK_COMMAND_SUBMIT_EXIT;
+    bool is_exit = command != LK_COMMAND_SUBMIT_ENTRY;
     event->command = (uint8_t)command;
     event->side = order->side;
     event->order_type = order->order_type;
@@ -268,6 +330,14 @@ static bool order_id_is_taken(const lk_kernel_t *kernel, const lk_id_t *client_o
     return lk_find_order(kernel, client_order_id, false, &slot_index, &place);
 }
 
+static bool protective_id_is_taken(const lk_kernel_t *kernel, const lk_input_t *input)
+{
+    lk_id_t stop_id = protective_id(&input->client_order_id, 'S');
+    lk_id_t target_id = protective_id(&input->client_order_id, 'T');
+    return order_id_is_taken(kernel, &stop_id) ||
+           (is_stated(input, LK_HAS_TARGET) && order_id_is_taken(kernel, &target_id));
+}
+
 lk_code_t lk_apply_enter(lk_call_t *call)
 {
     lk_kernel_t *kernel = call->kernel;
@@ -278,9 +348,10 @@ lk_code_t lk_apply_enter(lk_call_t *call)
     if (field != LK_FIELD_NONE) return lk_refuse(call, LK_CODE_INVALID_INTENT, field, field_value(input, field));
     uint32_t own_slot = slot_of_trade(kernel, &input->trade_id);
     if (is_open(kernel, own_slot)) return lk_refuse_at(call, LK_CODE_SLOT_BUSY, LK_FIELD_TRADE_ID, 0, own_slot);
-    if (order_id_is_taken(kernel, &input->client_order_id)) {
-        return lk_refuse(call, LK_CODE_INVALID_INTENT, LK_FIELD_CLIENT_ORDER_ID, 0);
-    }
+    bool is_bracket = is_stated(input, LK_BRACKET);
+    bool is_taken =
+        order_id_is_taken(kernel, &input->client_order_id) || (is_bracket && protective_id_is_taken(kernel, input));
+    if (is_taken) return lk_refuse(call, LK_CODE_INVALID_INTENT, LK_FIELD_CLIENT_ORDER_ID, 0);
     if (kernel->ledger.freeze_flags != 0) return lk_refuse(call, LK_CODE_ENTRY_FROZEN, LK_FIELD_NONE, 0);
     int64_t capital = lk_ledger_capital(kernel);
     if (capital <= 0) return lk_refuse(call, LK_CODE_NO_CAPITAL, LK_FIELD_NONE, capital);
@@ -297,6 +368,10 @@ lk_code_t lk_apply_enter(lk_call_t *call)
 
     lk_before_t before = take_slot(call, slot_index, &content);
     emit_submit(call, slot_index, LK_COMMAND_SUBMIT_ENTRY, &kernel->slots[slot_index].entry);
+    if (is_bracket) emit_submit(call, slot_index, LK_COMMAND_SUBMIT_PROTECTIVE, &content.protectives[0]);
+    if (is_bracket && content.has_target_price) {
+        emit_submit(call, slot_index, LK_COMMAND_SUBMIT_PROTECTIVE, &content.protectives[1]);
+    }
     lk_after(call, before);
     return LK_CODE_OK;
 }
@@ -314,7 +389,8 @@ static int64_t leg_qty(const lk_slot_t *slot, int64_t remaining_qty)
     return qty > 0 ? qty : remaining_qty;
 }
 
-/* What an exit is for: never more than remains; a malformed size is the whole of it. */
+/* What an exit is for: never more than remains; a malformed size is the whole of it. Of a bracket it always is the
+ * whole: a part would leave protective orders that are for more than is open. */
 static int64_t exit_qty(lk_call_t *call, const lk_slot_t *slot, int64_t remaining_qty, bool *is_repaired)
 {
     const lk_input_t *input = call->input;
@@ -324,7 +400,8 @@ static int64_t exit_qty(lk_call_t *call, const lk_slot_t *slot, int64_t remainin
     if (!is_stated(input, LK_HAS_QTY)) return leg_qty(slot, remaining_qty);
     bool is_sound = input->qty_scale <= LK_SCALE_MAX && input->qty.units > 0 &&
                     lk_rescale(input->qty.units, input->qty_scale, slot->qty_scale, LK_ROUND_DOWN, &qty, &is_exact) &&
-                    is_exact && qty <= remaining_qty && (qty % slot->lot_units == 0 || qty == remaining_qty);
+                    is_exact && qty <= remaining_qty && (qty % slot->lot_units == 0 || qty == remaining_qty) &&
+                    (!slot->is_bracket || qty == remaining_qty);
     *is_repaired = !is_sound;
     return is_sound ? qty : remaining_qty;
 }
@@ -365,12 +442,6 @@ static void cancel_entry_rest(lk_call_t *call, uint32_t slot_index)
     if (lk_order_is_live(entry) && !entry->cancel_pending) lk_emit_cancel(call, slot_index, 0);
 }
 
-static bool exit_is_at_work(const lk_slot_t *slot)
-{
-    const lk_order_t *exit = lk_slot_last_exit(slot);
-    return exit != NULL && lk_order_is_live(exit);
-}
-
 static void set_exit_terms(lk_call_t *call, uint32_t slot_index, lk_order_t *order)
 {
     const lk_input_t *input = call->input;
@@ -409,7 +480,8 @@ LK_FLATTEN lk_code_t lk_apply_exit(lk_call_t *call)
     if (remaining_qty <= 0 && !can_cancel) {
         return lk_refuse_at(call, LK_CODE_NO_OPEN_POSITION, LK_FIELD_TRADE_ID, remaining_qty, slot_index);
     }
-    if (exit_is_at_work(slot)) return lk_refuse_at(call, LK_CODE_EXIT_PENDING, LK_FIELD_TRADE_ID, 0, slot_index);
+    if (lk_slot_exit_is_at_work(slot))
+        return lk_refuse_at(call, LK_CODE_EXIT_PENDING, LK_FIELD_TRADE_ID, 0, slot_index);
     if (order_id_is_taken(kernel, &input->client_order_id)) {
         return lk_refuse_at(call, LK_CODE_INVALID_INTENT, LK_FIELD_CLIENT_ORDER_ID, 0, slot_index);
     }
@@ -425,6 +497,7 @@ LK_FLATTEN lk_code_t lk_apply_exit(lk_call_t *call)
             lk_emit_anomaly(call, LK_CODE_EXIT_SIZE_REPAIRED, slot_index, &order->client_order_id, NULL);
         }
         emit_submit(call, slot_index, LK_COMMAND_SUBMIT_EXIT, order);
+        lk_cancel_protection(call, slot_index); /* after it: were it before, nothing would stand there for a moment */
     }
     lk_after(call, before);
     return LK_CODE_OK;
@@ -487,7 +560,7 @@ static void flatten_slot(lk_call_t *call, uint32_t slot_index)
     int64_t open_qty = lk_slot_open_qty(slot);
     lk_before_t before = lk_before(call, slot_index);
     cancel_entry_rest(call, slot_index);
-    if (exit_is_at_work(slot)) {
+    if (lk_slot_exit_is_at_work(slot)) {
         const lk_order_t *exit = lk_slot_last_exit(slot);
         bool is_resting = exit->order_type != LK_ORDER_TYPE_MARKET && !exit->cancel_pending;
         if (is_resting) lk_emit_cancel(call, slot_index, lk_slot_place_of(slot, slot->exit_count));
@@ -495,6 +568,8 @@ static void flatten_slot(lk_call_t *call, uint32_t slot_index)
         lk_id_t id = flatten_order_id(&call->input->client_order_id, slot_index);
         emit_submit(call, slot_index, LK_COMMAND_SUBMIT_EXIT, add_exit(call, slot_index, &id, open_qty));
     }
+    bool is_needed = open_qty <= 0 && !lk_slot_is_spent(slot); /* the entry may still fill, before its cancel comes */
+    if (!is_needed) lk_cancel_protection(call, slot_index);
     lk_after(call, before);
 }
 

@@ -52,5 +52,7 @@ bool lk_slot_is_sound(const lk_slot_t *slot)
     for (uint32_t i = 0; i < lk_slot_exits_kept(slot); i++) {
         if (!lk_order_is_sound(&slot->exits[i])) return false;
     }
+    if (slot->is_bracket && !lk_order_is_sound(&slot->protectives[0])) return false;
+    if (slot->is_bracket && slot->has_target_price && !lk_order_is_sound(&slot->protectives[1])) return false;
     return lk_book_is_sound(&slot->book) && slot->price_scale + slot->qty_scale <= (int)LK_SCALE_MAX;
 }

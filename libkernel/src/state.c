@@ -20,7 +20,7 @@ _Static_assert(sizeof(header_t) == 40 + sizeof(lk_config_t), "no padding");
 
 /* ------------------------------------------------------------------------------------------------ digest -- */
 
-/* Exit orders come last in a slot, so what is in use is one piece. */
+/* Up to the exit orders in use; the protective orders of a bracket are hashed after them. */
 static size_t used_bytes(const lk_slot_t *slot)
 {
     size_t size = offsetof(lk_slot_t, exits) + lk_slot_exits_kept(slot) * sizeof slot->exits[0];
@@ -31,10 +31,15 @@ static void digest_slot(lk_kernel_t *kernel, uint32_t slot_index)
 {
     const lk_slot_t *slot = &kernel->slots[slot_index];
     uint8_t *digest = kernel->slot_digests[slot_index];
-    if (used_bytes(slot) == 0)
+    lk_blake2b_t hash;
+    if (used_bytes(slot) == 0) {
         memset(digest, 0, LK_DIGEST_BYTES);
-    else
-        lk_blake2b(slot, used_bytes(slot), digest);
+        return;
+    }
+    lk_blake2b_begin(&hash);
+    lk_blake2b_add(&hash, slot, used_bytes(slot));
+    if (slot->is_bracket) lk_blake2b_add(&hash, slot->protectives, sizeof slot->protectives);
+    lk_blake2b_end(&hash, digest);
 }
 
 lk_status_t lk_kernel_digest(lk_kernel_t *kernel, uint8_t digest[LK_DIGEST_BYTES])
@@ -143,11 +148,20 @@ static bool terms_can_be(const lk_slot_t *slot, const lk_config_t *config)
            slot->active_leg_index < LK_EXIT_LEGS_MAX;
 }
 
+/* What is not in use of them is 0. That what is in use is sound, lk_slot_is_sound says. */
+static bool protectives_can_be(const lk_slot_t *slot)
+{
+    uint32_t used = !slot->is_bracket ? 0 : slot->has_target_price ? 2 : 1;
+    return slot->is_bracket <= slot->has_stop_price &&
+           is_zero(slot->protectives + used, (LK_PROTECTIVES_MAX - used) * sizeof slot->protectives[0]);
+}
+
 static bool slot_can_be(const lk_slot_t *slot, const lk_ledger_t *ledger, const lk_config_t *config)
 {
     int64_t figure = 0;
     size_t used = used_bytes(slot);
-    if (!is_zero((const uint8_t *)slot + used, sizeof *slot - used)) return false;
+    if (!is_zero((const uint8_t *)slot + used, offsetof(lk_slot_t, protectives) - used)) return false;
+    if (!protectives_can_be(slot)) return false;
     if (used == 0) return true;
     return slot->trade_sequence <= ledger->trade_count && slot->close_sequence <= ledger->close_count &&
            terms_can_be(slot, config) && lk_slot_is_sound(slot) &&
@@ -223,8 +237,8 @@ static bool slot_holds_executions(const lk_slot_t *slot, uint32_t slot_index, co
         if (execution.is_exit && execution.is_skipped && !execution.is_settled) waiting_count++;
     }
     const lk_book_t *book = &slot->book;
-    for (uint32_t place = 0; place <= lk_slot_exits_kept(slot); place++) {
-        const lk_order_t *order = place == 0 ? &slot->entry : &slot->exits[place - 1];
+    for (uint32_t place = 0; place < LK_ORDERS_PER_SLOT; place++) {
+        const lk_order_t *order = lk_slot_order_at(slot, place); /* not in use: 0, and nothing was given to it */
         if (!holds(&orders[place], order->cum_qty, order->cum_qty - order->priced_qty, order->cum_notional))
             return false;
     }

@@ -108,6 +108,7 @@ lk_status_t lk_kernel_slot(const lk_kernel_t *kernel, uint32_t slot_index, lk_sl
     view->pnl_source = slot->pnl_source;
     view->is_overfilled = slot->is_overfilled;
     view->has_anomaly = slot->has_anomaly;
+    view->is_bracket = slot->is_bracket;
     view->active_leg_index = slot->active_leg_index;
     view->exit_order_count = slot->exit_count;
     view->trade_sequence = slot->trade_sequence;
@@ -116,6 +117,9 @@ lk_status_t lk_kernel_slot(const lk_kernel_t *kernel, uint32_t slot_index, lk_sl
     view_conviction(kernel, slot, view);
     view_order(slot, kernel->config.amount_scale, &slot->entry, &view->entry);
     if (exit != NULL) view_order(slot, kernel->config.amount_scale, exit, &view->exit);
+    if (slot->is_bracket) view_order(slot, kernel->config.amount_scale, &slot->protectives[0], &view->stop);
+    bool has_target = slot->is_bracket && slot->has_target_price;
+    if (has_target) view_order(slot, kernel->config.amount_scale, &slot->protectives[1], &view->target);
     return LK_STATUS_OK;
 }
 

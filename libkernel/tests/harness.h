@@ -152,6 +152,14 @@ static inline lk_input_t enter_input(bench_t *bench, const char *trade_id, const
     return input;
 }
 
+/* With a stop and a target that stand at the venue; a target of 0: none. */
+static inline void make_bracket(lk_input_t *input, int64_t stop, int64_t target)
+{
+    input->flags |= LK_BRACKET | LK_HAS_STOP | (target > 0 ? LK_HAS_TARGET : 0u);
+    input->stop_price.units = stop;
+    input->target_price.units = target;
+}
+
 static inline lk_code_t enter(bench_t *bench, const char *trade_id, const char *order_id, lk_side_t side, int64_t qty)
 {
     lk_input_t input = enter_input(bench, trade_id, order_id, side, qty);

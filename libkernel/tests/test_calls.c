@@ -196,7 +196,7 @@ static void test_names_end_with_their_lists(void)
     CHECK(strcmp(lk_code_name(LK_CODE_COUNT), "?") == 0);
     CHECK(lk_code_severity(LK_CODE_COUNT) == LK_SEVERITY_NONE);
     CHECK(lk_code_severity(LK_CODE_OK) == LK_SEVERITY_INFO);
-    CHECK(lk_code_severity(LK_CODE_COUNT - 1) == LK_SEVERITY_WARNING);
+    CHECK(lk_code_severity(LK_CODE_COUNT - 1) == LK_SEVERITY_CRITICAL);
     CHECK(lk_abi_version() == LK_ABI_VERSION);
 }
 

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 from tests.reference.inputs import Config
 from tests.reference.layout import Layout
-from tests.reference.state import Book, Calibration, Chain, Execution, Ledger, Order, Slot, State
+from tests.reference.state import STOP, TARGET, Book, Calibration, Chain, Execution, Ledger, Order, Slot, State
 from tests.reference.words import (
     CHAIN_FACTORS,
     ID_BYTES,
     SAVE_MAGIC,
     SAVE_VERSION,
     SLOT_EXITS_MAX,
+    Life,
 )
 
 DIGEST_BYTES = 32
@@ -44,10 +45,10 @@ BOOK = Layout(
 PROGRESS = Layout(
     "mark:q opened_at_ns:q closed_at_ns:q close_sequence:Q active_leg_index:I exit_count:I exit_leg_bps:8H"
     " price_scale:B qty_scale:B has_stop_price:B has_target_price:B has_reference_price:B is_adopted:B"
-    " is_overfilled:B has_anomaly:B pnl_source:B -:7x"
+    " is_overfilled:B has_anomaly:B pnl_source:B is_bracket:B is_bare:B -:5x"
 )
-SLOT_SIZE = TERMS.size + BOOK.size + PROGRESS.size + (1 + SLOT_EXITS_MAX) * ORDER.size
-"""A slot is its terms, book, progress, entry and exits, in this order."""
+PART_SIZE = TERMS.size + BOOK.size + PROGRESS.size + (1 + SLOT_EXITS_MAX) * ORDER.size
+"""A slot is its terms, book, progress, entry and exits, in this order; its two protective orders come last."""
 EXECUTION = Layout(
     "execution_id:64s number:Q trade_sequence:Q qty:q price:q notional:q skipped_cost:q realized:q fee:q"
     " venue_realized:q slot_index:I ordinal:I is_exit:B has_price:B is_skipped:B is_settled:B is_busted:B"
@@ -71,11 +72,21 @@ def blake2b(data: bytes) -> bytes:
 
 
 def digest(state: State) -> bytes:
-    slots = b"".join(blake2b(slot_bytes(slot)) if slot.trade_sequence else bytes(DIGEST_BYTES) for slot in state.slots)
+    slots = b"".join(_slot_digest(slot) for slot in state.slots)
     return blake2b(blake2b(CONFIG.pack(state.config)) + LEDGER.pack(state.ledger) + slots)
 
 
-def slot_bytes(slot: Slot) -> bytes:
+def _slot_digest(slot: Slot) -> bytes:
+    if slot.trade_sequence == 0:
+        return bytes(DIGEST_BYTES)
+    return blake2b(part_bytes(slot) + (protective_bytes(slot) if slot.is_bracket else b""))
+
+
+def protective_bytes(slot: Slot) -> bytes:
+    return b"".join(ORDER.pack(slot.protectives.get(ordinal, Order())) for ordinal in (STOP, TARGET))
+
+
+def part_bytes(slot: Slot) -> bytes:
     """Up to the exit orders in use; exit order n lies at place (n - 1) % SLOT_EXITS_MAX."""
     exits = sorted(slot.exits.items(), key=lambda item: (item[0] - 1) % SLOT_EXITS_MAX)
     orders = b"".join(ORDER.pack(order) for order in [slot.entry, *(order for _, order in exits)])
@@ -115,7 +126,7 @@ _HEADER = struct.Struct("<QIIQQQ")
 
 def save(state: State) -> bytes:
     """Header, configuration, ledger, slots, both windows as they lie in their rings, and BLAKE2b-256 of all that."""
-    slots = b"".join(slot_bytes(slot).ljust(SLOT_SIZE, b"\0") for slot in state.slots)
+    slots = b"".join(part_bytes(slot).ljust(PART_SIZE, b"\0") + protective_bytes(slot) for slot in state.slots)
     events = [event_id.ljust(ID_BYTES, b"\0") for event_id in state.events]
     executions = [EXECUTION.pack(execution) for execution in state.executions.values()]
     rings = _ring(events, state.ledger.event_count) + _ring(executions, state.ledger.execution_count)
@@ -183,4 +194,6 @@ def _slot(reader: _Reader) -> Slot:
     places = [Order(**reader.record(ORDER)) for _ in range(SLOT_EXITS_MAX)]
     for ordinal in range(max(1, slot.exit_count - SLOT_EXITS_MAX + 1), slot.exit_count + 1):
         slot.exits[ordinal] = places[(ordinal - 1) % SLOT_EXITS_MAX]
+    protectives = {ordinal: Order(**reader.record(ORDER)) for ordinal in (STOP, TARGET)}
+    slot.protectives = {ordinal: order for ordinal, order in protectives.items() if order.life != Life.NONE}
     return slot

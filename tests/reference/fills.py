@@ -74,6 +74,8 @@ class Change:
             return
         if route.ordinal == ENTRY:
             self.slot.entry = self.order
+        elif route.ordinal in self.slot.protectives:
+            self.slot.protectives[route.ordinal] = self.order
         else:
             self.slot.exits[route.ordinal] = self.order
 
@@ -120,6 +122,7 @@ def fill(step: Step) -> None:
         _remember(state, execution)
         _flag_fill(step, route, change, execution, was_late=was_late, price_was_rounded=price_was_rounded)
         _hold_exit_to_position(step, route.slot_index)
+        step.watch_protection(route.slot_index)
 
 
 def _require_fill_is_sound(report: Input) -> None:
@@ -354,6 +357,7 @@ def bust(step: Step) -> None:
         chain_execution(state, execution)
         step.flag(Code.FILL_BUSTED, route.slot_index, change.order_id, execution.execution_id)
         _hold_exit_to_position(step, route.slot_index)
+        step.watch_protection(route.slot_index)
 
 
 def correction(step: Step) -> None:
@@ -387,6 +391,7 @@ def correction(step: Step) -> None:
         step.flag(Code.FILL_CORRECTED, route.slot_index, change.order_id, new.execution_id)
         _flag_fee(step, change, route.slot_index, new.execution_id)
         _hold_exit_to_position(step, route.slot_index)
+        step.watch_protection(route.slot_index)
 
 
 def _known_execution(step: Step) -> Execution:

@@ -81,6 +81,8 @@ def stage_of(slot: Slot) -> Stage:
         return Stage.IDLE
     if not is_busy(slot):
         return Stage.TERMINAL_WRITTEN
+    if not _is_unfinished(slot):  # only protective orders are left, and are being taken back
+        return Stage.ORDER_REJECTED if not _has_traded(slot) and was_refused(slot.entry) else Stage.POSITION_CLOSED
     if live_exit is not None:
         return Stage.EXIT_WORKING if live_exit.cum_qty > 0 else EXIT_STAGE[Life(live_exit.life)]
     if book.entry_qty == 0 and book.exit_qty == 0:
@@ -93,11 +95,10 @@ def stage_of(slot: Slot) -> Stage:
 
 
 def lifecycle_of(slot: Slot, stage: Stage) -> Lifecycle:
-    has_traded = slot.book.entry_qty > 0 or slot.book.exit_qty > 0
     if stage == Stage.IDLE:
         return Lifecycle.NONE
-    if stage == Stage.TERMINAL_WRITTEN:
-        if has_traded:
+    if stage in (Stage.POSITION_CLOSED, Stage.ORDER_REJECTED, Stage.TERMINAL_WRITTEN):
+        if _has_traded(slot):
             return Lifecycle.CLOSED
         return Lifecycle.REJECTED if was_refused(slot.entry) else Lifecycle.CANCELED
     if slot.exit_count > 0 or slot.book.exit_qty > 0:
@@ -109,6 +110,12 @@ def lifecycle_of(slot: Slot, stage: Stage) -> Lifecycle:
 
 def is_busy(slot: Slot) -> bool:
     """It holds a trade that is not over: something is open, or may still come."""
-    if slot.trade_sequence == 0:
-        return False
+    return slot.trade_sequence != 0 and (_is_unfinished(slot) or bool(slot.live_protectives))
+
+
+def _is_unfinished(slot: Slot) -> bool:
     return slot.book.entry_qty != slot.book.exit_qty or slot.entry.is_live or slot.live_exit is not None
+
+
+def _has_traded(slot: Slot) -> bool:
+    return slot.book.entry_qty > 0 or slot.book.exit_qty > 0

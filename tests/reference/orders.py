@@ -6,7 +6,7 @@ from tests.reference.book import unrealized_pnl
 from tests.reference.inputs import is_empty, is_sound
 from tests.reference.machines import is_busy, next_life
 from tests.reference.numbers import DoesNotFit, rescale
-from tests.reference.state import ENTRY, Order, Slot, State
+from tests.reference.state import STOP, TARGET, Order, Slot, State
 from tests.reference.step import Refused, Step
 from tests.reference.words import NEVER_NS, NO_SLOT, SCALE_MAX, Code, Fact, Field, Life
 
@@ -45,6 +45,10 @@ def report(step: Step) -> None:
         learn_venue_order_id(state, order, report_.venue_order_id)
         if fact in _ANOMALY_OF:
             step.flag(_ANOMALY_OF[fact], slot_index, order.client_order_id)
+        if fact != Fact.CANCEL_REJECTED:
+            step.watch_protection(slot_index)
+        elif ordinal in (STOP, TARGET) and not state.slots[slot_index].may_hold_something:
+            step.flag(Code.PROTECTION_LEFT, slot_index, order.client_order_id)
 
 
 def _learn(order: Order, fact: Fact, now_ns: int) -> None:
@@ -119,10 +123,10 @@ def next_deadline_ns(state: State) -> int:
 
 
 def _orders_with_deadlines(slot: Slot) -> list[Order]:
-    """The entry and the last exit of an open trade, while sent and unanswered."""
+    """The entry, the last exit and the protective orders of an open trade, while sent and unanswered."""
     if not is_busy(slot):
         return []
-    orders = [slot.order(ENTRY), slot.last_exit]
+    orders = [slot.entry, slot.last_exit, *slot.protectives.values()]
     return [order for order in orders if order and order.life == Life.SENT and not order.is_stalled and order.is_live]
 
 

@@ -8,10 +8,12 @@ from tests.reference.book import notional
 from tests.reference.inputs import Event, Input, is_empty, is_id, is_sound
 from tests.reference.machines import is_busy, lifecycle_of, stage_of
 from tests.reference.numbers import DoesNotFit, rescale
-from tests.reference.state import ENTRY, Book, Order, Slot, State
+from tests.reference.state import ENTRY, STOP, TARGET, Book, Order, Slot, State
 from tests.reference.step import Refused, Step
 from tests.reference.words import (
     BASIS_POINTS,
+    BRACKET,
+    BRACKET_ENTRY_LENGTH_MAX,
     EVENT_HAS_PRICE,
     EXIT_LEGS_MAX,
     FINEST_SCALE,
@@ -46,7 +48,8 @@ def enter(step: Step) -> None:
     state, wish = step.state, step.input
     _require_no_bad_field(_bad_enter_fields(wish, state.config.leverage_max, state.config.amount_scale), wish)
     _require_trade_is_not_open(state, wish.trade_id)
-    if state.find_order(client_order_id=wish.client_order_id) is not None:
+    content = _slot_from_enter(wish)
+    if any(state.find_order(client_order_id=order.client_order_id) for _, order in content.orders()):
         raise Refused(Code.INVALID_INTENT, Field.CLIENT_ORDER_ID)
     if state.ledger.freeze_flags:
         raise Refused(Code.ENTRY_FROZEN)
@@ -55,7 +58,6 @@ def enter(step: Step) -> None:
     if wish.expires_at_ns != 0 and wish.now_ns >= wish.expires_at_ns:
         raise Refused(Code.ENTRY_EXPIRED, Field.EXPIRES_AT_NS, wish.expires_at_ns)
     slot_index = _place_for(state, wish, without=Refused(Code.SLOT_BUSY))
-    content = _slot_from_enter(wish)
     dearest = max(1, content.entry.price, content.reference_price, content.stop_price, content.target_price)
     try:
         notional(content, state.config.amount_scale, dearest, wish.qty)
@@ -64,6 +66,8 @@ def enter(step: Step) -> None:
 
     before = _take_slot(step, slot_index, content)
     _submit(step, slot_index, CommandKind.SUBMIT_ENTRY, content.entry)
+    for order in content.protectives.values():
+        _submit(step, slot_index, CommandKind.SUBMIT_PROTECTIVE, order)
     step.settle(slot_index, before, was_busy=False)
 
 
@@ -128,6 +132,23 @@ def _bad_enter_fields(wish: Input, leverage_max: int, amount_scale: int) -> Iter
     if wish.expires_at_ns < 0:
         yield Field.EXPIRES_AT_NS
     if not _legs_are_sound(wish.exit_leg_bps):
+        yield Field.EXIT_LEG_BPS
+    if wish.states(BRACKET):
+        yield from _bad_bracket_fields(wish)
+
+
+def _bad_bracket_fields(wish: Input) -> Iterator[Field]:
+    """A stop that loses, a price, a target that wins: in this order, seen in the trade's direction; and no legs."""
+    up = 1 if wish.side == Side.BUY else -1
+    stop, target, price = up * wish.stop_price, up * wish.target_price, up * wish.price
+    if len(wish.client_order_id) > BRACKET_ENTRY_LENGTH_MAX:
+        yield Field.CLIENT_ORDER_ID
+    if not wish.states(HAS_STOP) or stop % wish.tick_units or (wish.states(HAS_PRICE) and stop >= price):
+        yield Field.STOP_PRICE
+    floor = price if wish.states(HAS_PRICE) else stop
+    if wish.states(HAS_TARGET) and (target % wish.tick_units or target <= floor):
+        yield Field.TARGET_PRICE
+    if any(wish.exit_leg_bps):
         yield Field.EXIT_LEG_BPS
 
 
@@ -227,7 +248,26 @@ def _slot_from_enter(wish: Input) -> Slot:
         order_type=wish.order_type,
         time_in_force=wish.time_in_force,
     )
+    if wish.states(BRACKET):
+        slot.is_bracket = 1
+        slot.protectives[STOP] = _protective(slot.entry, b"-S", OrderType.STOP, slot.stop_price)
+        if slot.has_target_price:
+            slot.protectives[TARGET] = _protective(slot.entry, b"-T", OrderType.LIMIT, slot.target_price)
     return slot
+
+
+def _protective(entry: Order, suffix: bytes, order_type: OrderType, price: int) -> Order:
+    """For all of the entry, against it, until canceled."""
+    return Order(
+        client_order_id=entry.client_order_id + suffix,
+        order_qty=entry.order_qty,
+        price=price,
+        has_price=1,
+        life=Life.REQUESTED,
+        side=Side.SELL if entry.side == Side.BUY else Side.BUY,
+        order_type=order_type,
+        time_in_force=TimeInForce.GTC,
+    )
 
 
 def _slot_from_adopt(wish: Input) -> Slot:
@@ -263,7 +303,7 @@ def _take_slot(step: Step, slot_index: int, content: Slot) -> tuple[Stage, Lifec
 
 def _submit(step: Step, slot_index: int, command: CommandKind, order: Order) -> None:
     slot = step.state.slots[slot_index]
-    is_exit = command == CommandKind.SUBMIT_EXIT
+    is_exit = command != CommandKind.SUBMIT_ENTRY
     event = Event(
         EventKind.COMMAND,
         command=command,
@@ -324,6 +364,7 @@ def _send_exit(step: Step, slot_index: int, remaining_qty: int) -> None:
     if is_repaired:
         step.flag(Code.EXIT_SIZE_REPAIRED, slot_index, order.client_order_id)
     _submit(step, slot_index, CommandKind.SUBMIT_EXIT, order)
+    step.cancel_protectives(slot_index)
 
 
 def _exit_qty(wish: Input, slot: Slot, remaining_qty: int) -> tuple[int, bool]:
@@ -335,7 +376,8 @@ def _exit_qty(wish: Input, slot: Slot, remaining_qty: int) -> tuple[int, bool]:
             qty, is_exact = rescale(wish.qty, wish.qty_scale, slot.qty_scale)
         except DoesNotFit:
             return remaining_qty, True
-        if is_exact and (qty == remaining_qty or (qty < remaining_qty and qty % slot.lot_units == 0)):
+        is_part = qty < remaining_qty and qty % slot.lot_units == 0 and not slot.is_bracket
+        if is_exact and (qty == remaining_qty or is_part):
             return qty, False
     return remaining_qty, True
 
@@ -431,6 +473,8 @@ def _flatten_slot(step: Step, slot_index: int, root: bytes) -> None:
         _submit(step, slot_index, CommandKind.SUBMIT_EXIT, order)
     elif live_exit is not None and live_exit.is_resting:
         step.cancel(slot_index, slot.exit_count, live_exit)
+    if open_qty > 0 or not slot.entry.is_live:
+        step.cancel_protectives(slot_index)
 
 
 def cancel_working_entries(step: Step) -> None:

@@ -13,6 +13,8 @@ from tests.reference.words import CHAIN_START, EXIT_LEGS_MAX, NO_ORDER, SLOT_EXI
 
 ENTRY = 0
 """The ordinal of a trade's entry; its exit orders are 1, 2, ..."""
+STOP, TARGET = NO_ORDER - 2, NO_ORDER - 1
+"""The protective orders of a bracket."""
 
 
 _Record = TypeVar("_Record")
@@ -105,6 +107,8 @@ class Slot:
     entry: Order = field(default_factory=Order)
     exits: dict[int, Order] = field(default_factory=dict)
     """By ordinal; only the newest SLOT_EXITS_MAX are kept."""
+    protectives: dict[int, Order] = field(default_factory=dict)
+    """By ordinal: STOP, and TARGET if there is one."""
     book: Book = field(default_factory=Book)
     tick_units: int = 0
     lot_units: int = 0
@@ -133,6 +137,8 @@ class Slot:
     is_overfilled: int = 0
     has_anomaly: int = 0
     pnl_source: int = 0
+    is_bracket: int = 0
+    is_bare: int = 0
 
     @property
     def direction(self) -> int:
@@ -150,10 +156,19 @@ class Slot:
 
     def order(self, ordinal: int) -> Order | None:
         """None: it belongs to no order of ours, or to one that is forgotten."""
-        return self.entry if ordinal == ENTRY else self.exits.get(ordinal)
+        return self.entry if ordinal == ENTRY else self.exits.get(ordinal) or self.protectives.get(ordinal)
 
     def orders(self) -> list[tuple[int, Order]]:
-        return [(ENTRY, self.entry), *self.exits.items()]
+        return [(ENTRY, self.entry), *self.exits.items(), *self.protectives.items()]
+
+    @property
+    def live_protectives(self) -> dict[int, Order]:
+        return {ordinal: order for ordinal, order in self.protectives.items() if order.is_live}
+
+    @property
+    def may_hold_something(self) -> bool:
+        """Something is open, or the entry may still open it."""
+        return self.book.open_qty > 0 or self.entry.is_live
 
     def add_exit(self, order: Order) -> int:
         self.exit_count += 1

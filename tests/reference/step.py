@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from tests.reference.inputs import Event, Input
 from tests.reference.machines import is_busy, lifecycle_of, stage_of
-from tests.reference.state import ENTRY, Order, Slot, State
+from tests.reference.state import ENTRY, STOP, Order, Slot, State
 from tests.reference.words import (
     IS_EXIT,
     NO_SLOT,
@@ -16,6 +16,7 @@ from tests.reference.words import (
     CommandKind,
     EventKind,
     Field,
+    Life,
     Lifecycle,
     Severity,
     Stage,
@@ -76,6 +77,27 @@ class Step:
         )
         self.emit(event, slot_index)
 
+    def cancel_protectives(self, slot_index: int) -> None:
+        """Those at work, unless that was commanded before."""
+        for ordinal, order in self.state.slots[slot_index].live_protectives.items():
+            if not order.cancel_pending:
+                self.cancel(slot_index, ordinal, order)
+
+    def watch_protection(self, slot_index: int) -> None:
+        """A protective order never outlives its trade; and a trade that lost its stop is told of, once."""
+        slot = self.state.slots[slot_index]
+        if not slot.is_bracket:
+            return
+        if not slot.may_hold_something:
+            self.cancel_protectives(slot_index)
+        stop = slot.protectives[STOP]
+        is_open, was_bare = slot.book.open_qty > 0, slot.is_bare
+        is_stop_refused = stop.life in (Life.REJECTED, Life.DENIED, Life.EXPIRED)
+        is_needed = is_open or (slot.entry.is_live and is_stop_refused)
+        slot.is_bare = int(is_needed and not stop.is_live and slot.live_exit is None)
+        if slot.is_bare > was_bare:
+            self.flag(Code.PROTECTION_LOST, slot_index, stop.client_order_id)
+
     def move(self, slot_index: int, before: tuple[Stage, Lifecycle], after: tuple[Stage, Lifecycle]) -> None:
         """Tell of a transition, if there was one."""
         if before == after:
@@ -108,7 +130,7 @@ class Step:
         self.trade_id = slot.trade_id
         if was_busy and stage == Stage.TERMINAL_WRITTEN:
             closing = _CLOSING_STAGE.get(lifecycle)
-            if closing is not None:
+            if closing is not None and closing != before[0]:
                 self.move(slot_index, before, (closing, lifecycle))
                 before = closing, lifecycle
             self.state.ledger.close_count += 1

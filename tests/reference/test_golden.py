@@ -60,7 +60,7 @@ ENUMS: dict[str, type[IntEnum]] = {
     "to_stage": Stage,
 }
 INPUT_FLAG_NAMES = ["QTY", "PRICE", "STOP", "TARGET", "REFERENCE", "FEE", "AMOUNT", "AVAILABLE"]
-INPUT_FLAGS = [f"HAS_{name}" for name in INPUT_FLAG_NAMES]
+INPUT_FLAGS = [*(f"HAS_{name}" for name in INPUT_FLAG_NAMES), "BRACKET"]
 EVENT_FLAGS = ["IS_EXIT", "ROUTED_BY_STAGE", "HAS_PRICE", "FEE_PREDICTED", "BUSTED"]
 FREEZE_FLAGS = ["OPERATOR", "LEDGER"]
 STORIES = sorted(GOLDEN.glob("*.json"))

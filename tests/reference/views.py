@@ -10,7 +10,7 @@ from tests.reference import fees
 from tests.reference.machines import is_busy, lifecycle_of, stage_of
 from tests.reference.numbers import DoesNotFit, clamp, divide_half_even, fits
 from tests.reference.orders import next_deadline_ns
-from tests.reference.state import Order, Slot, State
+from tests.reference.state import STOP, TARGET, Order, Slot, State
 from tests.reference.words import (
     AVERAGE_PRICE_EXTRA_SCALE,
     EXIT_LEGS_MAX,
@@ -99,6 +99,9 @@ class SlotView:
     currency: bytes = b""
     entry: OrderView = field(default_factory=OrderView)
     exit: OrderView = field(default_factory=OrderView)
+    is_bracket: int = 0
+    stop: OrderView = field(default_factory=OrderView)
+    target: OrderView = field(default_factory=OrderView)
 
 
 @dataclass(slots=True)
@@ -156,6 +159,7 @@ _COPIED = [
     "pnl_source",
     "is_overfilled",
     "has_anomaly",
+    "is_bracket",
     "active_leg_index",
     "trade_sequence",
     "has_stop_price",
@@ -200,6 +204,9 @@ def slot_view(state: State, slot_index: int) -> SlotView:
     view.entry = _order_view(slot, slot.entry, amount_scale)
     if slot.last_exit is not None:
         view.exit = _order_view(slot, slot.last_exit, amount_scale)
+    none = Order()
+    view.stop = _order_view(slot, slot.protectives.get(STOP, none), amount_scale)
+    view.target = _order_view(slot, slot.protectives.get(TARGET, none), amount_scale)
     return view
 
 

@@ -49,6 +49,19 @@
  * Leverage    of a slot is the venue's, an integer. Conviction ("our leverage") is shown, never kept: what is open at
  *             the entry price, divided by capital. lk_conviction_to_leverage is the map the venue's leverage is set by.
  *
+ * Brackets    An ENTER with LK_BRACKET is placed as one: SUBMIT_ENTRY, then a SUBMIT_PROTECTIVE for the stop ("<entry
+ *             id>-S", a STOP), then one for the target if it is stated ("<entry id>-T", a LIMIT), each for the entry's
+ *             quantity, GTC, on the other side. They are to be sent together, in a group of which the venue fills no
+ *             more than is open: so the protective orders never stand in an exit's way, and none of them turns a
+ *             position over. What does slip through is an OVERFILL. They live as every order does; their fills are exit
+ *             fills. EXIT and FLATTEN submit one exit for all that is open (another size is repaired), then cancel the
+ *             protective orders at work. When the entry is dead and nothing is open, those still at work are canceled;
+ *             until they are dead, the slot stays taken, in stage POSITION_CLOSED (ORDER_REJECTED if the entry was
+ *             refused). A protective order that the venue ends for less than its quantity is CANCELED. When something
+ *             is open and neither the stop nor an exit is at work, or the stop is REJECTED, DENIED or EXPIRED while the
+ *             entry is at work, that is flagged PROTECTION_LOST, once, and again when it comes to be so anew. Nothing
+ *             is done by itself. A CANCEL_REJECTED of a protective order whose trade is over is PROTECTION_LEFT.
+ *
  * Fees        A fill whose fee is not stated is charged a prediction at once. published = notional x rate / 10^8,
  *             rounded up (towards plus infinity, so a rebate shrinks); rate is maker_fee_rate for liquidity MAKER, else
  *             taker_fee_rate. predicted = published while the liquidity's calibration has no sample, else
@@ -108,9 +121,9 @@ extern "C" {
 #endif
 
 /* Changes whenever a struct, an enum value or a function of this header does. Compare with lk_abi_version(). */
-#define LK_ABI_VERSION 2u
+#define LK_ABI_VERSION 3u
 /* Changes whenever the saved form does. */
-#define LK_SAVE_VERSION 2u
+#define LK_SAVE_VERSION 3u
 
 #define LK_ID_BYTES 64
 #define LK_SYMBOL_BYTES 32
@@ -124,8 +137,9 @@ extern "C" {
 #define LK_WINDOW_DEFAULT 1024u
 #define LK_WINDOW_MAX 65536u
 /* The most events one input can cause, for each slot of the kernel: a fill that is late, mismatched, rounded, without a
- * basis, too much, and takes back an exit's rest. FLATTEN over all slots needs fewer for each. */
-#define LK_EVENTS_PER_SLOT 12u
+ * basis, too much, and takes back an exit's rest and two protective orders. FLATTEN over all slots needs fewer for
+ * each. */
+#define LK_EVENTS_PER_SLOT 14u
 #define LK_EVENTS_MAX (LK_EVENTS_PER_SLOT * LK_SLOTS_MAX) /* enough for any kernel; see lk_kernel_event_capacity */
 /* See lk_kernel_digest. */
 #define LK_CHAIN_START_A 0x243f6a8885a308d3u
@@ -248,7 +262,7 @@ extern "C" {
 #define LK_TIMES_IN_FORCE(X) X(NONE) X(DAY) X(GTC) X(IOC) X(FOK) X(GTD)
 #define LK_LIQUIDITIES(X) X(NONE) X(MAKER) X(TAKER)
 #define LK_EVENT_KINDS(X) X(NONE) X(COMMAND) X(TRANSITION) X(FILL_BOOKED) X(ANOMALY) X(SETTLED)
-#define LK_COMMANDS(X) X(NONE) X(SUBMIT_ENTRY) X(SUBMIT_EXIT) X(CANCEL)
+#define LK_COMMANDS(X) X(NONE) X(SUBMIT_ENTRY) X(SUBMIT_EXIT) X(CANCEL) X(SUBMIT_PROTECTIVE)
 #define LK_PNL_SOURCES(X) X(NONE) X(KERNEL_ESTIMATE) X(EXCHANGE)
 #define LK_CAPITAL_SOURCES(X) X(NONE) X(SEED) X(E_ANCHORED) X(K_BRIDGED)
 #define LK_LEDGER_STATUSES(X) X(NONE) X(OK) X(WARNING) X(ERROR)
@@ -299,7 +313,9 @@ extern "C" {
     X(ORPHAN_POSITION, CRITICAL, "no slot is free for a position the venue holds; a person decides")                   \
     X(FEE_SAMPLE_REFUSED, WARNING, "a settled fee too far off the published rate; booked, but no sample")              \
     X(FOREIGN_ACTIVITY, INFO, "someone else traded on this account")                                                   \
-    X(FOREIGN_IN_SYMBOL, WARNING, "someone else traded the symbol of an open trade: the venue nets the two")
+    X(FOREIGN_IN_SYMBOL, WARNING, "someone else traded the symbol of an open trade: the venue nets the two")           \
+    X(PROTECTION_LOST, CRITICAL, "a bracket's stop is gone while its trade needs it, and no exit is at work")          \
+    X(PROTECTION_LEFT, CRITICAL, "a bracket's protective order outlives its trade: its cancel was refused")
 
 /* What a kind makes of a field. */
 #define LK_REQUIREMENTS(X)                                                                                             \
@@ -470,7 +486,8 @@ typedef struct {
 #define LK_HAS_FEE 0x20u       /* fee is stated */
 #define LK_HAS_AMOUNT 0x40u    /* amount is stated (SETTLEMENT; elsewhere amount is required) */
 #define LK_HAS_AVAILABLE 0x80u /* available is stated */
-#define LK_FLAGS_ALL 0xFFu
+#define LK_BRACKET 0x100u      /* ENTER: stop and target are orders, placed at the venue with the entry */
+#define LK_FLAGS_ALL 0x1FFu
 
 /* clang-format off */
 /* One input, flat: each kind reads the fields it names and ignores the others; LK_INPUT_FIELDS below is the same list
@@ -481,7 +498,8 @@ typedef struct {
  * ENTER        event_id, trade_id, client_order_id, symbol, side, order_type, time_in_force, qty > 0 in whole lots,
  *              price in whole ticks (all but MARKET orders, and only those) [HAS_PRICE], stop, target, reference price
  *              [flags], leverage, expires_at_ns (0: does not lapse), instrument (version, scales, tick, lot,
- *              multiplier, currency), strategy, exit_leg_bps
+ *              multiplier, currency), strategy, exit_leg_bps. BRACKET: client_order_id of at most 62 characters, stop
+ *              stated, stop and target in whole ticks, each on its side of the price (MARKET: of each other), no legs
  * EXIT         trade_id, client_order_id (of the exit order to be sent), qty [HAS_QTY; else the next leg],
  *              order_type (NONE: MARKET), time_in_force (NONE: DAY), price [HAS_PRICE]
  * CANCEL       client_order_id
@@ -740,9 +758,9 @@ typedef struct {
 /* One thing that followed from an input. What a kind does not name is 0.
  *
  * COMMAND      command, client_order_id, venue_order_id (where known), trade_id, side, order_type, time_in_force,
- *              leverage, qty = order qty, price [HAS_PRICE], open_qty (SUBMIT_EXIT: what is open of the trade,
- *              unsigned), expires_at_ns (SUBMIT_ENTRY). CANCEL: no leverage and no price, but filled_qty = cum qty.
- *              IS_EXIT: of an exit order
+ *              leverage, qty = order qty, price [HAS_PRICE] (of a STOP its trigger), open_qty (SUBMIT_EXIT: what is open
+ *              of the trade, unsigned), expires_at_ns (SUBMIT_ENTRY). CANCEL: no leverage and no price, but filled_qty =
+ *              cum qty. IS_EXIT: of an exit order, or a protective one
  * TRANSITION   trade_id, from_stage, to_stage, from_lifecycle, to_lifecycle, qty = requested qty, filled_qty (of the
  *              entry order). When only the lifecycle moved, from_stage == to_stage.
  * FILL_BOOKED  execution_id, client_order_id, venue_order_id, trade_id, side, qty = last qty, price [HAS_PRICE], fee as
@@ -831,7 +849,8 @@ typedef struct {
     uint32_t active_leg_index; /* the exit leg that comes next, from 0 */
     uint32_t exit_order_count; /* exit orders so far */
     uint8_t has_conviction;    /* 1: something is open, its entry price is known, and capital is positive */
-    uint8_t reserved[3];
+    uint8_t is_bracket;
+    uint8_t reserved[2];
     int64_t tick_units;
     int64_t lot_units;
     int64_t multiplier;
@@ -859,7 +878,9 @@ typedef struct {
     lk_symbol_t symbol;
     lk_currency_t currency;
     lk_order_view_t entry;
-    lk_order_view_t exit; /* the exit order at work, or the last one */
+    lk_order_view_t exit;   /* the exit order at work, or the last one */
+    lk_order_view_t stop;   /* of a bracket; else 0 */
+    lk_order_view_t target; /* of a bracket that has one; else 0 */
 } lk_slot_view_t;
 
 /* How far the published fee rate of one liquidity holds (K17). */
@@ -1012,7 +1033,7 @@ LK_API lk_status_t lk_kernel_account(const lk_kernel_t *kernel, lk_account_view_
 LK_API int64_t lk_kernel_next_deadline_ns(const lk_kernel_t *kernel);
 
 /* The slot whose trade it is (over or not), or that has an order with this id (ours first, then the venue's; of the exits
- * the last LK_SLOT_EXITS_MAX). LK_NO_SLOT: none, an empty id, or a NULL. */
+ * the last LK_SLOT_EXITS_MAX, and the protective orders). LK_NO_SLOT: none, an empty id, or a NULL. */
 LK_API uint32_t lk_kernel_find_trade(const lk_kernel_t *kernel, const lk_id_t *trade_id);
 LK_API uint32_t lk_kernel_find_order(const lk_kernel_t *kernel, const lk_id_t *order_id);
 
@@ -1026,8 +1047,9 @@ LK_API uint32_t lk_kernel_find_order(const lk_kernel_t *kernel, const lk_id_t *o
  *   config      BLAKE2b-256 of the bytes of lk_config_t
  *   ledger      the bytes of lk_ledger_t (src/internal.h; every struct of the state is tabled in
  *               docs/concepts/kernel.md: little endian, fixed layout, no padding that is not 0)
- *   slot        BLAKE2b-256 of the bytes of lk_slot_t up to the exit orders in use: its exits come last, and of them
- *               the first min(exit_count, LK_SLOT_EXITS_MAX) count. A slot that was never used: 32 bytes 0, not hashed.
+ *   slot        BLAKE2b-256 of the bytes of lk_slot_t up to the exit orders in use, of which the first min(exit_count,
+ *               LK_SLOT_EXITS_MAX) count, followed by both protectives if is_bracket. A slot that was never used: 32
+ *               bytes 0, not hashed.
  *
  * BLAKE2b-256 is RFC 7693 with 32 bytes of output, without key, salt or personalization. The idempotency windows are in
  * it through two chains in the ledger, each a pair of 64-bit words (a, b) that starts as (LK_CHAIN_START_A, _B).

@@ -695,7 +695,7 @@ static void *_cffi_types[] = {
 /* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
 /* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION, 175), // void()(lk_kernel_t *)
+/* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION, 177), // void()(lk_kernel_t *)
 /* 112 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 114 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
@@ -753,13 +753,15 @@ static void *_cffi_types[] = {
 /* 166 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // uint64_t[4]
 /* 167 */ (_cffi_opcode_t)(4),
 /* 168 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
-/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[3]
-/* 170 */ (_cffi_opcode_t)(3),
-/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[6]
-/* 172 */ (_cffi_opcode_t)(6),
-/* 173 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[7]
-/* 174 */ (_cffi_opcode_t)(7),
-/* 175 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[2]
+/* 170 */ (_cffi_opcode_t)(2),
+/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[3]
+/* 172 */ (_cffi_opcode_t)(3),
+/* 173 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[6]
+/* 174 */ (_cffi_opcode_t)(6),
+/* 175 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[7]
+/* 176 */ (_cffi_opcode_t)(7),
+/* 177 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
 };
 
 _CFFI_UNUSED_FN
@@ -1176,7 +1178,8 @@ static void _cffi_checkfld_typedef_lk_slot_view_t(lk_slot_view_t *p)
   (void)((p->active_leg_index) | 0);  /* check that 'lk_slot_view_t.active_leg_index' is an integer */
   (void)((p->exit_order_count) | 0);  /* check that 'lk_slot_view_t.exit_order_count' is an integer */
   (void)((p->has_conviction) | 0);  /* check that 'lk_slot_view_t.has_conviction' is an integer */
-  { uint8_t(*tmp)[3] = &p->reserved; (void)tmp; }
+  (void)((p->is_bracket) | 0);  /* check that 'lk_slot_view_t.is_bracket' is an integer */
+  { uint8_t(*tmp)[2] = &p->reserved; (void)tmp; }
   (void)((p->tick_units) | 0);  /* check that 'lk_slot_view_t.tick_units' is an integer */
   (void)((p->lot_units) | 0);  /* check that 'lk_slot_view_t.lot_units' is an integer */
   (void)((p->multiplier) | 0);  /* check that 'lk_slot_view_t.multiplier' is an integer */
@@ -1205,6 +1208,8 @@ static void _cffi_checkfld_typedef_lk_slot_view_t(lk_slot_view_t *p)
   { lk_currency_t *tmp = &p->currency; (void)tmp; }
   { lk_order_view_t *tmp = &p->entry; (void)tmp; }
   { lk_order_view_t *tmp = &p->exit; (void)tmp; }
+  { lk_order_view_t *tmp = &p->stop; (void)tmp; }
+  { lk_order_view_t *tmp = &p->target; (void)tmp; }
 }
 struct _cffi_align_typedef_lk_slot_view_t { char x; lk_slot_view_t y; };
 
@@ -3173,6 +3178,13 @@ static int _cffi_const_LK_AVERAGE_PRICE_EXTRA_SCALE(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_LK_BRACKET(unsigned long long *o)
+{
+  int n = (LK_BRACKET) <= 0;
+  *o = (unsigned long long)((LK_BRACKET) | 0);  /* check that LK_BRACKET is an integer */
+  return n;
+}
+
 static int _cffi_const_LK_CHAIN_FACTOR_A(unsigned long long *o)
 {
   int n = (LK_CHAIN_FACTOR_A) <= 0;
@@ -3484,6 +3496,7 @@ static int _cffi_const_LK_WINDOW_MIN(unsigned long long *o)
 static const struct _cffi_global_s _cffi_globals[] = {
   { "LK_ABI_VERSION", (void *)_cffi_const_LK_ABI_VERSION, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_AVERAGE_PRICE_EXTRA_SCALE", (void *)_cffi_const_LK_AVERAGE_PRICE_EXTRA_SCALE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "LK_BRACKET", (void *)_cffi_const_LK_BRACKET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_CAPITAL_SOURCE_COUNT", (void *)_cffi_const_LK_CAPITAL_SOURCE_COUNT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "LK_CHAIN_FACTOR_A", (void *)_cffi_const_LK_CHAIN_FACTOR_A, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_CHAIN_FACTOR_B", (void *)_cffi_const_LK_CHAIN_FACTOR_B, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3787,7 +3800,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "reserved", offsetof(lk_event_t, reserved),
                 sizeof(((lk_event_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 169) },
+                _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "code", offsetof(lk_event_t, code),
             sizeof(((lk_event_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3853,7 +3866,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "reserved", offsetof(lk_fee_view_t, reserved),
                 sizeof(((lk_fee_view_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 173) },
+                _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "text", offsetof(lk_id_t, text),
             sizeof(((lk_id_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 119) },
@@ -4000,7 +4013,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "reserved", offsetof(lk_order_view_t, reserved),
                 sizeof(((lk_order_view_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                _CFFI_OP(_CFFI_OP_NOOP, 173) },
   { "order_qty", offsetof(lk_order_view_t, order_qty),
                  sizeof(((lk_order_view_t *)0)->order_qty),
                  _CFFI_OP(_CFFI_OP_NOOP, 149) },
@@ -4130,6 +4143,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "has_conviction", offsetof(lk_slot_view_t, has_conviction),
                       sizeof(((lk_slot_view_t *)0)->has_conviction),
                       _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "is_bracket", offsetof(lk_slot_view_t, is_bracket),
+                  sizeof(((lk_slot_view_t *)0)->is_bracket),
+                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "reserved", offsetof(lk_slot_view_t, reserved),
                 sizeof(((lk_slot_view_t *)0)->reserved),
                 _CFFI_OP(_CFFI_OP_NOOP, 169) },
@@ -4217,6 +4233,12 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "exit", offsetof(lk_slot_view_t, exit),
             sizeof(((lk_slot_view_t *)0)->exit),
             _CFFI_OP(_CFFI_OP_NOOP, 145) },
+  { "stop", offsetof(lk_slot_view_t, stop),
+            sizeof(((lk_slot_view_t *)0)->stop),
+            _CFFI_OP(_CFFI_OP_NOOP, 145) },
+  { "target", offsetof(lk_slot_view_t, target),
+              sizeof(((lk_slot_view_t *)0)->target),
+              _CFFI_OP(_CFFI_OP_NOOP, 145) },
   { "text", offsetof(lk_symbol_t, text),
             sizeof(((lk_symbol_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 117) },
@@ -4292,15 +4314,15 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$lk_qty_t", 149, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_qty_t), offsetof(struct _cffi_align_typedef_lk_qty_t, y), 156, 1 },
   { "$lk_slot_view_t", 153, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_slot_view_t), offsetof(struct _cffi_align_typedef_lk_slot_view_t, y), 157, 51 },
+    sizeof(lk_slot_view_t), offsetof(struct _cffi_align_typedef_lk_slot_view_t, y), 157, 54 },
   { "$lk_symbol_t", 156, _CFFI_F_CHECK_FIELDS,
-    sizeof(lk_symbol_t), offsetof(struct _cffi_align_typedef_lk_symbol_t, y), 208, 1 },
+    sizeof(lk_symbol_t), offsetof(struct _cffi_align_typedef_lk_symbol_t, y), 211, 1 },
   { "$lkpy_answer_t", 158, _CFFI_F_CHECK_FIELDS,
-    sizeof(lkpy_answer_t), offsetof(struct _cffi_align_typedef_lkpy_answer_t, y), 209, 4 },
+    sizeof(lkpy_answer_t), offsetof(struct _cffi_align_typedef_lkpy_answer_t, y), 212, 4 },
   { "$lkpy_room_t", 159, _CFFI_F_CHECK_FIELDS,
-    sizeof(lkpy_room_t), offsetof(struct _cffi_align_typedef_lkpy_room_t, y), 213, 3 },
+    sizeof(lkpy_room_t), offsetof(struct _cffi_align_typedef_lkpy_room_t, y), 216, 3 },
   { "$lkpy_writer_t", 160, _CFFI_F_CHECK_FIELDS,
-    sizeof(lkpy_writer_t), offsetof(struct _cffi_align_typedef_lkpy_writer_t, y), 216, 7 },
+    sizeof(lkpy_writer_t), offsetof(struct _cffi_align_typedef_lkpy_writer_t, y), 219, 7 },
   { "lk_kernel", 137, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
 };
@@ -4400,12 +4422,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  108,  /* num_globals */
+  109,  /* num_globals */
   19,  /* num_struct_unions */
   21,  /* num_enums */
   40,  /* num_typenames */
   NULL,  /* no includes */
-  176,  /* num_types */
+  178,  /* num_types */
   0,  /* flags */
 };
 

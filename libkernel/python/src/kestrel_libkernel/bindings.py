@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from kestrel_libkernel._ffi import ffi, lib
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 """What this package was written for."""
 BATCH_MAX = 64
 """Inputs that cross at once; a longer batch crosses several times. They and their answers stay in a processor's cache:

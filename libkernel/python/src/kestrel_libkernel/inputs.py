@@ -87,7 +87,9 @@ class _Writer:
                 self._add(part, f"{value}.{part}", part_hint)
             return
         field = _RENAMED.get(name, name)
-        if hint is str:
+        if hint is bool:
+            self.body.append(f"if {value}: flags |= {_bit(name)}")
+        elif hint is str:
             self.texts[value] = _FIELDS[field].size
             self.values[field] = f"{value}.encode('ascii')"
         elif field == "exit_leg_bps":
@@ -130,6 +132,9 @@ class _Writer:
         if hint is Instrument:
             parts = [(part, self._reader(part, kind)) for part, kind in get_type_hints(Instrument).items()]
             return lambda self: Instrument(**{part: read(self) for part, read in parts})
+        if hint is bool:
+            bit, read = _bit(name), Layout.of("lk_input_t", ["flags"]).format.unpack
+            return lambda self: bool(read(self.packed)[0] & bit)
         field = _RENAMED.get(name, name)
         place = Layout.of("lk_input_t", [field, "flags"]).names.index(field)
         unpack = Layout.of("lk_input_t", [field, "flags"]).format.unpack
@@ -142,6 +147,12 @@ class _Writer:
         if NoneType in get_args(hint):
             return lambda self: unpack(self.packed)[place] if unpack(self.packed)[flags] & flag else None
         return lambda self: hint(unpack(self.packed)[place])
+
+
+def _bit(name: str) -> int:
+    """The flag that a truth is."""
+    bit: int = getattr(lib, f"LK_{name.upper()}")
+    return bit
 
 
 def _legs(legs: Sequence[int]) -> bytes:
@@ -198,7 +209,8 @@ class Input(_Packed):
 
 
 class Enter(Input, kind=InputKind.ENTER):
-    """Open a trade. Prices at the instrument's ``price_scale``, quantity at its ``qty_scale``."""
+    """Open a trade. Prices at the instrument's ``price_scale``, quantity at its ``qty_scale``. As a ``bracket``: stop
+    and target are orders, placed at the venue with the entry."""
 
     __slots__ = ()
 
@@ -217,6 +229,7 @@ class Enter(Input, kind=InputKind.ENTER):
     expires_at_ns: int = 0
     strategy: str = ""
     exit_leg_bps: Sequence[int] = ()
+    bracket: bool = False
 
 
 class Exit(Input, kind=InputKind.EXIT):

@@ -157,6 +157,7 @@ class CommandKind(_Listed):
     SUBMIT_ENTRY = auto()
     SUBMIT_EXIT = auto()
     CANCEL = auto()
+    SUBMIT_PROTECTIVE = auto()
 
 
 class PnlSource(_Listed):
@@ -252,6 +253,8 @@ class Code(_Listed):
     FEE_SAMPLE_REFUSED = auto()
     FOREIGN_ACTIVITY = auto()
     FOREIGN_IN_SYMBOL = auto()
+    PROTECTION_LOST = auto()
+    PROTECTION_LEFT = auto()
 
 
 class Freeze(IntFlag):

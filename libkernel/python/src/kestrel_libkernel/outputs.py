@@ -381,6 +381,7 @@ class SlotView(Record):
     lifecycle: Lifecycle
     is_free: bool
     is_adopted: bool
+    is_bracket: bool
     trade_id: str
     trade_sequence: int
     strategy: str
@@ -439,8 +440,20 @@ class SlotView(Record):
         """The exit order at work, or the last one."""
         return _order(_exit(self.raw))
 
+    @property
+    def stop(self) -> OrderView | None:
+        """Of a bracket."""
+        return _order(_stop(self.raw))
 
-_legs, _entry, _exit = (nested("lk_slot_view_t", field) for field in ("exit_leg_bps", "entry", "exit"))
+    @property
+    def target(self) -> OrderView | None:
+        """Of a bracket that has one."""
+        return _order(_target(self.raw))
+
+
+_legs, _entry, _exit, _stop, _target = (
+    nested("lk_slot_view_t", field) for field in ("exit_leg_bps", "entry", "exit", "stop", "target")
+)
 _LEGS = Struct(f"={lib.LK_EXIT_LEGS_MAX}H")
 
 

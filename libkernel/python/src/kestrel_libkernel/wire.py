@@ -19,7 +19,7 @@ from kestrel_libkernel._ffi import ffi, lib
 from kestrel_libkernel.layout import Place, places
 
 _ROOM = 4096
-"""Bytes of one message: four times what a slot with both of its orders takes when every number is huge."""
+"""Bytes of one message: twice what a slot with all of its orders takes when every number is huge."""
 
 
 class _Kind(IntEnum):

@@ -143,6 +143,7 @@ def _entry(
         expires_at_ns=authorized.expires_at_ns,
         strategy=_text("intent.strategy", intent.strategy, required=False),
         exit_leg_bps=_exit_legs(intent.exit_leg_bps),
+        bracket=intent.bracket,
     )
     trade = Trade(intent.intent_id, authorized.exit_warrant, authorized.intent)
     return Translated(value, trade=trade, token=authorized.token)

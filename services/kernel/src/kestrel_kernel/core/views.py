@@ -144,6 +144,9 @@ def _slot() -> list[Field]:
         of.price("reference_price"),
         of.rate("conviction", lk.CONVICTION_SCALE).when("has_conviction"),
         of.numbers("exit_leg_bps"),
+        of.message("stop", _order("stop")).when("stop.life"),
+        of.message("target", _order("target")).when("target.life"),
+        of.number("is_bracket"),
     ]  # fmt: skip
 
 
@@ -358,4 +361,6 @@ def command(
         message.open_qty.CopyFrom(decimal(value.open_qty, value.qty_scale))
     if value.kind == lk.CommandKind.SUBMIT_ENTRY:
         message.expires_at_ns = value.expires_at_ns
+    if slot.is_bracket and value.kind != lk.CommandKind.CANCEL:
+        message.group = slot.entry.client_order_id if slot.entry else ""
     return message
