@@ -110,6 +110,47 @@ class Desk:
             strategy=intent.strategy,
         )
 
+    def bracket(
+        self, target: str | None = "110.0000"
+    ) -> tuple[journal_pb2.VenueCommand, list[journal_pb2.VenueCommand]]:
+        """An entry, and the protective orders that go out with it, as the kernel commands them."""
+        intent = self.intent()
+        intent.bracket = True
+        intent.stop_price.CopyFrom(Number.parse("95.0000").message())
+        if target is not None:
+            intent.target_price.CopyFrom(Number.parse(target).message())
+        entry = self.entry(intent)
+        entry.group = entry.client_order_id
+        protective = [self._protective(entry, "-S", common_pb2.ORDER_TYPE_STOP, intent.stop_price)]
+        if target is not None:
+            protective.append(self._protective(entry, "-T", common_pb2.ORDER_TYPE_LIMIT, intent.target_price))
+        return entry, protective
+
+    def _protective(
+        self,
+        entry: journal_pb2.VenueCommand,
+        suffix: str,
+        order_type: common_pb2.OrderType.ValueType,
+        price: common_pb2.Decimal,
+    ) -> journal_pb2.VenueCommand:
+        return journal_pb2.VenueCommand(
+            kind=journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE,
+            client_order_id=entry.client_order_id + suffix,
+            trade_id=entry.trade_id,
+            account=entry.account,
+            venue=entry.venue,
+            environment=entry.environment,
+            instrument=entry.instrument,
+            side=common_pb2.SIDE_SELL,
+            order_qty=entry.order_qty,
+            order_type=order_type,
+            price=price,
+            time_in_force=common_pb2.TIME_IN_FORCE_GTC,
+            leverage=entry.leverage,
+            strategy=entry.strategy,
+            group=entry.group,
+        )
+
     def warrant_claims(self, trade_id: str = "intent-1", quantity: str = "10") -> authority_pb2.WarrantClaims:
         return authority_pb2.WarrantClaims(
             warrant_id=identifiers.warrant_id(trade_id),

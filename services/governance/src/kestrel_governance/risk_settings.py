@@ -37,6 +37,7 @@ class AccountSettings(BaseModel):
     account: str
     venue: str
     currency: str
+    brackets: bool = True  # false where the venue cannot hold a stop and a target together with their entry
 
 
 class RiskSettings(BaseModel):
@@ -117,5 +118,5 @@ def _rules(accounts: list[AccountSettings] | tuple[AccountSettings, ...]) -> dic
         checked_id("accounts.venue", one.venue)
         if one.account in rules:
             raise InvalidRequest.of("accounts.account", one.account, "each account once")
-        rules[one.account] = AccountRule(one.account, one.venue, one.currency)
+        rules[one.account] = AccountRule(one.account, one.venue, one.currency, one.brackets)
     return rules

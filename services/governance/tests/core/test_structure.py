@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,3 +115,46 @@ def test_exit_legs_are_approved_with_the_intent_K19(desk: Desk, legs: list[int])
     intent = desk.intent()
     intent.exit_leg_bps.extend(legs)
     assert not list(structure.findings(intent, desk.limits, now_ns=desk.now_ns))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value", "rule"),
+    [
+        ({"stop_price": None}, "stop_price", "", "is required for a bracket"),
+        ({"stop_price": decimal(100)}, "stop_price", "100", "below price"),
+        ({"target_price": decimal(99)}, "target_price", "99", "above price"),
+        ({"side": common_pb2.SIDE_SELL, "stop_price": decimal(95)}, "stop_price", "95", "above price"),
+        (
+            {"order_type": MARKET, "price": None, "stop_price": decimal(101)},
+            "stop_price",
+            "101",
+            "below reference_price",
+        ),
+    ],
+)
+def test_a_bracket_that_a_venue_could_not_hold_is_refused_by_field_value_and_rule_T01(
+    desk: Desk, changes: dict[str, Any], field: str, value: str, rule: str
+) -> None:
+    sound = {"bracket": True, "stop_price": decimal(95), "target_price": decimal(110)}
+    found = structure.findings(desk.intent(**{**sound, **changes}), desk.limits, now_ns=desk.now_ns)
+    assert [(each.field, each.value) for each in found if rule in each.rule] == [(field, value)]
+
+
+def test_a_bracket_leaves_in_no_legs_T01(desk: Desk) -> None:
+    intent = desk.intent(bracket=True)
+    intent.exit_leg_bps.extend([5000, 5000])
+    assert [each.field for each in structure.findings(intent, desk.limits, now_ns=desk.now_ns)] == ["exit_leg_bps"]
+
+
+def test_a_sound_bracket_is_approved_with_its_target_and_without_one_T01(desk: Desk) -> None:
+    for target in (decimal(110), None):
+        intent = desk.intent(bracket=True, stop_price=decimal(95), target_price=target)
+        assert structure.findings(intent, desk.limits, now_ns=desk.now_ns) == []
+
+
+def test_a_bracket_is_refused_where_the_venue_cannot_hold_one_T01(desk: Desk) -> None:
+    rule = replace(desk.limits.accounts["PAPER-1"], brackets=False)
+    limits = replace(desk.limits, accounts={"PAPER-1": rule})
+    intent = desk.intent(bracket=True, stop_price=decimal(95))
+    assert [each.field for each in structure.findings(intent, limits, now_ns=desk.now_ns)] == ["bracket"]
+    assert limits.sha256 != desk.limits.sha256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import MINUTE_NS, SECOND_NS
 from kestrel_venue_gateway.core import admission
 from kestrel_venue_gateway.core.admission import FlagsRead
+from kestrel_venue_gateway.core.traits import STRONG, Traits
 
 Spoil = Callable[[Any], None]
 NOTHING = Number(0, 0)
@@ -97,6 +99,20 @@ def test_entry_whose_command_differs_from_what_was_approved_is_refused_by_name_T
     assert verdict(desk, command) == reason
 
 
+def _change(command: journal_pb2.VenueCommand, name: str) -> None:
+    """Another value in one field."""
+    field = journal_pb2.VenueCommand.DESCRIPTOR.fields_by_name[name]
+    value = getattr(command, name)
+    if field.message_type is common_pb2.Decimal.DESCRIPTOR:
+        value.units += 1
+    elif field.message_type is common_pb2.Instrument.DESCRIPTOR:
+        value.symbol += "X"
+    elif isinstance(value, int):
+        setattr(command, name, value - 1 if name != "expires_at_ns" else 1)
+    else:
+        setattr(command, name, value[:-1] + (b"\x7f" if isinstance(value, bytes) else "_"))
+
+
 NOT_TERMS_OF_AN_ENTRY = {
     "kind",  # decides which list of refusals it is
     "venue_order_id",  # nobody has one yet
@@ -109,18 +125,10 @@ NOT_TERMS_OF_AN_ENTRY = {
 
 @pytest.mark.parametrize("name", sorted(journal_pb2.VenueCommand.DESCRIPTOR.fields_by_name))
 def test_no_field_of_an_entry_can_be_changed_or_cleared_unnoticed_T02(desk: Any, name: str) -> None:
-    changed, cleared = desk.entry(), desk.entry()
+    # Only a bracket has a group.
+    changed, cleared = (desk.bracket()[0], desk.bracket()[0]) if name == "group" else (desk.entry(), desk.entry())
     cleared.ClearField(name)
-    field = journal_pb2.VenueCommand.DESCRIPTOR.fields_by_name[name]
-    value = getattr(changed, name)
-    if field.message_type is common_pb2.Decimal.DESCRIPTOR:
-        value.units += 1
-    elif field.message_type is common_pb2.Instrument.DESCRIPTOR:
-        value.symbol += "X"
-    elif isinstance(value, int):
-        setattr(changed, name, value - 1 if name != "expires_at_ns" else 1)
-    else:
-        setattr(changed, name, value[:-1] + (b"\x7f" if isinstance(value, bytes) else "_"))
+    _change(changed, name)
     refused = {verdict(desk, command) != "ADMITTED" for command in (changed, cleared)}
     assert refused == ({False} if name in NOT_TERMS_OF_AN_ENTRY else {True})
 
@@ -351,3 +359,52 @@ def test_refusal_names_field_value_and_rule(desk: Any) -> None:
     no = admission.check_exit(desk.gate, command, NOTHING)
     assert no is not None
     assert (no.field, no.value, no.rule) == ("order_qty", "11", "at most the open quantity, 10")
+
+
+# --- brackets --------------------------------------------------------------------------------------------------
+
+
+def bracket_verdict(desk: Any, entry: Any, protective: list[Any], traits: Traits = STRONG) -> str:
+    papers = admission.read_papers(desk.gate, entry)
+    no = admission.check_entry(replace(desk.gate, traits=traits), entry, papers, desk.flags(), protective)
+    return no.reason if no is not None else "ADMITTED"
+
+
+@pytest.mark.parametrize("target", ["110.0000", None])
+def test_bracket_with_the_prices_that_were_approved_is_admitted_T01(desk: Any, target: str | None) -> None:
+    assert bracket_verdict(desk, *desk.bracket(target)) == "ADMITTED"
+
+
+def test_bracket_that_is_not_the_whole_that_was_approved_is_refused_T01_T02(desk: Any) -> None:
+    entry, (stop, target) = desk.bracket()
+    assert bracket_verdict(desk, entry, []) == "COMMAND_MISMATCH"
+    assert bracket_verdict(desk, entry, [stop]) == "COMMAND_MISMATCH"
+    assert bracket_verdict(desk, entry, [target, stop]) == "COMMAND_MISMATCH"
+    assert bracket_verdict(desk, entry, [stop, target, target]) == "COMMAND_MISMATCH"
+    assert bracket_verdict(desk, desk.entry(), [stop, target]) == "COMMAND_MISMATCH"
+
+
+NOT_TERMS_OF_A_PROTECTIVE_ORDER = {
+    *("kind", "venue_order_id", "leverage", "strategy", "reason", "expires_at_ns"),
+    *("token", "intent", "exit_warrant", "open_qty"),
+}
+"""What a protective order may carry anything in: it decides nothing that is sent."""
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("name", sorted(journal_pb2.VenueCommand.DESCRIPTOR.fields_by_name))
+def test_no_term_of_a_protective_order_can_be_changed_or_cleared_unnoticed_T01_T02(
+    desk: Any, which: int, name: str
+) -> None:
+    for clears in (False, True):
+        entry, protective = desk.bracket()
+        if clears:
+            protective[which].ClearField(name)
+        else:
+            _change(protective[which], name)
+        is_refused = bracket_verdict(desk, entry, protective) != "ADMITTED"
+        assert is_refused == (name not in NOT_TERMS_OF_A_PROTECTIVE_ORDER)
+
+
+def test_bracket_is_refused_at_a_venue_that_cannot_hold_one_T01(desk: Any) -> None:
+    assert bracket_verdict(desk, *desk.bracket(), replace(STRONG, brackets=False)) == "VENUE_CANNOT"

@@ -18,6 +18,8 @@ class AccountRule:
     account: str
     venue: str
     currency: str
+    # The venue holds a trade's stop and target together with its entry, as one bracket.
+    brackets: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +118,10 @@ def _check(holds: bool, limits: RiskLimits, name: str, rule: str) -> None:
 
 def _text(value: object) -> str:
     if isinstance(value, Mapping):
-        return ",".join(f"{key}:{value[key].venue}:{value[key].currency}" for key in sorted(value))
+        return ",".join(_rule_text(value[key]) for key in sorted(value))
     return str(value)
+
+
+def _rule_text(rule: AccountRule) -> str:
+    text = f"{rule.account}:{rule.venue}:{rule.currency}"
+    return text if rule.brackets else f"{text}:without-brackets"

@@ -48,7 +48,7 @@ def parse(stored: bytes) -> intent_pb2.Intent:
 
 def findings(intent: intent_pb2.Intent, limits: RiskLimits, *, now_ns: int) -> list[Finding]:
     """Everything wrong with the intent's form, in the order of its fields. Empty: it is well formed."""
-    rules = (_where, _instrument, _order, _prices, _provenance, _times)
+    rules = (_where, _instrument, _order, _prices, _bracket, _provenance, _times)
     return [found for rule in rules for found in rule(intent, limits, now_ns) if found is not None]
 
 
@@ -102,6 +102,38 @@ def _prices(intent: intent_pb2.Intent, limits: RiskLimits, now_ns: int) -> Check
         if intent.HasField(name):
             yield _step(intent, name, scale, tick, "tick")
     yield _step(intent, "reference_price", scale, 1, "price unit")
+
+
+def _bracket(intent: intent_pb2.Intent, limits: RiskLimits, now_ns: int) -> Checks:
+    """What the venue shall hold with the entry has to make sense before there is a fill."""
+    if not intent.bracket:
+        return
+    rule = limits.accounts.get(intent.account)
+    if rule is not None:
+        yield _unless(
+            rule.brackets, "bracket", True, f"false: {rule.venue} cannot hold orders together with their entry"
+        )
+    yield _unless(intent.HasField("stop_price"), "stop_price", "", "is required for a bracket")
+    legs = list(intent.exit_leg_bps)
+    yield _unless(not legs, "exit_leg_bps", legs, "empty for a bracket: its target is for all of it")
+    is_limit = intent.order_type == common_pb2.ORDER_TYPE_LIMIT
+    entry_field = "price" if is_limit else "reference_price"
+    is_buy = intent.side == common_pb2.SIDE_BUY
+    yield _beside(intent, "stop_price", entry_field, is_below=is_buy)
+    yield _beside(intent, "target_price", entry_field, is_below=not is_buy)
+
+
+def _beside(intent: intent_pb2.Intent, field: str, entry_field: str, *, is_below: bool) -> Finding | None:
+    """A price that has to lie on one side of where the trade begins."""
+
+    def check() -> None:
+        if not intent.HasField(field) or not intent.HasField(entry_field):  # type: ignore[arg-type]
+            return
+        price, entry = (money.read(getattr(intent, name), name) for name in (field, entry_field))
+        if not (price < entry if is_below else price > entry):
+            raise _wrong(field, price, f"{'below' if is_below else 'above'} {entry_field}, {entry}, for a bracket")
+
+    return _refusal_of(check)
 
 
 def _provenance(intent: intent_pb2.Intent, limits: RiskLimits, now_ns: int) -> Checks:

@@ -10,7 +10,7 @@ Doubt refuses entries and never exits: kill flags that cannot be read count as r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,9 @@ from kestrel_domain import identifiers, tokens
 from kestrel_domain.errors import InvalidRequest, Refused
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.core.traits import STRONG, Traits
+
+STOP_SUFFIX, TARGET_SUFFIX = "-S", "-T"
+"""How the protective orders of a bracket are named, behind the client order id of their entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,16 @@ def read_papers(gate: Gate, command: journal_pb2.VenueCommand) -> EntryPapers | 
 
 
 def check_entry(
-    gate: Gate, command: journal_pb2.VenueCommand, papers: EntryPapers | None, flags: FlagsRead
+    gate: Gate,
+    command: journal_pb2.VenueCommand,
+    papers: EntryPapers | None,
+    flags: FlagsRead,
+    protective: Sequence[journal_pb2.VenueCommand] = (),
 ) -> common_pb2.Refusal | None:
-    """The whole list, in its order. The first "no" is the answer."""
+    """The whole list, in its order. The first "no" is the answer.
+
+    ``protective``: the orders that go out with the entry, under its token.
+    """
     if papers is None:
         return refusal("INTENT_INVALID", "intent", "", "the stored bytes of an Intent", "the intent cannot be read")
     try:
@@ -88,6 +98,7 @@ def check_entry(
             or check_still_wanted(gate, command, flags)
             or _check_anchor(gate, papers.intent, flags.now_ns)
             or _check_token(gate, command, papers, flags.now_ns)
+            or _check_bracket(gate, command, papers.intent, protective)
         )
     except InvalidRequest as error:
         return error.refusal()
@@ -280,6 +291,68 @@ def _command_beside_intent(
         _name(common_pb2.TimeInForce.Name, intent.time_in_force),
     )
     yield "leverage", command.leverage, intent.leverage
+
+
+# --- brackets --------------------------------------------------------------------------------------------------
+
+
+def _check_bracket(
+    gate: Gate,
+    command: journal_pb2.VenueCommand,
+    intent: intent_pb2.Intent,
+    protective: Sequence[journal_pb2.VenueCommand],
+) -> common_pb2.Refusal | None:
+    """The token is for the whole: each protective order is the one that was approved, and none is missing."""
+    if protective and not gate.traits.brackets:
+        message = "this venue cannot hold protective orders together with their entry"
+        return refusal("VENUE_CANNOT", "bracket", True, "false at this venue", message)
+    approved = list(_approved_protection(intent)) if intent.bracket else []
+    if len(protective) != len(approved):
+        return mismatch("protective_order_count", len(protective), len(approved))
+    group = command.client_order_id if intent.bracket else ""
+    if command.group != group:
+        return mismatch("group", command.group, group)
+    for order, (suffix, order_type, price) in zip(protective, approved, strict=True):
+        no = check_addressee(gate, order) or _first_difference(_beside_entry(order, command, suffix, order_type, price))
+        if no is not None:
+            return no
+    return None
+
+
+def _approved_protection(
+    intent: intent_pb2.Intent,
+) -> Iterator[tuple[str, common_pb2.OrderType.ValueType, Number]]:
+    """How the approved bracket's orders are named, what they are, and at which price."""
+    yield STOP_SUFFIX, common_pb2.ORDER_TYPE_STOP, Number.of(intent.stop_price)
+    if intent.HasField("target_price"):
+        yield TARGET_SUFFIX, common_pb2.ORDER_TYPE_LIMIT, Number.of(intent.target_price)
+
+
+def _beside_entry(
+    order: journal_pb2.VenueCommand,
+    command: journal_pb2.VenueCommand,
+    suffix: str,
+    order_type: common_pb2.OrderType.ValueType,
+    price: Number,
+) -> Iterator[tuple[str, object, object]]:
+    """Every term of a protective order: what the command says, what follows from the entry and its intent."""
+    is_buy = command.side == common_pb2.SIDE_BUY
+    other_side = common_pb2.SIDE_SELL if is_buy else common_pb2.SIDE_BUY
+    yield "protective.client_order_id", order.client_order_id, command.client_order_id + suffix
+    yield "protective.trade_id", order.trade_id, command.trade_id
+    yield "protective.group", order.group, command.client_order_id
+    yield "protective.instrument.symbol", order.instrument.symbol, command.instrument.symbol
+    yield "protective.instrument.multiplier", order.instrument.multiplier, command.instrument.multiplier
+    yield "protective.instrument.currency", order.instrument.currency, command.instrument.currency
+    yield "protective.side", _name(common_pb2.Side.Name, order.side), _name(common_pb2.Side.Name, other_side)
+    yield "protective.order_qty", _positive("protective.order_qty", order.order_qty), Number.of(command.order_qty)
+    yield (
+        "protective.order_type",
+        _name(common_pb2.OrderType.Name, order.order_type),
+        _name(common_pb2.OrderType.Name, order_type),
+    )
+    yield "protective.price", _optional(order, "price"), price
+    yield "protective.time_in_force", _name(common_pb2.TimeInForce.Name, order.time_in_force), "TIME_IN_FORCE_GTC"
 
 
 def _first_difference(pairs: Iterator[tuple[str, object, object]]) -> common_pb2.Refusal | None:

@@ -11,7 +11,7 @@ IN_DOUBT and SUBMITTING settle nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
 from kestrel.venue.v1 import venue_pb2
@@ -55,6 +55,8 @@ class Order:
     ended: bool = False
     # It may be at the venue, and people were told so.
     in_doubt: bool = False
+    # The entry that it protects, by client order id; empty: it protects none.
+    entry_id: str = ""
 
     @property
     def cum_qty(self) -> Number:
@@ -62,8 +64,8 @@ class Order:
 
     @property
     def committed_qty(self) -> Number:
-        """What it filled, or may still fill."""
-        return self.cum_qty if self.ended else max(self.order_qty, self.cum_qty)
+        """What it filled, or may still fill. A protective order keeps no exit out: the venue takes it back for one."""
+        return self.cum_qty if self.ended or self.entry_id else max(self.order_qty, self.cum_qty)
 
     @property
     def at_work(self) -> bool:
@@ -103,11 +105,11 @@ class AccountBook:
             self._learn_fill(fill)
         for slot in entry.slots:
             self._learn_slot(slot)
-        return [
-            self._commission(sequence, index, command, entry)
-            for index, command in enumerate(entry.commands)
-            if command.venue == self.venue
-        ]
+        commissions: list[Commission] = []
+        for index, command in enumerate(entry.commands):
+            if command.venue == self.venue:
+                commissions.append(self._commission(sequence, index, command, entry, commissions))
+        return self._with_protection(commissions)
 
     def pass_over(self, sequence: int) -> None:
         """An entry of another account of the partition: nothing to learn but that it was there."""
@@ -132,34 +134,71 @@ class AccountBook:
         return order.traceparent if order is not None else ""
 
     def _commission(
-        self, sequence: int, index: int, command: journal_pb2.VenueCommand, entry: journal_pb2.JournalEntry
+        self,
+        sequence: int,
+        index: int,
+        command: journal_pb2.VenueCommand,
+        entry: journal_pb2.JournalEntry,
+        before: list[Commission],
     ) -> Commission:
         is_cancel = command.kind == journal_pb2.COMMAND_KIND_CANCEL
         order = self._orders.get(command.client_order_id)
+        by_person = order is not None and (_is_asked_for_by_name(command, entry) or self._was_given_up(order.entry_id))
         commission = Commission(
-            command=command,
+            command=self._in_own_group(command),
             identity=f"{subjects.journal_stream(self.partition)}:{sequence}:{index}",
             traceparent=entry.traceparent or self.traceparent(command.client_order_id),
             committed_qty=self._committed_qty(command.trade_id),
             repeats_an_id=not is_cancel and order is not None,
             # Who cancels before there is a doubt has not looked into it.
-            by_person=is_cancel and order is not None and order.in_doubt and _is_asked_for_by_name(command, entry),
-            of_exit=is_cancel and order is not None and order.is_exit,
+            by_person=is_cancel and order is not None and order.in_doubt and by_person,
+            of_exit=is_cancel and order is not None and order.is_exit and not order.entry_id,
+            entry_id=_entry_of(command, before),
         )
         if not is_cancel and not commission.repeats_an_id:
-            self._open_order(command, commission.traceparent)
+            self._open_order(commission)
         if not is_cancel or order is None or order.at_work:
             self._unsettled[commission.identity] = commission
         return commission
 
-    def _open_order(self, command: journal_pb2.VenueCommand, traceparent: str) -> None:
+    def _with_protection(self, commissions: list[Commission]) -> list[Commission]:
+        """Each entry with the orders that go out with it."""
+        linked = []
+        for commission in commissions:
+            if commission.command.kind == journal_pb2.COMMAND_KIND_SUBMIT_ENTRY:
+                entry_id = commission.command.client_order_id
+                protective = tuple(each for each in commissions if each.entry_id == entry_id)
+                commission = replace(commission, protective=protective)
+                self._unsettled[commission.identity] = commission
+            linked.append(commission)
+        return linked
+
+    def _in_own_group(self, command: journal_pb2.VenueCommand) -> journal_pb2.VenueCommand:
+        """An exit joins no group but its own trade's: in another's it would take the protection of that one away."""
+        is_exit = command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT
+        if not is_exit or not command.group or command.group in self._orders_of_trade.get(command.trade_id, ()):
+            return command
+        alone = journal_pb2.VenueCommand()
+        alone.CopyFrom(command)
+        alone.group = ""
+        return alone
+
+    def _was_given_up(self, client_order_id: str) -> bool:
+        """A person has given an order up: then what would have protected it is given up as well."""
+        known = self.known.order(client_order_id) if client_order_id else None
+        return known is not None and known.was_given_up
+
+    def _open_order(self, commission: Commission) -> None:
+        command = commission.command
         self._orders[command.client_order_id] = Order(
             trade_id=command.trade_id,
-            is_exit=command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT,
+            is_exit=command.kind != journal_pb2.COMMAND_KIND_SUBMIT_ENTRY,
             order_qty=Number.of(command.order_qty),
-            traceparent=traceparent,
+            traceparent=commission.traceparent,
+            entry_id=commission.entry_id,
         )
         self._orders_of_trade.setdefault(command.trade_id, []).append(command.client_order_id)
+        self.known.learn_command(command.client_order_id, Number.of(command.order_qty))
         self.symbols_ordered.add(command.instrument.symbol)
 
     def _committed_qty(self, trade_id: str) -> Number:
@@ -243,6 +282,17 @@ class AccountBook:
         ]
         for identity in settled:
             del self._unsettled[identity]
+
+
+def _entry_of(command: journal_pb2.VenueCommand, before: list[Commission]) -> str:
+    """The entry that a protective order goes out with: of the same trade, before it in the same journal entry."""
+    if command.kind != journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE:
+        return ""
+    for commission in reversed(before):
+        earlier = commission.command
+        if earlier.kind == journal_pb2.COMMAND_KIND_SUBMIT_ENTRY and earlier.trade_id == command.trade_id:
+            return earlier.client_order_id
+    return ""
 
 
 def _is_asked_for_by_name(command: journal_pb2.VenueCommand, entry: journal_pb2.JournalEntry) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from kestrel.common.v1 import common_pb2
 from kestrel.venue.v1 import venue_pb2
+from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS
 
 KEPT_NS = 8 * DAY_NS
@@ -59,6 +60,8 @@ class KnownOrder:
     venue_order_id: str = ""
     has_traded: bool = False
     was_given_up: bool = False
+    # What we asked for; the venue may have made it smaller since.
+    order_qty: Number | None = None
     # The set of facts that were told, as bits.
     facts: int = 0
 
@@ -69,7 +72,22 @@ class KnownOrder:
     def is_in_doubt(self) -> bool:
         """It may be at the venue, and nothing that the venue said proves or disproves it."""
         was_begun = self.knows(venue_pb2.ORDER_FACT_SUBMITTING) or self.knows(venue_pb2.ORDER_FACT_IN_DOUBT)
-        return was_begun and not self.has_traded and not any(self.knows(fact) for fact in _ANSWERS)
+        return was_begun and not self.is_answered
+
+    @property
+    def is_answered(self) -> bool:
+        """What became of it when it was sent is known."""
+        return self.has_traded or any(self.knows(fact) for fact in _ANSWERS)
+
+    @property
+    def was_refused(self) -> bool:
+        """It never worked and never will: nothing that belongs to it can be at work either."""
+        return not self.has_traded and self.knows(venue_pb2.ORDER_FACT_REJECTED)
+
+    @property
+    def is_at_venue(self) -> bool:
+        """The venue took it, whatever became of it since."""
+        return self.has_traded or self.knows(venue_pb2.ORDER_FACT_ACKNOWLEDGED)
 
     @property
     def has_ended(self) -> bool:
@@ -85,6 +103,7 @@ class KnownFacts:
     _client_order_id_of: dict[str, str] = field(default_factory=dict)
     _balance: venue_pb2.Balance | None = None
     _swept_at_ns: int = 0
+    _heard_at_ns: int = 0
     # Reports that were learned when they were stored, and that the journal has not brought yet.
     _ahead: set[str] = field(default_factory=set)
 
@@ -138,6 +157,10 @@ class KnownFacts:
 
     # --- learning ----------------------------------------------------------------------------------------------
 
+    def learn_command(self, client_order_id: str, order_qty: Number) -> None:
+        """The journal commanded an order, under this id and for so much."""
+        self._orders.setdefault(client_order_id, KnownOrder(self._heard_at_ns)).order_qty = order_qty
+
     def learn_ahead(self, report: venue_pb2.VenueReport) -> None:
         """One report that is stored in INBOX; the journal will bring it again."""
         if report.WhichOneof("body") in _LEARNED and report.report_id not in self._ahead:
@@ -153,6 +176,7 @@ class KnownFacts:
 
     def _learn(self, report: venue_pb2.VenueReport) -> None:
         heard_at_ns = report.received_at_ns
+        self._heard_at_ns = max(self._heard_at_ns, heard_at_ns)
         match report.WhichOneof("body"):
             case "order":
                 self._learn_order(report.order, heard_at_ns)

@@ -5,6 +5,8 @@ and the simulated world run the same steps, and a test may let the process die b
 
     entry   checks -> spend the token -> checks again -> SUBMITTING stored -> send -> USED bead -> answer stored
     exit    warrant -> mark as begun -> SUBMITTING stored -> send -> answer stored
+    bracket an entry with what protects it: one token, SUBMITTING stored for each, sent in one go, answers stored, the
+            entry's first; each protective order's own command comes behind it, and asks about what was left open
     cancel  send -> refusal stored, if it is one
 
 What always holds:
@@ -18,8 +20,8 @@ What always holds:
   passed, a flag was raised, a key was rotated), so before a refusal is published the token is closed by the same mark:
   found ours, the first run's fate is the truth; made now, a frozen first run will find it when it wakes.
 * **An entry is sent at most once.** After doubt it is asked about with a fence (the id can never be accepted later),
-  and what is provably absent is burned, not sent again. An exit is asked about until certain and sent again under
-  the same id, which the venue takes once.
+  and what is provably absent is burned, not sent again. A protective order is sent with its entry, once, and never
+  alone. An exit is asked about until certain and sent again under the same id, which the venue takes once.
 
 Not every venue fences, or takes an id once (``Gate.traits``, ADR 0019). Where it does not:
 
@@ -136,6 +138,13 @@ class Send:
     command: journal_pb2.VenueCommand
 
 
+@dataclass(frozen=True, slots=True)
+class SendBracket:
+    """Send an entry and the orders that protect it in one go, once. Result: a ``SendResult`` for each, in order."""
+
+    commands: tuple[journal_pb2.VenueCommand, ...]
+
+
 class Outcome(Enum):
     """What became of a request to a venue."""
 
@@ -205,6 +214,7 @@ Effect = (
     | Audit
     | RaiseAlert
     | Send
+    | SendBracket
     | Ask
     | Cancel
     | Wait
@@ -231,6 +241,9 @@ class Commission:
     # Cancels: an operator named this very order while it was in doubt; and: the order is an exit.
     by_person: bool = False
     of_exit: bool = False
+    # Entries: the orders that go out with it, under its token. Protective orders: the id of the entry they go with.
+    protective: tuple[Commission, ...] = ()
+    entry_id: str = ""
 
 
 def procedure(gate: Gate, commission: Commission) -> Procedure:
@@ -238,6 +251,8 @@ def procedure(gate: Gate, commission: Commission) -> Procedure:
     match commission.command.kind:
         case journal_pb2.COMMAND_KIND_SUBMIT_ENTRY:
             return submit_entry(gate, commission)
+        case journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE:
+            return resolve_protective(gate, commission)
         case journal_pb2.COMMAND_KIND_SUBMIT_EXIT:
             return submit_exit(gate, commission)
         case journal_pb2.COMMAND_KIND_CANCEL:
@@ -253,7 +268,8 @@ def submit_entry(gate: Gate, commission: Commission) -> Procedure:
     command = commission.command
     papers = admission.read_papers(gate, command)
     flags: FlagsRead = yield ReadKillFlags()
-    no = admission.check_entry(gate, command, papers, flags)
+    protective = [each.command for each in commission.protective]
+    no = admission.check_entry(gate, command, papers, flags, protective)
     if no is None:
         no = yield from _venue_not_ready()
     if papers is None or no is not None:
@@ -279,15 +295,33 @@ def _send_entry(gate: Gate, commission: Commission, papers: EntryPapers) -> Proc
         yield from _deny(commission, no, papers=papers)
         return
     yield Record(_order_report(command, venue_pb2.ORDER_FACT_SUBMITTING))
-    sent: SendResult = yield Send(command)
+    sent, others = yield from _send_whole(commission)
     match sent.outcome:
         case Outcome.ACCEPTED | Outcome.REJECTED:
             yield Audit(_token_bead(commission, papers, authority_pb2.TOKEN_EVENT_KIND_USED, sent.reason))
             yield from _report_answer(command, sent)
+            for each, answer in others:
+                yield from _report_answer(each.command, answer)
         case Outcome.NOT_SENT:
             yield from _deny(commission, _burned(sent.reason), papers=papers, burned=True)
         case Outcome.UNKNOWN:
             yield from _resolve_entry(gate, commission, papers)
+
+
+_Answers = list[tuple[Commission, SendResult]]
+
+
+def _send_whole(commission: Commission) -> Generator[Effect, Any, tuple[SendResult, _Answers]]:
+    """The entry, with what protects it: what became of it, and what the venue said about the others."""
+    command, protective = commission.command, commission.protective
+    if not protective:
+        alone: SendResult = yield Send(command)
+        return alone, []
+    for each in protective:
+        yield Record(_order_report(each.command, venue_pb2.ORDER_FACT_SUBMITTING))
+    sent: tuple[SendResult, ...] = yield SendBracket((command, *(each.command for each in protective)))
+    others = zip(protective, sent[1:], strict=True)
+    return sent[0], [each for each in others if each[1].outcome in (Outcome.ACCEPTED, Outcome.REJECTED)]
 
 
 def _resolve_entry(gate: Gate, commission: Commission, papers: EntryPapers) -> Procedure:
@@ -339,6 +373,62 @@ def _follow_mark(gate: Gate, commission: Commission, papers: EntryPapers, mark: 
     no = refusal("TOKEN_REPLAY", "token_id", papers.token_id, "spent once", "the token was spent by another command")
     yield RaiseAlert(_alert(commission.command, no.reason, no, commission.identity))
     yield from _deny(commission, no, papers=papers)
+
+
+# --- protective orders -----------------------------------------------------------------------------------------
+
+
+def resolve_protective(gate: Gate, commission: Commission) -> Procedure:
+    """It went out with its entry, or never will: what the entry's run left open is asked about, by identity.
+
+    Whoever comes to this has the entry's run behind it: that one has ended, or waits and sends nothing any more.
+    """
+    command = commission.command
+    if not commission.entry_id:
+        yield from _deny(commission, _without_entry(command))
+        return
+    known: KnownOrder | None = yield Recall(command.client_order_id)
+    if known is not None and known.is_answered:
+        return
+    entry: KnownOrder | None = yield Recall(commission.entry_id)
+    if entry is not None and entry.knows(venue_pb2.ORDER_FACT_DENIED):
+        yield from _deny(commission, _left_behind(command, "its entry was denied"))
+        return
+    found: AskResult = yield Ask(command.client_order_id, fence=gate.traits.fences)
+    is_nowhere = found.presence is Presence.ABSENT
+    if is_nowhere and (gate.traits.fences or (entry is not None and entry.was_refused)):
+        yield from _deny(commission, _left_behind(command, "the venue does not have it, and never will"))
+        return
+    if is_nowhere and entry is not None and entry.is_at_venue:
+        yield from _tell_protection_lost(commission)
+    resolved = yield from _resolved(command, found, fence=gate.traits.fences)
+    if resolved is None:
+        return
+    if resolved.presence is Presence.ABSENT:
+        yield from _deny(commission, _left_behind(command, "the venue does not have it, and never will"))
+    else:
+        yield from _report_found(command, resolved)
+
+
+def _tell_protection_lost(commission: Commission) -> Procedure:
+    """The entry is at the venue and this order is not: a person decides, for no proof will come, and nothing is resent.
+
+    Where absence is a proof, the order is denied, and the kernel, which journals that, tells of it.
+    """
+    command = commission.command
+    message = f"the entry {commission.entry_id} is at the venue, and nothing is known of {command.client_order_id}"
+    no = refusal("PROTECTION_LOST", "client_order_id", command.client_order_id, "placed with its entry", message)
+    yield RaiseAlert(_alert(command, no.reason, no, commission.identity))
+
+
+def _without_entry(command: journal_pb2.VenueCommand) -> common_pb2.Refusal:
+    message = "a protective order goes out with its entry and never alone"
+    return refusal("COMMAND_INVALID", "kind", command.kind, "behind its SUBMIT_ENTRY", message)
+
+
+def _left_behind(command: journal_pb2.VenueCommand, why: str) -> common_pb2.Refusal:
+    message = f"the protective order is not at the venue, and is not sent without its entry: {why}"
+    return refusal("PROTECTION_NOT_SENT", "client_order_id", command.client_order_id, "placed with its entry", message)
 
 
 # --- exits -----------------------------------------------------------------------------------------------------
@@ -518,6 +608,9 @@ def cancel_order(gate: Gate, commission: Commission) -> Procedure:
     if no is not None:
         yield from _reject_cancel(commission, no)
         return
+    known: KnownOrder | None = yield Recall(commission.command.client_order_id)
+    if known is not None and known.knows(venue_pb2.ORDER_FACT_DENIED):
+        return  # it never was at the venue
     for round_count in count():
         if gate.traits.fences:
             is_over, silence = yield from _cancel(commission)
@@ -593,8 +686,15 @@ def _ask_until_certain(
 
     Only where a fence makes absence a proof is ABSENT an answer.
     """
+    found: AskResult = yield Ask(command.client_order_id, fence=fence)
+    return (yield from _resolved(command, found, fence=fence))
+
+
+def _resolved(
+    command: journal_pb2.VenueCommand, found: AskResult, *, fence: bool
+) -> Generator[Effect, Any, AskResult | None]:
+    """From the first answer on. As ``_ask_until_certain``."""
     for round_count in count():
-        found: AskResult = yield Ask(command.client_order_id, fence=fence)
         if found.presence in (Presence.FOUND, Presence.REJECTED):
             return found
         is_absent = found.presence is Presence.ABSENT
@@ -604,6 +704,7 @@ def _ask_until_certain(
             yield from _report_doubt(command, _nowhere(found.reason) if is_absent else found.reason)
         if (yield Wait(round_count)):
             return None
+        found = yield Ask(command.client_order_id, fence=fence)
     raise AssertionError("doubt has no end but an answer")
 
 
@@ -763,6 +864,6 @@ def _unknown_kind(command: journal_pb2.VenueCommand) -> common_pb2.Refusal:
         "COMMAND_INVALID",
         "kind",
         command.kind,
-        "SUBMIT_ENTRY, SUBMIT_EXIT or CANCEL",
+        "SUBMIT_ENTRY, SUBMIT_PROTECTIVE, SUBMIT_EXIT or CANCEL",
         "the gateway does not know this kind of command",
     )

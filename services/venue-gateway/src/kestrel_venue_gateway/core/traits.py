@@ -18,6 +18,8 @@ class Traits:
     fences: bool
     # What is sent twice under one id is one order. Otherwise it is two.
     takes_an_id_once: bool
+    # It holds a stop and a target together with their entry, and what one of them fills it takes from the other.
+    brackets: bool = True
 
 
 STRONG = Traits(numbers_events=True, fences=True, takes_an_id_once=True)

@@ -29,6 +29,9 @@ _EXECUTION = 11
 _EXECUTION_TIME_FIELD = 15
 _READABLE_TIME = "0"
 _THROTTLE_OFF = 0
+_REDUCE_WITH_BLOCK = 2
+"""Of a group, one order at a time is at the exchange, and what it fills is taken from the others. With 1, which cancels
+them, a target that fills in part would leave the rest without its stop; with 3, two could fill at once."""
 
 
 def load(name: LibraryName) -> Any:
@@ -130,7 +133,10 @@ class Link:
             tif=fields.time_in_force,
             account=fields.account,
             orderRef=fields.order_ref,
-            transmit=True,
+            transmit=fields.is_last,
+            parentId=fields.parent_id,
+            ocaGroup=fields.group,
+            ocaType=_REDUCE_WITH_BLOCK if fields.group else 0,
         )
         # The client writes a text as it is; an empty one is "not set".
         order.lmtPrice, order.auxPrice = fields.limit_price, fields.stop_price

@@ -2,6 +2,7 @@
 
     events()   one connection's life: connect -> check whose money it is -> ask for everything -> listen
     send()     contract -> order id, noted -> place among the messages -> write -> wait for a word about it
+    send_bracket()   the same for an entry and what protects it, written in one go; the last one sets all of them free
     ask()      what was heard of the order; else everything is asked again; silence is "unknown"
 
 What happened while nobody listened is found by asking: after each connect, after each word of the gateway that it has
@@ -17,7 +18,8 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from kestrel.common.v1 import common_pb2
@@ -29,6 +31,7 @@ from kestrel_domain.errors import InvalidRequest, KestrelError, RemoteProtocolEr
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
 from kestrel_venue_gateway.config import VenueGatewaySettings
+from kestrel_venue_gateway.core.admission import STOP_SUFFIX, TARGET_SUFFIX
 from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.reports import Fact, VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
@@ -143,6 +146,7 @@ class IbkrVenue:
         before = self._known_order(command.client_order_id)
         if before is not None:
             return before
+        fields = self._in_living_group(fields)
         order_id = connection.next_order_id()
         symbol = listing.instrument.symbol
         qty = Number.of(command.order_qty)
@@ -153,6 +157,71 @@ class IbkrVenue:
             self._facts.not_sent(command.client_order_id)
             raise
         return None
+
+    async def send_bracket(self, commands_: Sequence[journal_pb2.VenueCommand]) -> Sequence[SendResult]:
+        """One message for each order, written in one go. The venue takes none of them before the last one is there."""
+        try:
+            fields = [commands.order_fields(command) for command in commands_]
+            for each in fields:
+                if each.account != self._account:
+                    raise InvalidRequest.of("account", each.account, f"{self._account}, whose session this is")
+            connection = await self._usable()
+            listing = await self._listing(connection, commands_[0])
+            for command in commands_:
+                qty, price = Number.of(command.order_qty), commands.price_of(command)
+                contracts.check_command(listing, command.instrument, qty, price)
+            async with asyncio.timeout(self._settings.request_timeout_s), contextlib.AsyncExitStack() as permits:
+                for _ in commands_:
+                    await permits.enter_async_context(connection.permit(Urgency.ENTRY))
+                before = self._place_bracket(connection, listing, commands_, fields)
+        except (KestrelError, TimeoutError, ConnectionError) as error:
+            return [SendResult(Outcome.NOT_SENT, reason=_reason(error)) for _ in commands_]
+        return before or await asyncio.gather(*(self._word_about(each.order_ref) for each in fields))
+
+    def _place_bracket(
+        self,
+        connection: Connection,
+        listing: Listing,
+        commands_: Sequence[journal_pb2.VenueCommand],
+        fields: Sequence[commands.OrderFields],
+    ) -> list[SendResult] | None:
+        """As ``_place``. Where one of them is known already, none is written, and what became of each is returned."""
+        if self.state.no_entry is not None or self._connection is not connection:
+            raise Unavailable("the gateway was lost before the order was written", reason="IBKR_DISCONNECTED")
+        before = [self._known_order(each.order_ref) for each in fields]
+        if any(before):
+            unknown = _refusal("IBKR_SENT_BEFORE", "a part of its bracket was sent before, and nothing is known of it")
+            return [each or SendResult(Outcome.UNKNOWN, reason=unknown) for each in before]
+        order_ids: list[int] = []
+        for command in commands_:
+            order_ids.append(connection.next_order_id(max(order_ids, default=0)))
+            symbol, qty = listing.instrument.symbol, Number.of(command.order_qty)
+            self._facts.sent(command.client_order_id, symbol, qty, order_ids[-1], now_ns=time.time_ns())
+        for index, each in enumerate(fields):
+            try:
+                connection.link.place_order(
+                    order_ids[index],
+                    listing.contract,
+                    replace(
+                        each,
+                        group=commands_[index].group if index else "",
+                        parent_id=order_ids[0] if index else 0,
+                        is_last=index == len(fields) - 1,
+                    ),
+                )
+            except ConnectionError:
+                if index:
+                    break  # the first of them may have left, and is asked about
+                for order in fields:
+                    self._facts.not_sent(order.order_ref)
+                raise
+        return None
+
+    def _in_living_group(self, fields: commands.OrderFields) -> commands.OrderFields:
+        """An exit joins its trade's protective orders while one is at work: a group that is done refuses who joins."""
+        protection = (self._facts.order(fields.group + suffix) for suffix in (STOP_SUFFIX, TARGET_SUFFIX))
+        is_living = bool(fields.group) and any(order is not None and order.is_at_work for order in protection)
+        return fields if is_living else replace(fields, group="")
 
     def _known_order(self, client_order_id: str) -> SendResult | None:
         """An order that exists already is not sent; what became of it is told."""

@@ -7,7 +7,7 @@ behind it pass: whatever wants out of a trade does not wait for the entry's answ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from kestrel_venue_gateway.core.submission import (
     Recall,
     Record,
     Send,
+    SendBracket,
     Spend,
     Wait,
 )
@@ -140,6 +141,9 @@ class Submissions:
             case Send(command):
                 self._check_login()
                 return await self._send(command)
+            case SendBracket(commands):
+                self._check_login()
+                return await self._send_bracket(commands)
             case Cancel(command):
                 self._check_login()
                 return await self._venue.cancel(command)
@@ -152,9 +156,19 @@ class Submissions:
         return None
 
     async def _send(self, command: journal_pb2.VenueCommand) -> submission.SendResult:
+        answer = await self._venue.send(command)
+        self._note_sent(command, answer)
+        return answer
+
+    async def _send_bracket(self, commands: Sequence[journal_pb2.VenueCommand]) -> tuple[submission.SendResult, ...]:
+        answers = await self._venue.send_bracket(commands)
+        for command, answer in zip(commands, answers, strict=True):
+            self._note_sent(command, answer)
+        return tuple(answers)
+
+    def _note_sent(self, command: journal_pb2.VenueCommand, answer: submission.SendResult) -> None:
         self.figures.orders_sent += 1
         telemetry.count("orders.sent", 1)
-        answer = await self._venue.send(command)
         telemetry.logger().info(
             "order.sent",
             client_order_id=command.client_order_id,
@@ -162,7 +176,6 @@ class Submissions:
             symbol=command.instrument.symbol,
             outcome=answer.outcome.value,
         )
-        return answer
 
     def _note(self, report: venue_pb2.VenueReport) -> None:
         if report.order.fact == venue_pb2.ORDER_FACT_DENIED:

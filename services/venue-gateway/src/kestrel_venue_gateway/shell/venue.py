@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from kestrel.kernel.v1 import journal_pb2
@@ -40,6 +40,12 @@ class Venue(Protocol):
 
     async def send(self, command: journal_pb2.VenueCommand) -> SendResult:
         """Send an order once. NOT_SENT only when it certainly never left; every other silence is UNKNOWN."""
+
+    async def send_bracket(self, commands: Sequence[journal_pb2.VenueCommand]) -> Sequence[SendResult]:
+        """Send an entry and the orders that protect it in one go, once; a result for each, in order.
+
+        Never asked without ``traits.brackets``. NOT_SENT for the entry: nothing of it left.
+        """
 
     async def cancel(self, command: journal_pb2.VenueCommand) -> SendResult:
         """Ask to cancel. REJECTED: the venue does not know the order."""

@@ -2,7 +2,7 @@
 force are always set.
 
 The kernel's commands carry one price. So a stop order takes it as its trigger, and a stop-limit order, which needs two,
-cannot be expressed; neither can a bracket, whose parts would need to know each other.
+cannot be expressed. The parts of a bracket know each other by their entry's order id, and by the name of their group.
 """
 
 from __future__ import annotations
@@ -41,6 +41,12 @@ class OrderFields:
     time_in_force: str
     account: str
     order_ref: str
+    # The orders that leave one trade: what one of them fills, the venue takes from the others. Empty: no group.
+    group: str = ""
+    # The order that this one protects; 0: none.
+    parent_id: int = 0
+    # False: the venue keeps it until the last one of its bracket is there, and takes none of them without that.
+    is_last: bool = True
 
 
 def order_fields(command: journal_pb2.VenueCommand) -> OrderFields:
@@ -63,6 +69,7 @@ def order_fields(command: journal_pb2.VenueCommand) -> OrderFields:
         time_in_force=_one_of("time_in_force", _TIMES_IN_FORCE, command.time_in_force),
         account=_text("account", command.account),
         order_ref=_text("client_order_id", command.client_order_id),
+        group=_text("group", command.group) if command.group else "",
     )
 
 

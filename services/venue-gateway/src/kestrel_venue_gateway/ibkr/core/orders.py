@@ -83,7 +83,11 @@ class Order:
 
     client_order_id: str
     symbol: str = ""
-    order_qty: Number = _NONE  # while nobody has said
+    order_qty: Number = _NONE  # as we asked; while nobody has said, nothing
+    # As the venue has it now. It makes smaller what protects a smaller fill, and what its group has traded.
+    venue_qty: Number = _NONE
+    # The venue calls it filled, which of a smaller order is true before all of ours is.
+    called_filled: bool = False
     order_id: int = 0  # 0: not known under any
     client_id: int = 0
     perm_ids: list[int] = field(default_factory=list)
@@ -108,6 +112,16 @@ class Order:
     @property
     def is_filled(self) -> bool:
         return bool(self.order_qty) and self.cum_qty >= self.order_qty
+
+    @property
+    def is_filled_smaller(self) -> bool:
+        """All that the venue left of it is filled, and there will be no more."""
+        return self.called_filled and bool(self.venue_qty) and self.venue_qty <= self.cum_qty < self.order_qty
+
+    @property
+    def is_at_work(self) -> bool:
+        """As far as anybody has said."""
+        return self.life is Life.WORKING and not self.has_ended and not self.is_ending
 
     @property
     def has_ended(self) -> bool:
@@ -246,6 +260,7 @@ class OrderFacts:
                 order.claimed_qty = order.cum_qty
             if order.is_ending:
                 self._tell_end(order, learned, now_ns, all_asked=True)
+            self._end_smaller(order, learned, now_ns)
         for client_order_id, alarmed in list(self._unjournaled.items()):
             if self.known.order(client_order_id) is not None:
                 del self._unjournaled[client_order_id]
@@ -335,6 +350,7 @@ class OrderFacts:
             self._note_order(order)
             if order.is_ending:
                 self._tell_end(order, learned, now_ns)
+            self._end_smaller(order, learned, now_ns)
 
     def _learn_commission(self, heard: CommissionSeen, learned: Learned, now_ns: int) -> None:
         if heard.fee is None:
@@ -360,7 +376,9 @@ class OrderFacts:
             self._end(order, learned, now_ns)
         elif status == "Filled":
             self._acknowledge(order, learned, now_ns)
-            learned.must_ask = learned.must_ask or not order.is_filled
+            order.called_filled = True
+            self._end_smaller(order, learned, now_ns)
+            learned.must_ask = learned.must_ask or not order.has_ended
         elif status not in _SAYS_NOTHING:
             learned.must_ask = True
             message = f"{order.client_order_id}: the venue says {status[:40]!r}, which no rule knows"
@@ -382,6 +400,11 @@ class OrderFacts:
             return
         order.is_ending = True
         self._tell_end(order, learned, now_ns)
+
+    def _end_smaller(self, order: Order, learned: Learned, now_ns: int) -> None:
+        """Of what we asked for, the venue has filled what it left of it: the rest is canceled, which it never says."""
+        if order.is_filled_smaller:
+            self._end(order, learned, now_ns)
 
     def _tell_end(self, order: Order, learned: Learned, now_ns: int, *, all_asked: bool = False) -> None:
         learned.touched.add(order.client_order_id)
@@ -550,7 +573,10 @@ class OrderFacts:
     def _describe(self, order: Order, symbol: str, order_qty: Number) -> None:
         order.is_seen = True
         order.symbol = order.symbol or symbol
-        order.order_qty = order.order_qty or order_qty
+        known = self.known.order(order.client_order_id)
+        ours = known.order_qty if known is not None else None
+        order.order_qty = order.order_qty or ours or order_qty
+        order.venue_qty = order_qty or order.venue_qty
 
     def _note_order(self, order: Order) -> None:
         """Somebody says our prefix, and no journal has the order: looked at once everything was asked."""

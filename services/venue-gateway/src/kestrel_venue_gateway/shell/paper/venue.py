@@ -8,7 +8,7 @@ broken connection or a missed deadline is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import cast
 
 import grpc
@@ -64,9 +64,21 @@ class PaperVenue:
         except grpc.aio.AioRpcError as error:
             outcome = Outcome.REJECTED if error.code() in _ANSWERS else Outcome.UNKNOWN
             return SendResult(outcome, reason=_reason(error))
-        order = response.order
-        outcome = Outcome.REJECTED if order.status == "REJECTED" else Outcome.ACCEPTED
-        return SendResult(outcome, order.venue_order_id, _refusal_of(order), order.received_at_ns)
+        return _answer(response.order)
+
+    async def send_bracket(self, commands: Sequence[journal_pb2.VenueCommand]) -> list[SendResult]:
+        """One message, taken whole or not at all; so an error is the answer to each of its orders."""
+        request = paper_pb2.PlaceBracketRequest(orders=map(_order_request, commands))
+        if not await self._is_ready():
+            return [
+                SendResult(Outcome.NOT_SENT, reason=_silence("the paper venue cannot be reached")) for _ in commands
+            ]
+        try:
+            response = await self._stub.PlaceBracket(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            outcome = Outcome.REJECTED if error.code() in _ANSWERS else Outcome.UNKNOWN
+            return [SendResult(outcome, reason=_reason(error)) for _ in commands]
+        return [_answer(order) for order in response.orders]
 
     async def cancel(self, command: journal_pb2.VenueCommand) -> SendResult:
         request = paper_pb2.CancelOrderRequest(account=self._account, client_order_id=command.client_order_id)
@@ -150,11 +162,21 @@ def _order_request(command: journal_pb2.VenueCommand) -> paper_pb2.PlaceOrderReq
         order_qty=command.order_qty,
         order_type=command.order_type,
         time_in_force=command.time_in_force,
-        reduce_only=command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT,
+        reduce_only=command.kind != journal_pb2.COMMAND_KIND_SUBMIT_ENTRY,
     )
+    # The entry itself is none of the group: what it fills is what the others are for.
+    if command.kind != journal_pb2.COMMAND_KIND_SUBMIT_ENTRY:
+        request.group = command.group
+    if command.kind == journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE:
+        request.parent_client_order_id = command.group
     if command.HasField("price"):
         request.price.CopyFrom(command.price)
     return request
+
+
+def _answer(order: paper_pb2.PaperOrder) -> SendResult:
+    outcome = Outcome.REJECTED if order.status == "REJECTED" else Outcome.ACCEPTED
+    return SendResult(outcome, order.venue_order_id, _refusal_of(order), order.received_at_ns)
 
 
 def _event(response: paper_pb2.StreamEventsResponse) -> VenueEvent:
