@@ -23,12 +23,12 @@ typedef struct {
     uint8_t kind;      /* of LK_INPUT_COUNT on: a restart */
     uint8_t trade;     /* 3 bits trade, 2 bits symbol, 2 bits strategy */
     uint8_t order;     /* 5 bits number, 2 bits which exit of a FLATTEN, 1 bit: none */
-    uint8_t venue;     /* 4 bits venue order id (0: none), 1 bit side, 2 bits liquidity */
+    uint8_t venue;     /* 4 bits venue order id (0: none), 1 bit side, 2 bits liquidity, 1 bit: a protective order */
     uint8_t execution; /* 6 bits number, 2 bits: 3 repeats an event id */
     uint8_t terms;     /* order type, time in force, exit legs */
     uint8_t fact;      /* 4 bits order fact, 4 bits leverage */
-    uint8_t flags;
-    uint8_t step; /* 3 bits time, 2 bits expiry, 3 bits scales */
+    uint8_t flags;     /* LK_HAS_..., of an ENTER: AVAILABLE makes it a bracket */
+    uint8_t step;      /* 3 bits time, 2 bits expiry, 3 bits scales */
     uint8_t twist;
     uint8_t salt;
     uint8_t watermark;
@@ -92,8 +92,10 @@ static inline void decode_ids(const record_t *record, const moment_t *moment, lk
     if ((record->venue & 15u) != 0) put_text(input->venue_order_id.text, LK_ID_BYTES, "venue-", record->venue & 15u);
     if ((record->order & 0x80u) != 0) return;
     put_text(input->client_order_id.text, LK_ID_BYTES, "order-", record->order & 31u);
-    if ((record->order >> 5 & 3u) == 0) return;
     size_t length = strlen(input->client_order_id.text);
+    bool is_protective = (record->venue & 0x80u) != 0;
+    if (is_protective) memcpy(input->client_order_id.text + length, (record->order & 0x20u) != 0 ? "-T" : "-S", 2);
+    if (is_protective || (record->order >> 5 & 3u) == 0) return;
     put_text(input->client_order_id.text + length, LK_ID_BYTES - length, "-0", (record->order >> 5 & 3u) - 1);
 }
 
@@ -109,6 +111,8 @@ static inline void decode_terms(const record_t *record, lk_input_t *input)
     input->order_fact = (uint8_t)((record->fact & 15u) % LK_FACT_COUNT);
     input->leverage = 1 + (uint32_t)(record->fact >> 4) % 3u;
     input->flags = record->flags;
+    bool is_bracket = input->kind == LK_INPUT_ENTER && (record->flags & LK_HAS_AVAILABLE) != 0;
+    if (is_bracket) input->flags |= LK_BRACKET;
     input->tick_units = 1;
     input->lot_units = 1;
     input->multiplier = 1;
@@ -141,8 +145,9 @@ static inline void decode_figures(const record_t *record, const moment_t *moment
     input->qty.units = record->qty;
     if (input->kind == LK_INPUT_ADOPT && input->side == LK_SIDE_SELL) input->qty.units = -input->qty.units;
     input->price.units = record->price;
-    input->stop_price.units = (int64_t)record->price - record->salt;
-    input->target_price.units = (int64_t)record->price + record->salt;
+    int64_t distance = input->side == LK_SIDE_SELL ? -(int64_t)record->salt : record->salt;
+    input->stop_price.units = (int64_t)record->price - distance;
+    input->target_price.units = (int64_t)record->price + distance;
     input->reference_price.units = record->price;
     input->fee.units = (int64_t)record->salt * 1000 - 2000;
     input->amount.units = record->amount;

@@ -56,9 +56,15 @@ class Encoder:
         if not text:
             return 0x80
         root, dash, slot = text.rpartition("-")
+        if self._is_protective(text):
+            return self._number("order", root) % 32 | (0x20 if slot == "T" else 0)
         if dash and ("order", root) in self._numbers and slot in ("00", "01", "02"):
             return self._number("order", root) % 32 | (int(slot) + 1) << 5
         return self._number("order", text) % 32
+
+    def _is_protective(self, text: str) -> bool:
+        root, _, letter = text.rpartition("-")
+        return ("order", root) in self._numbers and letter in ("S", "T")
 
     def _repeated(self, event_id: str) -> int:
         """How many inputs ago this event id was used; 0: never."""
@@ -74,6 +80,7 @@ class Encoder:
         is_sell = given.get("side") == "SELL" or (given["kind"] == "ADOPT" and given.get("qty", 0) < 0)
         venue |= 0x10 if is_sell else 0
         venue |= self._lists["LK_LIQUIDITIES"][given.get("liquidity", "NONE")] << 5
+        venue |= 0x80 if self._is_protective(given.get("client_order_id", "")) else 0
         execution = self._number("execution", given["execution_id"]) % 64 if given.get("execution_id") else 0
         back = self._repeated(given.get("event_id", ""))
         legs = given.get("exit_leg_bps", [])
@@ -83,8 +90,19 @@ class Encoder:
         fact = self._lists["LK_ORDER_FACTS"][given.get("order_fact", "NONE")]
         fact |= max(given.get("leverage", 1) - 1, 0) % 3 << 4
         flags = sum(FLAGS.get(name.removeprefix("HAS_"), 0) for name in given.get("flags", []))
+        is_bracket = "BRACKET" in given.get("flags", [])
+        flags |= FLAGS["AVAILABLE"] if is_bracket else 0
         step = self._time(given) | self._scales(given) << 5
-        salt = back - 1 if back else NEAR if given["kind"] == "BALANCE" else max(given.get("fee", 0), 0) // 1000
+        distance = abs(given.get("target_price", 0) - given.get("price", given.get("target_price", 0)))
+        salt = (
+            back - 1
+            if back
+            else distance
+            if is_bracket
+            else NEAR
+            if given["kind"] == "BALANCE"
+            else max(given.get("fee", 0), 0) // 1000
+        )
         amount = 0 if given["kind"] == "BALANCE" else given.get("amount", 0)
         self._count += 1
         return RECORD.pack(

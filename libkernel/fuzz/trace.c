@@ -40,8 +40,10 @@ static record_t random_record(uint64_t *state)
     uint64_t choice = next_random(state);
     record.kind = random_kind(choice);
     record.trade &= 0x2fu; /* 8 trades, 2 symbols */
-    record.order &= choice >> 20 & 7u ? 0x0fu : 0xffu;
-    record.venue &= choice >> 24 & 3u ? 0x70u : 0xffu;
+    record.venue &= choice >> 24 & 3u ? 0xf0u : 0xffu;
+    if ((choice >> 26 & 3u) != 0) record.venue &= 0x7fu;
+    bool is_protective = (record.venue & 0x80u) != 0;
+    record.order &= is_protective ? 0x2fu : choice >> 20 & 7u ? 0x0fu : 0xffu;
     record.qty = choice >> 28 & 31u ? record.qty % 20 + 1 : record.qty % 100000;
     record.price = choice >> 34 & 31u ? 1000 + record.price % 100 : record.price % 3000000;
     record.amount = choice >> 40 & 3u ? record.amount % 2000 : record.amount;

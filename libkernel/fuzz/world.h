@@ -151,6 +151,7 @@ static inline void check_slot(const world_t *world, uint32_t i, const lk_slot_vi
     REQUIRE(view->is_free == is_over);
     REQUIRE(view->qty.units == world->positions[i]);
     REQUIRE(!view->is_free || view->qty.units == 0);
+    REQUIRE(!view->is_free || !lk_slot_is_protected(&world->kernel->slots[i]));
     if (!lk_set_has(world->outcome.changed_slots, i)) REQUIRE(is_same_but_for_capital(view, before));
 }
 

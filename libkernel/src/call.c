@@ -57,6 +57,12 @@ void lk_emit_cancel(lk_call_t *call, uint32_t slot_index, uint32_t place)
     if (place != 0) event->flags = LK_EVENT_IS_EXIT;
 }
 
+void lk_cancel_entry_rest(lk_call_t *call, uint32_t slot_index)
+{
+    const lk_order_t *entry = &call->kernel->slots[slot_index].entry;
+    if (lk_order_is_live(entry) && !entry->cancel_pending) lk_emit_cancel(call, slot_index, 0);
+}
+
 void lk_emit_transition(lk_call_t *call, uint32_t slot_index, lk_stage_t from_stage, lk_stage_t to_stage,
                         lk_lifecycle_t from_lifecycle, lk_lifecycle_t to_lifecycle)
 {

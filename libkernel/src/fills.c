@@ -329,6 +329,8 @@ lk_code_t lk_apply_fill(lk_call_t *call)
     lk_event_t *booked = emit_booked(call, &change.execution, change.order, venue_order_id);
     if (route.is_by_stage) booked->flags |= LK_EVENT_ROUTED_BY_STAGE;
     flag_fill(call, &change, &route, was_late);
+    bool is_protective = route.place != LK_NO_ORDER && route.place >= LK_STOP_PLACE;
+    if (is_protective) lk_cancel_entry_rest(call, route.slot_index);
     hold_exit_to_position(call, route.slot_index);
     lk_watch_protection(call, route.slot_index);
     lk_after(call, before);

@@ -447,6 +447,8 @@ lk_event_t *lk_emit(lk_call_t *call, lk_event_kind_t kind, uint32_t slot_index, 
 void lk_emit_anomaly(lk_call_t *call, lk_code_t code, uint32_t slot_index, const lk_id_t *order_id,
                      const lk_id_t *execution_id);
 void lk_emit_cancel(lk_call_t *call, uint32_t slot_index, uint32_t place);
+/* While something may still be bought, getting out means first: no more of it. */
+void lk_cancel_entry_rest(lk_call_t *call, uint32_t slot_index);
 lk_before_t lk_before(lk_call_t *call, uint32_t slot_index);
 void lk_after(lk_call_t *call, lk_before_t before);
 void lk_emit_transition(lk_call_t *call, uint32_t slot_index, lk_stage_t from_stage, lk_stage_t to_stage,

@@ -435,13 +435,6 @@ static lk_order_t *add_exit(lk_call_t *call, uint32_t slot_index, const lk_id_t 
     return order;
 }
 
-/* While something may still be bought, getting out means first: no more of it. */
-static void cancel_entry_rest(lk_call_t *call, uint32_t slot_index)
-{
-    const lk_order_t *entry = &call->kernel->slots[slot_index].entry;
-    if (lk_order_is_live(entry) && !entry->cancel_pending) lk_emit_cancel(call, slot_index, 0);
-}
-
 static void set_exit_terms(lk_call_t *call, uint32_t slot_index, lk_order_t *order)
 {
     const lk_input_t *input = call->input;
@@ -487,7 +480,7 @@ LK_FLATTEN lk_code_t lk_apply_exit(lk_call_t *call)
     }
 
     lk_before_t before = lk_before(call, slot_index);
-    cancel_entry_rest(call, slot_index);
+    lk_cancel_entry_rest(call, slot_index);
     if (remaining_qty > 0) {
         int64_t qty = exit_qty(call, slot, remaining_qty, &is_repaired);
         lk_order_t *order = add_exit(call, slot_index, &input->client_order_id, qty);
@@ -559,7 +552,7 @@ static void flatten_slot(lk_call_t *call, uint32_t slot_index)
     lk_slot_t *slot = &call->kernel->slots[slot_index];
     int64_t open_qty = lk_slot_open_qty(slot);
     lk_before_t before = lk_before(call, slot_index);
-    cancel_entry_rest(call, slot_index);
+    lk_cancel_entry_rest(call, slot_index);
     if (lk_slot_exit_is_at_work(slot)) {
         const lk_order_t *exit = lk_slot_last_exit(slot);
         bool is_resting = exit->order_type != LK_ORDER_TYPE_MARKET && !exit->cancel_pending;

@@ -121,6 +121,8 @@ def fill(step: Step) -> None:
             learn_venue_order_id(state, change.order, report.venue_order_id)
         _remember(state, execution)
         _flag_fill(step, route, change, execution, was_late=was_late, price_was_rounded=price_was_rounded)
+        if route.ordinal in slot.protectives:
+            step.cancel_entry_rest(route.slot_index)
         _hold_exit_to_position(step, route.slot_index)
         step.watch_protection(route.slot_index)
 

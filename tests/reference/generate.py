@@ -17,6 +17,7 @@ from tests.reference.orders import next_deadline_ns
 from tests.reference.state import Execution, Order, Slot, State, copied
 from tests.reference.words import (
     BASIS_POINTS,
+    BRACKET,
     EXIT_LEGS_MAX,
     FLAGS_ALL,
     HAS_AMOUNT,
@@ -254,7 +255,8 @@ class World:
 
     def _new_order_id(self) -> bytes:
         self._order_count += 1
-        return self._prefix + b"o%d" % self._order_count
+        clash = self._random.random() < 0.01  # with what a bracket of the next id would call its stop
+        return self._prefix + (b"o%d-S" % (self._order_count + 1) if clash else b"o%d" % self._order_count)
 
     def _used_slot(self, state: State) -> Slot | None:
         used = [slot for slot in state.slots if slot.trade_sequence]
@@ -346,7 +348,7 @@ class World:
         instrument = self._untraded(state) or random.choice(self._instruments)
         order_type = random.choice([OrderType.MARKET, OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP_LIMIT])
         flags = random.choice([0, 0, HAS_REFERENCE, HAS_STOP | HAS_TARGET, HAS_STOP | HAS_TARGET | HAS_REFERENCE])
-        return Input(
+        value = Input(
             InputKind.ENTER,
             event_id=self._event_id(),
             trade_id=self._trade_id(state),
@@ -365,6 +367,21 @@ class World:
             exit_leg_bps=self._legs(),
             **self._terms(instrument),
         )
+        return self._as_bracket(value, instrument) if random.random() < 0.4 else value
+
+    def _as_bracket(self, value: Input, instrument: Instrument) -> Input:
+        """With a stop and most often a target around its price, now and then on the wrong side of it or off tick."""
+        random, tick = self._random, instrument.tick_units
+        value.flags |= BRACKET | HAS_STOP | random.choice([0, HAS_TARGET, HAS_TARGET])
+        value.price += 3 * tick  # so that there is room below it
+        up = 1 if value.side == Side.BUY else -1
+        value.stop_price = value.price - up * tick * random.choice([1, 2, 2, 2, 0])
+        value.target_price = value.price + up * tick * random.choice([1, 2, 2, 2, 2, 2, 0, -1])
+        if random.random() < 0.05:
+            value.target_price += 1
+        if random.random() < 0.9:
+            value.exit_leg_bps = (0,) * EXIT_LEGS_MAX
+        return value
 
     def _adopt(self, state: State) -> Input:
         random = self._random

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.reference.inputs import Answer, Input
-from tests.reference.machines import is_busy
-from tests.reference.state import Slot, State
+from tests.reference.machines import is_busy, stage_of
+from tests.reference.state import STOP, TARGET, Slot, State
 from tests.reference.words import (
     FREEZE_LEDGER,
     FREEZE_OPERATOR,
@@ -74,6 +74,8 @@ ANOMALIES = [
     "FEE_SAMPLE_REFUSED",
     "FOREIGN_ACTIVITY",
     "FOREIGN_IN_SYMBOL",
+    "PROTECTION_LOST",
+    "PROTECTION_LEFT",
 ]
 LEDGER = [
     "NONE NONE",
@@ -100,6 +102,15 @@ STATES: dict[str, Callable[[State], bool]] = {
     "two open trades share a symbol": lambda state: _share_a_symbol([slot for slot in state.slots if is_busy(slot)]),
     "a slot of the second word is used": lambda state: any(slot.trade_sequence for slot in state.slots[64:]),
     "a slot was taken again": lambda state: state.ledger.trade_count > state.config.slot_count,
+    "a bracket's stop has filled": lambda state: any(_has_filled(slot, STOP) for slot in state.slots),
+    "a bracket's target has filled": lambda state: any(_has_filled(slot, TARGET) for slot in state.slots),
+    "both protective orders have filled": lambda state: any(
+        _has_filled(slot, STOP) and _has_filled(slot, TARGET) for slot in state.slots
+    ),
+    "a bracket is being left": lambda state: any(slot.protectives and slot.live_exit for slot in state.slots),
+    "a bracket lost its stop": lambda state: any(slot.is_bare for slot in state.slots),
+    "a protective order is left of a closed trade": lambda state: _is_at(state, Stage.POSITION_CLOSED),
+    "a protective order is left of a refused entry": lambda state: _is_at(state, Stage.ORDER_REJECTED),
     "an order is in doubt": lambda state: any(order.in_doubt for slot in state.slots for _, order in slot.orders()),
     "the wallet holds executions we await": lambda state: state.ledger.awaited_count > 0,
     "both freezes": lambda state: state.ledger.freeze_flags == FREEZE_OPERATOR | FREEZE_LEDGER,
@@ -111,6 +122,14 @@ STATES: dict[str, Callable[[State], bool]] = {
     "a figure beyond 2^62": lambda state: max(map(abs, (state.ledger.realized, state.ledger.bridge))) > 2**62,
 }
 """Corners of the state, looked for at each restart and at the end of a sequence."""
+
+
+def _has_filled(slot: Slot, ordinal: int) -> bool:
+    return ordinal in slot.protectives and slot.protectives[ordinal].cum_qty > 0
+
+
+def _is_at(state: State, stage: Stage) -> bool:
+    return any(stage_of(slot) == stage for slot in state.slots)
 
 
 def _share_a_symbol(slots: list[Slot]) -> bool:

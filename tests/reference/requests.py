@@ -343,7 +343,7 @@ def exit_trade(step: Step) -> None:
         raise Refused(Code.INVALID_INTENT, Field.CLIENT_ORDER_ID, 0, slot_index)
 
     with step.watching(slot_index):
-        _cancel_entry_rest(step, slot_index)
+        step.cancel_entry_rest(slot_index)
         if remaining_qty > 0:
             _send_exit(step, slot_index, remaining_qty)
 
@@ -417,13 +417,6 @@ def _new_exit(slot: Slot, client_order_id: bytes, qty: int) -> Order:
     return order
 
 
-def _cancel_entry_rest(step: Step, slot_index: int) -> None:
-    """While something may still be bought, getting out means first: no more of it."""
-    entry = step.state.slots[slot_index].entry
-    if entry.is_live and not entry.cancel_pending:
-        step.cancel(slot_index, ENTRY, entry)
-
-
 # --- control ---------------------------------------------------------------------------------------------------------
 
 
@@ -467,7 +460,7 @@ def _flatten_slot(step: Step, slot_index: int, root: bytes) -> None:
     """No more of the entry; the rest of a resting exit is taken back; without one, what is open goes to market."""
     slot = step.state.slots[slot_index]
     live_exit, open_qty = slot.live_exit, slot.book.open_qty
-    _cancel_entry_rest(step, slot_index)
+    step.cancel_entry_rest(slot_index)
     if live_exit is None and open_qty > 0:
         order = _new_exit(slot, _flatten_id(root, slot_index), open_qty)
         _submit(step, slot_index, CommandKind.SUBMIT_EXIT, order)

@@ -77,6 +77,12 @@ class Step:
         )
         self.emit(event, slot_index)
 
+    def cancel_entry_rest(self, slot_index: int) -> None:
+        """While something may still be bought, getting out means first: no more of it."""
+        entry = self.state.slots[slot_index].entry
+        if entry.is_live and not entry.cancel_pending:
+            self.cancel(slot_index, ENTRY, entry)
+
     def cancel_protectives(self, slot_index: int) -> None:
         """Those at work, unless that was commanded before."""
         for ordinal, order in self.state.slots[slot_index].live_protectives.items():

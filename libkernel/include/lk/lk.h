@@ -54,7 +54,7 @@
  *             quantity, GTC, on the other side. They are to be sent together, in a group of which the venue fills no
  *             more than is open: so the protective orders never stand in an exit's way, and none of them turns a
  *             position over. What does slip through is an OVERFILL. They live as every order does; their fills are exit
- *             fills. EXIT and FLATTEN submit one exit for all that is open (another size is repaired), then cancel the
+ *             fills, at which the entry's rest is canceled. EXIT and FLATTEN submit one exit for all that is open (another size is repaired), then cancel the
  *             protective orders at work. When the entry is dead and nothing is open, those still at work are canceled;
  *             until they are dead, the slot stays taken, in stage POSITION_CLOSED (ORDER_REJECTED if the entry was
  *             refused). A protective order that the venue ends for less than its quantity is CANCELED. When something
