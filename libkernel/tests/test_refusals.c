@@ -57,7 +57,7 @@ SPOIL(too_much_leverage, input->leverage = 4)
 SPOIL(negative_expiry, input->expires_at_ns = -1)
 SPOIL(leg_above_whole, input->exit_leg_bps[0] = 10001)
 SPOIL(gap_between_legs, input->exit_leg_bps[2] = 5000)
-SPOIL(unknown_flag, input->flags |= 0x100)
+SPOIL(unknown_flag, input->flags |= 0x200)
 
 static const struct {
     spoil_t spoil;
@@ -383,7 +383,7 @@ static void check_common_refusals(lk_input_kind_t kind)
     lk_code_t malformed = is_request_kind(kind) ? LK_CODE_INVALID_INTENT : LK_CODE_INVALID_EVENT;
     lk_input_t sound = sound_input(bench, kind);
     lk_input_t input = sound;
-    input.flags |= 0x100;
+    input.flags |= 0x200;
     check_refused(bench, &input, malformed, LK_FIELD_FLAGS);
     input = sound;
     input.now_ns = 1;

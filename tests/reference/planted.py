@@ -329,3 +329,56 @@ def a_side_mismatch_is_refused() -> Iterator[None]:
 
     with patch.dict(RULES, {InputKind.FILL: fill}):
         yield
+
+
+@plant
+def a_stop_outlives_its_trade() -> Iterator[None]:
+    def watch(self: Step, slot_index: int) -> None:
+        """Nothing is taken back."""
+
+    with patch.object(step.Step, "watch_protection", watch):
+        yield
+
+
+@plant
+def a_bracket_is_left_in_part_under_its_whole_stop() -> Iterator[None]:
+    def change(read: Callable[..., tuple[int, bool]]) -> Any:
+        def exit_qty(wish: Input, slot: Slot, remaining_qty: int) -> tuple[int, bool]:
+            plain = copied(slot)
+            plain.is_bracket = 0
+            return read(wish, plain, remaining_qty)
+
+        return exit_qty
+
+    with _replacing(requests, "_exit_qty", change):
+        yield
+
+
+@plant
+def the_stop_of_a_short_trade_stands_below_it() -> Iterator[None]:
+    def change(bad: Callable[[Input], Iterator[Field]]) -> Any:
+        def bad_fields(wish: Input) -> Iterator[Field]:
+            long = copied(wish)
+            long.side = Side.BUY
+            yield from bad(long)
+
+        return bad_fields
+
+    with _replacing(requests, "_bad_bracket_fields", change):
+        yield
+
+
+@plant
+def a_fill_of_a_stop_is_booked_at_its_trigger() -> Iterator[None]:
+    def change(read: Callable[..., bool]) -> Any:
+        def read_figures(state: State, slot: Slot, report: Input, execution: Execution, slot_index: int) -> bool:
+            stop = slot.protectives.get(execution.ordinal)
+            if stop is not None and report.states(HAS_PRICE):
+                report = copied(report)
+                report.price, report.price_scale = stop.price, slot.price_scale
+            return read(state, slot, report, execution, slot_index)
+
+        return read_figures
+
+    with _replacing(fills, "_read_figures", change):
+        yield

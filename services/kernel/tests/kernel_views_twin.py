@@ -41,7 +41,7 @@ def slot(view: lk.SlotView) -> state_pb2.SlotSnapshot:
     same = (
         "slot_index", "stage", "lifecycle", "trade_id", "strategy", "leverage", "active_leg_index", "pnl_source",
         "realized_skipped_no_price", "entry_basis_missing", "opened_at_ns", "closed_at_ns", "is_adopted",
-        "is_overfilled", "exit_leg_bps",
+        "is_overfilled", "exit_leg_bps", "is_bracket",
     )  # fmt: skip
     message = state_pb2.SlotSnapshot(
         **{name: getattr(view, name) for name in same},
@@ -50,7 +50,7 @@ def slot(view: lk.SlotView) -> state_pb2.SlotSnapshot:
     )
     if view.symbol:
         message.instrument.CopyFrom(views.instrument_message(view))
-    for name, order in (("entry", view.entry), ("exit", view.exit)):
+    for name, order in (("entry", view.entry), ("exit", view.exit), ("stop", view.stop), ("target", view.target)):
         if order is not None:
             getattr(message, name).CopyFrom(_order(order, view))
     for name in ("mark", "stop_price", "target_price", "reference_price"):

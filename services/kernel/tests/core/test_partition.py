@@ -89,6 +89,61 @@ def test_every_entry_of_a_trade_carries_the_trace_of_its_beginning(desk: Any, me
     assert step.entry.traceparent == messages.trace
 
 
+def test_a_bracket_becomes_three_commands_of_one_group_under_the_entry_s_token_T01(desk: Any, messages: Any) -> None:
+    order_id = messages.entry_order_id()
+    entry = desk.put(messages.entry(messages.intent(bracket=True)))
+    submitted, stop, target = entry.commands
+    assert submitted.kind == journal_pb2.COMMAND_KIND_SUBMIT_ENTRY
+    assert stop.kind == target.kind == journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE
+    assert [each.client_order_id for each in entry.commands] == [order_id, order_id + "-S", order_id + "-T"]
+    assert {each.group for each in entry.commands} == {order_id}
+    assert [(each.token, each.intent, each.exit_warrant) for each in (stop, target)] == [("", b"", "")] * 2
+    assert (stop.order_type, number(stop.price)) == (common_pb2.ORDER_TYPE_STOP, Number(140, 0))
+    assert (target.order_type, number(target.price)) == (common_pb2.ORDER_TYPE_LIMIT, Number(170, 0))
+    assert {(each.side, each.time_in_force) for each in (stop, target)} == {(SELL, common_pb2.TIME_IN_FORCE_GTC)}
+    assert {each.expires_at_ns for each in (stop, target)} == {0}
+
+
+def test_an_exit_of_a_bracket_joins_its_group_and_carries_the_warrant_T01(desk: Any, messages: Any) -> None:
+    order_id = messages.entry_order_id()
+    desk.put(messages.entry(messages.intent(bracket=True)))
+    desk.put(messages.fill("E-1", order_id, BUY, "100", "150.30", "7.515"))
+    left, stop, target = desk.put(messages.exit(qty="30")).commands
+    assert left.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT
+    assert number(left.order_qty) == number(left.open_qty) == Number(100, 0)
+    assert (left.group, left.exit_warrant) == (order_id, "v4.public.warrant-of-trade-1")
+    assert [each.client_order_id for each in (stop, target)] == [order_id + "-S", order_id + "-T"]
+    assert {each.kind for each in (stop, target)} == {journal_pb2.COMMAND_KIND_CANCEL}
+    assert {each.group for each in (stop, target)} == {""}
+
+
+def test_orders_of_a_trade_that_is_no_bracket_have_no_group_T01(desk: Any, messages: Any) -> None:
+    opened(desk, messages)
+    assert {each.group for each in desk.put(messages.exit()).commands} == {""}
+
+
+def test_a_bracket_that_could_never_be_right_is_refused_with_its_field_T01_K20(desk: Any, messages: Any) -> None:
+    wrong = messages.intent(bracket=True, stop_price=Number(171, 0).message())
+    entry = desk.put(messages.entry(wrong))
+    assert (entry.outcome.code, entry.outcome.refusal.field) == ("INVALID_INTENT", "target_price")
+    assert not entry.commands
+
+
+def test_a_stop_s_fill_is_an_exit_fill_and_the_target_is_taken_back_T01(desk: Any, messages: Any) -> None:
+    order_id = messages.entry_order_id()
+    desk.put(messages.entry(messages.intent(bracket=True)))
+    desk.put(messages.fill("E-1", order_id, BUY, "100", "150.30", "7.515"))
+    entry = desk.put(messages.fill("E-2", order_id + "-S", SELL, "100", "139.90", "7"))
+    (fill,) = entry.fills
+    assert fill.is_exit
+    assert number(fill.realized_pnl) == Number(-1040, 0)
+    (command,) = entry.commands
+    assert (command.kind, command.client_order_id) == (journal_pb2.COMMAND_KIND_CANCEL, order_id + "-T")
+    assert entry.slots[0].stage == state_pb2.SLOT_STAGE_POSITION_CLOSED
+    last = desk.put(messages.order("c-1", venue_pb2.ORDER_FACT_CANCELED, order_id + "-T"))
+    assert last.slots[0].stage == state_pb2.SLOT_STAGE_TERMINAL_WRITTEN
+
+
 def test_an_entry_past_its_expiry_is_refused_and_sends_nothing(desk: Any, messages: Any) -> None:
     entry = desk.put(messages.entry(expires_at_ns=desk.now_ns - 1))
     assert not entry.outcome.accepted

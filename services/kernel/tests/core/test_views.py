@@ -112,6 +112,24 @@ def test_an_answer_a_transition_and_a_fill_are_written_as_a_slow_twin_says_them(
     assert {"Transition", "BookedFill"} <= seen
 
 
+def test_both_orders_of_a_bracket_are_written_as_a_slow_twin_says_them_T01_K15(desk: Any, messages: Any) -> None:
+    kernel, order_id = desk.partition._accounts["PAPER-1"].kernel, messages.entry_order_id()
+    for message in (
+        messages.entry(messages.intent(bracket=True)),
+        messages.order("ack-1", venue_pb2.ORDER_FACT_ACKNOWLEDGED, order_id + "-S", "V-2"),
+        messages.fill("E-1", order_id, BUY, "100", "150.25"),
+        messages.fill("E-2", order_id + "-T", common_pb2.SIDE_SELL, "40", "170.00"),
+    ):
+        entry = desk.put(message)
+        assert entry.slots[0] == twins.slot(kernel.slot(entry.slots[0].slot_index))
+    slot = entry.slots[0]
+    assert slot.is_bracket
+    assert (slot.stop.client_order_id, slot.stop.life) == (order_id + "-S", state_pb2.ORDER_LIFE_OPEN)
+    assert (slot.stop.order_type, Number.of(slot.stop.price)) == (common_pb2.ORDER_TYPE_STOP, Number(140, 0))
+    assert Number.of(slot.target.cum_qty) == Number(40, 0)
+    assert Number.of(slot.target.average_price) == Number(170, 0)
+
+
 def test_an_account_shows_how_its_fee_rates_hold_K17(desk: Any, messages: Any) -> None:
     desk.put(messages.entry())
     fill = messages.fill("E-1", messages.entry_order_id(), BUY, "100", "150.00")

@@ -22,6 +22,8 @@ ORPHAN_POSITION = "ORPHAN_POSITION"
 _ADVICE = {
     "ORDER_STALLED": ". It keeps its slot and its capital until a person cancels it or the venue answers (T09)",
     "VENUE_REJECTED": ". It is not sent again (T10)",
+    "PROTECTION_LOST": ". Nothing is done by itself: a person leaves the trade, or watches it (T01)",
+    "PROTECTION_LEFT": ". It could open a position of its own: a person cancels it, here or at the venue (T01)",
 }
 
 
