@@ -338,6 +338,8 @@ def gateway(world: World, account: str = ACCOUNT) -> Steps:
     for message in world.bus.read(subjects.INBOX, prefix=subjects.inbox(state.partition, account, "venue")):
         report = inbox_pb2.InboxMessage.FromString(message.data).venue
         state.watermark = max(state.watermark, report.venue_watermark)
+        if message.sequence > state.book.inbox_sequence:
+            state.book.known.learn_ahead(report)
     for commission in state.book.unsettled:
         state.begin(commission)
     yield
@@ -394,6 +396,9 @@ def _effect_result(
             return submission.SpendResult.OURS if ours else submission.SpendResult.TAKEN
         case submission.Record(report):
             world.publish(_report_effect(report, state.watermark, commission.traceparent, state.partition))
+            state.book.known.learn_ahead(report)
+        case submission.Recall(client_order_id):
+            return state.book.known.order(client_order_id)
         case submission.Audit(bead):
             bead.created_at_ns = bead.created_at_ns or world.now_ns
             world.publish(effects.bead(bead))
@@ -401,6 +406,8 @@ def _effect_result(
             world.publish(effects.alert(alert))
         case submission.Send(command):
             return world.send(command, commission.identity, state.session)
+        case submission.SendBracket(commands):
+            return world.send_bracket(commands, commission.identity, state.session)
         case submission.Cancel(command):
             return world.cancel(command)
         case submission.Ask(client_order_id, fence):
@@ -462,6 +469,7 @@ def _hear_venue(world: World, state: GatewayState) -> Steps:
         trace = state.book.traceparent(reports.client_order_id_of(report))
         watermark = events[-1].sequence if is_last else state.watermark
         world.publish(_report_effect(report, watermark, trace, state.partition))
+        state.book.known.learn_ahead(report)
     state.watermark = events[-1].sequence
     state.wants_truth = True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -29,7 +29,7 @@ from kestrel_kernel.core import alerts
 from kestrel_kernel.core.partition import Partition, decode_snapshot
 from kestrel_kernel.core.replay import fold
 from kestrel_persistence.core import chain
-from kestrel_simulators.matching.books import Account
+from kestrel_simulators.matching.books import Account, Life
 from kestrel_testkit.world import Message, SimulatedBus
 from tests.simulation.database import Database, record_of
 
@@ -163,6 +163,7 @@ class Referee:
         self._decided_on: dict[tuple[str, int], dict[int, int]] = {}
         self._newest: dict[str, int] = {}
         self._exits: set[str] = set()
+        self._protective: dict[str, journal_pb2.VenueCommand] = {}
         self._signals: dict[str, signal_pb2.Signal] = {}
         self._place = 0
         self._spent_at: dict[tuple[str, int], int] = {}
@@ -230,6 +231,8 @@ class Referee:
             self._refused.update(_attempt_asked_for(stored.data))
         for command in entry.commands:
             require(command.account == entry.account, "a command for another account", command.client_order_id)
+            if command.kind == journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE:
+                self._protective[command.client_order_id] = command
             if command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT:
                 self._exits.add(command.client_order_id)
                 self._check_exit_size(books, command)
@@ -256,6 +259,7 @@ class Referee:
             require(fill.execution_id not in books.taken_back, "a fill came back", fill.client_order_id)
             require(fill.execution_id not in books.fills, "a fill was booked twice", fill.client_order_id)
             books.book(fill)
+            self._check_protective_fill(books, fill)
         for settled in entry.settlements:
             require(settled.execution_id in books.fills, "a settlement of no fill", settled.client_order_id)
             books.fees[settled.execution_id] += Number.of(settled.fee)
@@ -264,6 +268,19 @@ class Referee:
         books.taken_back |= gone
         self.counters["fill taken back"] += len(gone)
         self.counters["correction booked"] += len(taken_back - gone)
+
+    def _check_protective_fill(self, books: Books, fill: journal_pb2.BookedFill) -> None:
+        """No order that protects a position ever turns it round: what was taken back later excepted."""
+        order = self._protective.get(fill.client_order_id)
+        if order is None:
+            return
+        ours = self.orders_of(order.trade_id)
+        if books.taken_back_at_venue() or self._grown.get(order.trade_id):
+            return
+        sign = 1 if order.side == common_pb2.SIDE_SELL else -1
+        left = sign * sum(_signed_units(one) for one in books.fills.values() if one.client_order_id in ours)
+        require(left >= 0, f"a protective order turned its trade's position to {left}", fill.client_order_id)
+        self.counters["protective fill"] += 1
 
     def _check_exit_size(self, books: Books, command: journal_pb2.VenueCommand) -> None:
         open_qty, order_qty = abs(Number.of(books.slots[command.trade_id].qty)), Number.of(command.order_qty)
@@ -443,12 +460,23 @@ class Referee:
         self._place += 1
         self._spent_at[identity, session] = self._place
 
-    def on_send(self, command: journal_pb2.VenueCommand, identity: str, session: int) -> None:
+    def on_send(
+        self,
+        command: journal_pb2.VenueCommand,
+        identity: str,
+        session: int,
+        protective: Sequence[journal_pb2.VenueCommand] = (),
+    ) -> None:
         """No submission without its own spent token, or its own warrant."""
         journaled = self.commands.get(identity)
         order = command.client_order_id
         require(journaled == command, "sent what the journal does not command", order)
         self._sent[order] += 1
+        require(
+            command.kind != journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE,
+            "a protective order was sent without its entry",
+            order,
+        )
         if command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT:
             claims = tokens.read_warrant(self.key, command.exit_warrant)
             require(claims.trade_id == command.trade_id, "sent with another trade's warrant", order)
@@ -462,7 +490,33 @@ class Referee:
         self._check_mark(key, identity, order)
         self._check_flags(command, intent, identity, session)
         require(self._sent[order] == 1, "an entry was sent twice", order)
+        self._check_protection(intent, command, identity, protective)
         self.counters["entry sent"] += 1
+
+    def _check_protection(
+        self,
+        intent: intent_pb2.Intent,
+        entry: journal_pb2.VenueCommand,
+        identity: str,
+        protective: Sequence[journal_pb2.VenueCommand],
+    ) -> None:
+        """With a bracket's entry goes each order that was approved with it, and nothing else; each of them once."""
+        order = entry.client_order_id
+        prices = [intent.stop_price, intent.target_price] if intent.HasField("target_price") else [intent.stop_price]
+        sent = [Number.of(each.price) for each in protective]
+        approved = list(map(Number.of, prices)) if intent.bracket else []
+        require(sent == approved, f"sent with protection at {sent}, and approved was {approved}", order)
+        place = identity.rpartition(":")[0]
+        for number, each in enumerate(protective, 1):
+            index = int(identity.rpartition(":")[2]) + number
+            require(
+                self.commands.get(f"{place}:{index}") == each, "protected by what the journal does not command", order
+            )
+            is_whole = (each.side, Number.of(each.order_qty)) == (_other(entry.side), Number.of(entry.order_qty))
+            require(is_whole, "protected on the wrong side, or in part", order)
+            self._sent[each.client_order_id] += 1
+            require(self._sent[each.client_order_id] == 1, "a protective order was sent twice", order)
+        self.counters["bracket sent"] += bool(protective)
 
     def _check_mark(self, key: str, identity: str, order: str) -> None:
         found = self.bus.get(subjects.SPENT_BUCKET, key)
@@ -555,7 +609,7 @@ class Referee:
             slot
             for books in self.books.values()
             for slot in books.slots.values()
-            if slot.stage not in OVER and account in ("", books.account)
+            if not is_over(slot) and account in ("", books.account)
         ]
 
     def unjournaled(self) -> int:
@@ -580,6 +634,7 @@ class Referee:
         """At rest, of every account: the venue has what was commanded, every fill is booked, the money agrees."""
         for books in self.books.values():
             self._check_orders(books)
+            self._check_protection_is_over(books)
             self._check_fills(books)
             self._check_money(books)
 
@@ -589,6 +644,16 @@ class Referee:
         for name in sorted(ours - commanded):
             require(False, "the venue has an order that the journal does not command", name)
         self.counters["orders"] += len(ours)
+
+    def _check_protection_is_over(self, books: Books) -> None:
+        """No stop outlives its trade, in the kernel's book or at the venue."""
+        for slot in books.slots.values():
+            for order in (slot.stop, slot.target):
+                name = order.client_order_id
+                require(order.life not in WORKING, "a protective order outlived its trade", name)
+                at_venue = books.venue.orders.get(name)
+                is_at_work = at_venue is not None and at_venue.life is Life.WORKING
+                require(not is_at_work, "a protective order works at the venue, and its trade is over", name)
 
     def _check_fills(self, books: Books) -> None:
         taken_back = books.taken_back_at_venue()
@@ -615,9 +680,18 @@ class Referee:
         require(not is_wrong, f"the kernel's ledger of {books.account} is off by {Number.of(snapshot.ledger_delta)}")
 
 
+def is_over(slot: state_pb2.SlotSnapshot) -> bool:
+    """Nothing of the trade is left: no position, no order that could make one, none that protected it."""
+    return slot.stage in OVER and not any(order.life in WORKING for order in (slot.stop, slot.target))
+
+
 def require(holds: bool, message: str, about: str = "") -> None:
     if not holds:
         raise Violation(f"{about}: {message}" if about else message, about)
+
+
+def _other(side: common_pb2.Side.ValueType) -> common_pb2.Side.ValueType:
+    return common_pb2.SIDE_SELL if side == common_pb2.SIDE_BUY else common_pb2.SIDE_BUY
 
 
 def _signed_units(fill: journal_pb2.BookedFill) -> int:

@@ -23,7 +23,7 @@ from kestrel_simulators.matching.chance import Fate, Fortune
 from kestrel_simulators.paper.venue import Kind
 from kestrel_venue_gateway.core.submission import SendResult
 from tests.simulation.nodes import ACCOUNT, VENUE
-from tests.simulation.referee import OVER, Books
+from tests.simulation.referee import Books, is_over
 from tests.simulation.world import LAYOUTS, World, _instrument, _price
 
 STEPS_MAX = 6_000
@@ -69,12 +69,12 @@ class Stage(World):
     def move_prices(self) -> None:
         """They stand still."""
 
-    def _place(self, request: paper_pb2.PlaceOrderRequest) -> SendResult:
+    def _place(self, requests: list[paper_pb2.PlaceOrderRequest]) -> list[SendResult]:
         """An order's fate is the next one of ``fates``; without one it fills as its price allows."""
         fate = self.fates.pop(0) if self.fates else Fate.FILL
         fortune = Fortune(fate, part_ppm=500_000, delay_ns=MINUTE_NS, slippage_ppm=0)
         with patch.object(engine, "draw", lambda *_: fortune):
-            return super()._place(request)
+            return super()._place(requests)
 
     # --- what a scenario does ----------------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class Stage(World):
         return self.referee.slots().get(trade_id, state_pb2.SlotSnapshot())
 
     def is_over(self, trade_id: str) -> bool:
-        return trade_id in self.referee.slots() and self.slot(trade_id).stage in OVER
+        return trade_id in self.referee.slots() and is_over(self.slot(trade_id))
 
     def qty(self, trade_id: str) -> int:
         return self.slot(trade_id).qty.units

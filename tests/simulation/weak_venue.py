@@ -10,6 +10,7 @@ A person looks after doubts: whoever gives up an order has made sure that it is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -36,6 +37,8 @@ TRAITS: Traits = WEAK
 _BATCH = 12
 _MORE_OFTEN = {
     "answer lost on the way back": 8,
+    "answer to a bracket lost": 3,
+    "bracket arrives late": 2,
     "fill busted": 2,
     "fill corrected": 3,
     "gateway killed": 2,
@@ -411,10 +414,19 @@ class WeakWorld(World):
             return SendResult(Outcome.NOT_SENT)
         return super().send(command, identity, session)
 
-    def _place(self, request: paper_pb2.PlaceOrderRequest) -> SendResult:
-        is_there = request.client_order_id in self.venue_account(request.account).orders
-        require(not is_there, "one order, twice at the venue", request.client_order_id)
-        return super()._place(request)
+    def send_bracket(
+        self, commands: Sequence[journal_pb2.VenueCommand], identity: str, session: int
+    ) -> tuple[SendResult, ...]:
+        if self.is_closed(commands[0].account, session):
+            self.reached("send on a closed connection")
+            return tuple(SendResult(Outcome.NOT_SENT) for _ in commands)
+        return super().send_bracket(commands, identity, session)
+
+    def _place(self, requests: list[paper_pb2.PlaceOrderRequest]) -> list[SendResult]:
+        for request in requests:
+            is_there = request.client_order_id in self.venue_account(request.account).orders
+            require(not is_there, "one order, twice at the venue", request.client_order_id)
+        return super()._place(requests)
 
     def ask(self, client_order_id: str, *, fence: bool, account: str = ACCOUNT) -> AskResult:
         answer = super().ask(client_order_id, fence=False, account=account)
@@ -448,13 +460,14 @@ class WeakWorld(World):
     def _look_into_doubts(self, probability: float) -> None:
         for books in self.referee.books.values():
             for slot in self.referee.open_slots(books.account):
-                for order in (slot.entry, slot.exit):
+                for order in (slot.entry, slot.exit, slot.stop, slot.target):
                     if _is_doubtful(order) and self.random.random() < probability:
                         self._request_cancel(order.client_order_id, books.account)
 
     def _request_cancel(self, client_order_id: str, account: str = ACCOUNT) -> None:
         """Nobody gives up what may still arrive."""
-        if any(request.client_order_id == client_order_id for _, request in self._late):
+        late = {request.client_order_id for _, requests in self._late for request in requests}
+        if client_order_id in late:
             self.reached("person waits for what is under way")
             return
         super()._request_cancel(client_order_id, account)

@@ -15,7 +15,7 @@ import gc
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -42,7 +42,7 @@ from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, 
 from tests.simulation.database import Database
 from tests.simulation.leases import LeaseStore, OwnerLease
 from tests.simulation.nodes import ACCOUNT, DRIFT_QTY, SECOND_ACCOUNT, STORED_STREAMS, VENUE, Steps, nodes_of
-from tests.simulation.referee import OVER, SKEW_NS_MAX, WORKING, Books, Referee, Violation
+from tests.simulation.referee import SKEW_NS_MAX, WORKING, Books, Referee, Violation, is_over
 from tests.simulation.story import Line, story
 
 START_NS = 1_780_000_000 * SECOND_NS
@@ -100,7 +100,7 @@ class World:
         self._frozen: list[tuple[str, Steps, int]] = []
         self._skew_ns = {name: self.random.randrange(-SKEW_NS_MAX // 2, SKEW_NS_MAX // 2) for name in self.nodes}
         self._running = ""
-        self._late: list[tuple[int, paper_pb2.PlaceOrderRequest]] = []
+        self._late: list[tuple[int, list[paper_pb2.PlaceOrderRequest]]] = []
         self._unsettled: list[tuple[int, str, venue_pb2.Fill]] = []
         self._events_seen = dict.fromkeys(self.accounts, 0)
         self._epochs = [0] * self.partition_count
@@ -375,39 +375,56 @@ class World:
             return SendResult(Outcome.UNKNOWN)
         if self.fault("send never left", 0.06):
             return SendResult(Outcome.NOT_SENT)
-        request = paper_pb2.PlaceOrderRequest(
-            account=command.account,
-            client_order_id=command.client_order_id,
-            symbol=command.instrument.symbol,
-            side=command.side,
-            order_qty=command.order_qty,
-            order_type=command.order_type,
-            price=command.price if command.HasField("price") else None,
-            time_in_force=command.time_in_force,
-            reduce_only=command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT,
-        )
+        request = _order_request(command)
         if self.fault("send arrives late", 0.12):
-            self._late.append((self.true_ns + self.random.randrange(1, 8_000) * MILLISECOND_NS, request))
+            self._late.append((self.true_ns + self.random.randrange(1, 8_000) * MILLISECOND_NS, [request]))
             return SendResult(Outcome.UNKNOWN)
-        answer = self._place(request)
+        [answer] = self._place([request])
         return SendResult(Outcome.UNKNOWN) if self.fault("answer lost on the way back", 0.1) else answer
 
-    def _place(self, request: paper_pb2.PlaceOrderRequest) -> SendResult:
+    def send_bracket(
+        self, commands: Sequence[journal_pb2.VenueCommand], identity: str, session: int
+    ) -> tuple[SendResult, ...]:
+        """An entry and what protects it, on their way together: all of them share one fate."""
+        entry = commands[0]
+        self.note("is sent to the venue with what protects it", entry.client_order_id)
+        self.referee.on_send(entry, identity, session, commands[1:])
+        if self.fault("send lost on the way", 0.06):
+            return tuple(SendResult(Outcome.UNKNOWN) for _ in commands)
+        if self.fault("send never left", 0.06):
+            return tuple(SendResult(Outcome.NOT_SENT) for _ in commands)
+        requests = list(map(_order_request, commands))
+        if self.fault("bracket arrives late", 0.12):
+            self._late.append((self.true_ns + self.random.randrange(1, 8_000) * MILLISECOND_NS, requests))
+            return tuple(SendResult(Outcome.UNKNOWN) for _ in commands)
+        answers = self._place(requests)
+        if self.fault("answer to a bracket lost", 0.1):
+            return tuple(SendResult(Outcome.UNKNOWN) for _ in commands)
+        return tuple(answers)
+
+    def _place(self, requests: list[paper_pb2.PlaceOrderRequest]) -> list[SendResult]:
         try:
-            order = self.venue.apply(Kind.PLACE_ORDER, request, self.true_ns).order
+            if len(requests) == 1:
+                orders = [self.venue.apply(Kind.PLACE_ORDER, requests[0], self.true_ns).order]
+            else:
+                bracket = paper_pb2.PlaceBracketRequest(orders=requests)
+                orders = self.venue.apply(Kind.PLACE_BRACKET, bracket, self.true_ns).orders
         except (Refused, InvalidRequest) as error:
-            return SendResult(Outcome.REJECTED, reason=error.refusal())
+            return [SendResult(Outcome.REJECTED, reason=error.refusal()) for _ in requests]
         finally:
             self._hold_fees_back()
-        self.note(f"the venue says {order.status} {order.reason.reason}", request.client_order_id)
-        self.referee.on_venue_has(request.client_order_id)
+        return list(map(self._answer, orders))
+
+    def _answer(self, order: paper_pb2.PaperOrder) -> SendResult:
+        self.note(f"the venue says {order.status} {order.reason.reason}", order.client_order_id)
+        self.referee.on_venue_has(order.client_order_id)
         outcome = Outcome.REJECTED if order.status == "REJECTED" else Outcome.ACCEPTED
         return SendResult(outcome, order.venue_order_id, order.reason if order.HasField("reason") else None)
 
     def _deliver_late_orders(self) -> None:
         for late in [late for late in self._late if late[0] <= self.true_ns]:
             self._late.remove(late)
-            self.note("arrives at the venue only now", late[1].client_order_id)
+            self.note("arrives at the venue only now", late[1][0].client_order_id)
             self._place(late[1])
 
     def ask(self, client_order_id: str, *, fence: bool, account: str = ACCOUNT) -> AskResult:
@@ -528,7 +545,7 @@ class World:
         books = self.referee.books[self.random.choice(self.accounts)]
         for slot in list(books.slots.values())[-12:]:
             intent = self._proposed.get(slot.trade_id)
-            if intent is None or slot.stage not in OVER or slot.entry.cum_qty.units or intent.attempt > 2:
+            if intent is None or not is_over(slot) or slot.entry.cum_qty.units or intent.attempt > 2:
                 continue  # it is the policy's, or is not given up
             self._publish_intent(intent.intent_id, intent.attempt + 1, intent.instrument.symbol, intent.account)
             self.reached("further attempt")
@@ -540,6 +557,10 @@ class World:
         is_buy, is_limit = self.random.random() < 0.5, self.random.random() < 0.4
         away = self.random.randrange(0, 3) * (-1 if is_buy else 1)  # per cent: some rest until they are canceled
         by_person = self.random.random() < 0.2
+        is_bracket = self.chance("bracket proposed", 0.35)
+        # Of a bracket near enough to be met while it is open.
+        stop = self.random.choice((95, 96)) if is_bracket else 95
+        target = self.random.choice((0, 103, 104)) if is_bracket else 0
         intent = intent_pb2.Intent(
             intent_id=intent_id,
             account=account,
@@ -551,7 +572,9 @@ class World:
             order_type=common_pb2.ORDER_TYPE_LIMIT if is_limit else common_pb2.ORDER_TYPE_MARKET,
             price=_price(reference_units, 100 + away) if is_limit else None,
             time_in_force=common_pb2.TIME_IN_FORCE_GTC if is_limit else common_pb2.TIME_IN_FORCE_DAY,
-            stop_price=_price(reference_units, 95 if is_buy else 105),
+            stop_price=_price(reference_units, stop if is_buy else 200 - stop),
+            target_price=_price(reference_units, target if is_buy else 200 - target) if target else None,
+            bracket=is_bracket,
             reference_price=Number(reference_units, 4).message(),
             leverage=1,
             strategy=self.random.choice(("momentum", "momentum", "manual"))
@@ -819,6 +842,25 @@ class TearingDisk(SimulatedDisk):
         if data is not None and hashlib.sha256(data[32:]).digest() != data[:32]:
             self._world.reached("torn snapshot found")
         return data
+
+
+def _order_request(command: journal_pb2.VenueCommand) -> paper_pb2.PlaceOrderRequest:
+    """As the gateway's connector asks the paper venue."""
+    leaves = command.kind != journal_pb2.COMMAND_KIND_SUBMIT_ENTRY
+    protects = command.kind == journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE
+    return paper_pb2.PlaceOrderRequest(
+        account=command.account,
+        client_order_id=command.client_order_id,
+        symbol=command.instrument.symbol,
+        side=command.side,
+        order_qty=command.order_qty,
+        order_type=command.order_type,
+        price=command.price if command.HasField("price") else None,
+        time_in_force=command.time_in_force,
+        reduce_only=leaves,
+        group=command.group if leaves else "",
+        parent_client_order_id=command.group if protects else "",
+    )
 
 
 def _instrument(symbol: str) -> common_pb2.Instrument:

@@ -213,7 +213,8 @@ def orders_of(accounts: list[kernel_pb2.AccountSlots]) -> Iterator[OrderRow]:
     """Account, slot, order and purpose of every order that slots hold."""
     for each in accounts:
         for slot in each.slots:
-            for order, purpose in ((slot.entry, "entry"), (slot.exit, "exit")):
+            purposes = ("entry", "exit", "stop", "target")
+            for order, purpose in zip((slot.entry, slot.exit, slot.stop, slot.target), purposes, strict=True):
                 if order.client_order_id:
                     yield each.account, slot, order, purpose
 

@@ -111,13 +111,18 @@ def read_alert(alert: audit_pb2.Alert, time_ns: int, totals: Totals) -> list[Lin
     return [Line(time_ns, "alert", f"{severity} {escape(alert.reason)}: {escape(alert.message[:100])}")]
 
 
+_PURPOSES = {
+    journal_pb2.COMMAND_KIND_SUBMIT_EXIT: ("exits", "[magenta]exit[/]"),
+    journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE: ("protective orders", "[cyan]protects[/]"),
+}
+
+
 def _command(command: journal_pb2.VenueCommand, time_ns: int, totals: Totals) -> list[Line]:
     if command.kind == journal_pb2.COMMAND_KIND_CANCEL:
         totals.counts["cancels"] += 1
         return [Line(time_ns, "order", f"cancel {output.short_id(command.client_order_id)}")]
-    is_exit = command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT
-    totals.counts["exits" if is_exit else "entries"] += 1
-    purpose = "[magenta]exit[/]" if is_exit else "entry"
+    counted, purpose = _PURPOSES.get(command.kind, ("entries", "entry"))
+    totals.counts[counted] += 1
     text = f"{purpose} {output.side(command.side)} {Number.of(command.order_qty)} {escape(command.instrument.symbol)}"
     return [Line(time_ns, "order", f"{text} [dim]{output.short_id(command.client_order_id)}[/]")]
 

@@ -85,6 +85,8 @@ class PolicySettings(ServiceSettings):
     # Empty: every symbol the venue sends bars of.
     symbols: list[str] = Field(default_factory=list)
     leverage: int = Field(default=1, ge=1, le=125)
+    # Place stop and target at the venue, together with the entry; a stop that is held here dies with this process.
+    bracket: bool = False
     momentum: MomentumSettings = MomentumSettings()
     sizing: SizingSettings = SizingSettings()
     intent_lifetime_s: int = Field(default=240, ge=1, le=86_400)
@@ -119,6 +121,7 @@ class PolicySettings(ServiceSettings):
                 momentum=self.momentum.parameters(),
                 sizing=self.sizing.parameters(),
                 leverage=self.leverage,
+                bracket=self.bracket,
                 intent_lifetime_ns=self.intent_lifetime_s * SECOND_NS,
                 manual_intent_lifetime_ns=self.manual_intent_lifetime_s * SECOND_NS,
                 refusal_pause_days=self.refusal_pause_days,

@@ -63,13 +63,18 @@ class AccountBook:
 
 
 def slot_is_open(slot: state_pb2.SlotSnapshot) -> bool:
-    """It holds a position, or its entry may still become one."""
-    return bool(slot.qty.units) or entry_is_working(slot)
+    """It holds a position, or its entry may still become one, or what protected it still works at the venue."""
+    return bool(slot.qty.units) or entry_is_working(slot) or protection_is_working(slot)
 
 
 def entry_is_working(slot: state_pb2.SlotSnapshot) -> bool:
     """Whatever says that the entry may still fill counts: its life, its doubt, or the slot's stage."""
     return slot.entry.in_doubt or slot.entry.life in _WORKING_LIVES or slot.stage in _ENTRY_STAGES
+
+
+def protection_is_working(slot: state_pb2.SlotSnapshot) -> bool:
+    """It adds nothing to a position; of a trade that is over, it keeps the symbol until it is taken back."""
+    return any(order.life in _WORKING_LIVES or order.in_doubt for order in (slot.stop, slot.target))
 
 
 def slot_exposure(slot: state_pb2.SlotSnapshot, notional_of_entry: Mapping[str, Exact]) -> Exact:

@@ -70,6 +70,13 @@ def _entry(record: Record, entry: journal_pb2.JournalEntry, message: inbox_pb2.I
     )
 
 
+_SUBMITS = (
+    journal_pb2.COMMAND_KIND_SUBMIT_ENTRY,
+    journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE,
+    journal_pb2.COMMAND_KIND_SUBMIT_EXIT,
+)
+
+
 def _commands(record: Record, entry: journal_pb2.JournalEntry) -> Iterator[Row]:
     for position, command in enumerate(entry.commands):
         client_order_id = required("commands.client_order_id", command.client_order_id)
@@ -84,10 +91,12 @@ def _commands(record: Record, entry: journal_pb2.JournalEntry) -> Iterator[Row]:
                 account=entry.account,
                 reason=text(command.reason),
             )
-        elif command.kind in (journal_pb2.COMMAND_KIND_SUBMIT_ENTRY, journal_pb2.COMMAND_KIND_SUBMIT_EXIT):
+        elif command.kind in _SUBMITS:
             yield _order(record, entry, position, command)
         else:
-            raise InvalidRequest.of("commands.kind", command.kind, "SUBMIT_ENTRY, SUBMIT_EXIT or CANCEL")
+            raise InvalidRequest.of(
+                "commands.kind", command.kind, "SUBMIT_ENTRY, SUBMIT_PROTECTIVE, SUBMIT_EXIT or CANCEL"
+            )
 
 
 def _order(record: Record, entry: journal_pb2.JournalEntry, position: int, command: journal_pb2.VenueCommand) -> Row:
@@ -101,7 +110,9 @@ def _order(record: Record, entry: journal_pb2.JournalEntry, position: int, comma
         account=entry.account,
         venue=text(command.venue),
         environment=name(common_pb2.Environment, command.environment, "ENVIRONMENT"),
-        is_exit=command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT,
+        is_exit=command.kind != journal_pb2.COMMAND_KIND_SUBMIT_ENTRY,
+        is_protective=command.kind == journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE,
+        venue_group=text(command.group),
         symbol=text(command.instrument.symbol),
         side=name(common_pb2.Side, command.side, "SIDE"),
         order_qty=money(command.order_qty, present=command.HasField("order_qty")),

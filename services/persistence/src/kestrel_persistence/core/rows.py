@@ -131,6 +131,7 @@ def _intent(record: Record) -> list[Row]:
             stop_price=money(intent.stop_price, present=intent.HasField("stop_price")),
             target_price=money(intent.target_price, present=intent.HasField("target_price")),
             reference_price=money(intent.reference_price, present=intent.HasField("reference_price")),
+            bracket=intent.bracket,
             leverage=intent.leverage,
             strategy=text(intent.strategy),
             signal_id=text(signal.signal_id) if signal else None,

@@ -177,10 +177,12 @@ async def hops(database: Database, subject: Subject) -> list[Hop]:
     async with database.connection() as connection:
         if not subject.client_order_id:
             return await _hops(connection, _WAY_IN, subject.intent_id)
-        is_exit = await connection.fetchval(
-            "SELECT is_exit FROM orders WHERE client_order_id = $1 LIMIT 1", subject.client_order_id
+        # What protects a trade went in with its entry.
+        by_exit = await connection.fetchval(
+            "SELECT is_exit AND NOT is_protective FROM orders WHERE client_order_id = $1 LIMIT 1",
+            subject.client_order_id,
         )
-        way = _WAY_OUT if is_exit else _WAY_IN
+        way = _WAY_OUT if by_exit else _WAY_IN
         return await _hops(connection, f"{way} UNION ALL {_ORDER}", subject.intent_id, subject.client_order_id)
 
 

@@ -37,7 +37,7 @@ _ENDED_LIFECYCLES = frozenset(
         state_pb2.LIFECYCLE_EXPIRED,
     }
 )
-_LIVE_ORDERS = frozenset({state_pb2.ORDER_LIFE_PENDING_NEW, state_pb2.ORDER_LIFE_OPEN})
+LIVE_ORDERS = frozenset({state_pb2.ORDER_LIFE_PENDING_NEW, state_pb2.ORDER_LIFE_OPEN})
 _DEAD_VERDICTS = frozenset({authority_pb2.VERDICT_DENIED, authority_pb2.VERDICT_PASSED, authority_pb2.VERDICT_EXPIRED})
 
 
@@ -164,7 +164,7 @@ class Book:
 
     def is_leaving(self, slot: state_pb2.SlotSnapshot) -> bool:
         """An exit of this trade is on its way; only when it is dead may another be asked for."""
-        return slot.trade_id in self.exits_sent or slot.exit.life in _LIVE_ORDERS or slot.exit.in_doubt
+        return slot.trade_id in self.exits_sent or slot.exit.life in LIVE_ORDERS or slot.exit.in_doubt
 
     def capital(self) -> Number | None:
         """What sizes are a part of; None while nothing is known, which blocks entries."""
@@ -193,9 +193,12 @@ class Book:
 
 
 def is_open(slot: state_pb2.SlotSnapshot) -> bool:
-    """A position is open whatever else is said; without one, the trade is over once stage or lifecycle say so."""
+    """A position is open whatever else is said; without one, the trade is over once stage or lifecycle say so, and
+    nothing that protected it works at the venue any more.
+    """
     has_ended = slot.stage in _ENDED_STAGES or slot.lifecycle in _ENDED_LIFECYCLES
-    return bool(slot.trade_id) and (slot.qty.units != 0 or not has_ended)
+    is_protected = any(order.life in LIVE_ORDERS for order in (slot.stop, slot.target))
+    return bool(slot.trade_id) and (slot.qty.units != 0 or not has_ended or is_protected)
 
 
 def _intent_of(entry: intent_pb2.AuthorizedIntent) -> intent_pb2.Intent:

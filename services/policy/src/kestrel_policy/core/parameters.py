@@ -56,6 +56,8 @@ class Plan:
     momentum: Momentum = field(default_factory=Momentum)
     sizing: Sizing = field(default_factory=Sizing)
     leverage: int = 1
+    # Stop and target are placed at the venue together with the entry. Else this strategy watches them, while it lives.
+    bracket: bool = False
     intent_lifetime_ns: int = 240 * 1_000_000_000
     manual_intent_lifetime_ns: int = 900 * 1_000_000_000
     # Calendar days of the market for which a refused intent is not repeated; 0: the next bar may.

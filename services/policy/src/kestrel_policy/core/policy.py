@@ -25,7 +25,7 @@ from kestrel_domain.identifiers import checked_id, derived_id, partition_of
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS
 from kestrel_policy.core import momentum, sizing
-from kestrel_policy.core.book import Book
+from kestrel_policy.core.book import LIVE_ORDERS, Book
 from kestrel_policy.core.history import Bar, History
 from kestrel_policy.core.momentum import Reading
 from kestrel_policy.core.parameters import Momentum, Plan
@@ -323,6 +323,7 @@ def _propose(
         proposer=proposer,
         created_at_ns=moment.now_ns,
         expires_at_ns=moment.now_ns + lifetime_ns,
+        bracket=plan.bracket,
     )
     if entry.target is not None:
         intent.target_price.CopyFrom(entry.target.message())
@@ -343,9 +344,9 @@ def _exit_cause(
     if origin is not None and bar.start_ns <= origin.market_time_ns:
         return None
     is_long = slot.qty.units > 0
-    if _touched(slot, "stop_price", bar, below=is_long):
+    if not held_at_venue(slot, slot.stop) and _touched(slot, "stop_price", bar, below=is_long):
         return ExitCause.STOP
-    if _touched(slot, "target_price", bar, below=not is_long):
+    if not held_at_venue(slot, slot.target) and _touched(slot, "target_price", bar, below=not is_long):
         return ExitCause.TARGET
     if slot.strategy == plan.strategy and reading is not None:
         toward = reading.score if is_long else -reading.score
@@ -356,6 +357,12 @@ def _exit_cause(
         if held_days >= plan.momentum.holding_days_max:
             return ExitCause.HOLDING_TIME
     return None
+
+
+def held_at_venue(slot: state_pb2.SlotSnapshot, order: state_pb2.OrderView) -> bool:
+    """The venue watches this price for us. It does not while the entry may still fill: then it holds the order back."""
+    is_entered = slot.entry.life not in LIVE_ORDERS
+    return is_entered and order.life == state_pb2.ORDER_LIFE_OPEN and not order.in_doubt and not order.cancel_pending
 
 
 def _touched(slot: state_pb2.SlotSnapshot, name: str, bar: Bar, *, below: bool) -> bool:

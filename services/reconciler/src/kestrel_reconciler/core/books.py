@@ -124,8 +124,7 @@ class Books:
     def working_orders(self) -> dict[str, WorkingOrder]:
         found = {}
         for slot in self.slots.values():
-            for name in ("entry", "exit"):
-                order = getattr(slot, name)
+            for order in _orders(slot):
                 if order.client_order_id and order.life in WORKING:
                     found[order.client_order_id] = WorkingOrder(
                         order.client_order_id,
@@ -174,11 +173,16 @@ class Books:
             self.venue = command.venue or self.venue
 
 
+def _orders(slot: state_pb2.SlotSnapshot) -> tuple[state_pb2.OrderView, ...]:
+    """All that a trade may have at the broker; what protects it too."""
+    return slot.entry, slot.exit, slot.stop, slot.target
+
+
 def _facts(slot: state_pb2.SlotSnapshot | None) -> tuple[object, ...]:
     """What of a slot the broker could know too; a new mark is no change."""
     if slot is None:
         return ()
-    orders = ((o.client_order_id, o.life, o.cum_qty.units, o.cum_qty.scale) for o in (slot.entry, slot.exit))
+    orders = ((o.client_order_id, o.life, o.cum_qty.units, o.cum_qty.scale) for o in _orders(slot))
     return (slot.instrument.symbol, slot.qty.units, slot.qty.scale, *orders)
 
 

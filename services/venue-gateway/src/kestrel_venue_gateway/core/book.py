@@ -153,7 +153,7 @@ class AccountBook:
             # Who cancels before there is a doubt has not looked into it.
             by_person=is_cancel and order is not None and order.in_doubt and by_person,
             of_exit=is_cancel and order is not None and order.is_exit and not order.entry_id,
-            entry_id=_entry_of(command, before),
+            entry_id=order.entry_id if is_cancel and order is not None else _entry_of(command, before),
         )
         if not is_cancel and not commission.repeats_an_id:
             self._open_order(commission)

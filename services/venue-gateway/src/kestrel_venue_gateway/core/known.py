@@ -90,6 +90,11 @@ class KnownOrder:
         return self.has_traded or self.knows(venue_pb2.ORDER_FACT_ACKNOWLEDGED)
 
     @property
+    def is_over(self) -> bool:
+        """The venue said that it ended, and not because a person gave it up."""
+        return self.has_ended and not self.was_given_up
+
+    @property
     def has_ended(self) -> bool:
         return any(self.knows(fact) for fact in _ENDS)
 

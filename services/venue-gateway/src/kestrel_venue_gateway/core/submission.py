@@ -241,7 +241,8 @@ class Commission:
     # Cancels: an operator named this very order while it was in doubt; and: the order is an exit.
     by_person: bool = False
     of_exit: bool = False
-    # Entries: the orders that go out with it, under its token. Protective orders: the id of the entry they go with.
+    # Entries: the orders that go out with it, under its token. Protective orders, and cancels of them: the id of the
+    # entry that they go with.
     protective: tuple[Commission, ...] = ()
     entry_id: str = ""
 
@@ -608,10 +609,9 @@ def cancel_order(gate: Gate, commission: Commission) -> Procedure:
     if no is not None:
         yield from _reject_cancel(commission, no)
         return
-    known: KnownOrder | None = yield Recall(commission.command.client_order_id)
-    if known is not None and known.knows(venue_pb2.ORDER_FACT_DENIED):
-        return  # it never was at the venue
     for round_count in count():
+        if (yield from _is_moot(commission)):
+            return
         if gate.traits.fences:
             is_over, silence = yield from _cancel(commission)
         else:
@@ -625,6 +625,14 @@ def cancel_order(gate: Gate, commission: Commission) -> Procedure:
             return
 
 
+def _is_moot(commission: Commission) -> Generator[Effect, Any, bool]:
+    """It never was at the venue; or it is a protective order that has ended, as it does by its entry and its group."""
+    known: KnownOrder | None = yield Recall(commission.command.client_order_id)
+    if known is None:
+        return False
+    return known.knows(venue_pb2.ORDER_FACT_DENIED) or (bool(commission.entry_id) and known.is_over)
+
+
 _CancelRound = Generator[Effect, Any, tuple[bool, common_pb2.Refusal | None]]
 """One round of asking to cancel: whether that is the end of it, and if not, why."""
 
@@ -632,6 +640,8 @@ _CancelRound = Generator[Effect, Any, tuple[bool, common_pb2.Refusal | None]]
 def _cancel(commission: Commission) -> _CancelRound:
     """Where a "no" is an answer."""
     answer: SendResult = yield Cancel(commission.command)
+    if answer.outcome is Outcome.REJECTED and commission.entry_id:
+        return False, answer.reason  # nobody gave it up: what becomes of it is being asked
     if answer.outcome is Outcome.REJECTED:
         yield from _reject_cancel(commission, answer.reason)
     # Accepted: the event stream brings CANCELED, or the fills that were faster.
