@@ -476,6 +476,18 @@ def test_cancel_closes_an_exit_between_two_attempts(desk: Any) -> None:
     assert world.venue.arrivals == []
 
 
+def test_cancel_in_place_of_one_that_died_after_its_mark_finishes_what_that_one_began(desk: Any) -> None:
+    world, command = World(desk.now_ns, UnprovenVenue(state=VenueState(cut_off=CUT_OFF))), desk.exit()
+    assert not run_out(world, desk, commission_of(command))
+    first = machine(desk, command)
+    with pytest.raises(ProcessDied):
+        world.run(desk, first, die_at=0, after=True)
+    assert list(world.marks) == [f"{command.client_order_id}.1"]
+    assert run_out(world, desk, replace(first, identity="JOURNAL_0:41:0", marks_as=first.identity))
+    assert world.facts(command) == [CANCELED]
+    assert world.reports[0].order.reason.reason == "CANCELED_UNSENT"
+
+
 # --- with crashes ----------------------------------------------------------------------------------------------
 
 WIRES = [

@@ -231,6 +231,8 @@ class Commission:
     # Cancels: an operator named this very order while it was in doubt; and: the order is an exit.
     by_person: bool = False
     of_exit: bool = False
+    # Cancels: the first of those in whose place this one is. What one of them marked, all of them did; empty: this one.
+    marks_as: str = ""
 
 
 def procedure(gate: Gate, commission: Commission) -> Procedure:
@@ -498,7 +500,7 @@ def _report_canceled_unsent(commission: Commission) -> Procedure:
 
 def _run(gate: Gate, commission: Commission) -> str:
     """Marks of attempts tell this run of a command from an earlier one."""
-    return f"{commission.identity}{RUN_SEPARATOR}{gate.run}"
+    return f"{commission.marks_as or commission.identity}{RUN_SEPARATOR}{gate.run}"
 
 
 def _begun(command: journal_pb2.VenueCommand, attempt: int) -> str:
