@@ -213,7 +213,7 @@ def _bars() -> tuple[prices.DailyBar, ...]:
 def run_kestrel(*arguments: str, expect: int = 0) -> str:
     """Run the command as a user would; its standard output."""
     done = subprocess.run(
-        [sys.executable, "-m", "kestrel_cli", *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "kestrel_cli", *arguments], capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == expect, f"kestrel {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
