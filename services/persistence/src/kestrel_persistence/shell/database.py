@@ -137,15 +137,16 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """One connection of the pool; whatever is the database's fault inside becomes Unavailable."""
         await self.open()
-        assert self._pool is not None
+        pool = self._pool  # there may be none, or another one, before the connection is given back
+        assert pool is not None
         try:
             # Not acquire's own time-out: asyncpg's may lose a cancellation that comes together with the connection.
             async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
-                connection = await self._pool.acquire()
+                connection = await pool.acquire()
             try:
                 yield connection  # type: ignore[misc]
             finally:
-                await self._pool.release(connection)
+                await pool.release(connection)
         except ROW_FAULTS:
             raise
         except DATABASE_FAULTS as error:
