@@ -35,7 +35,7 @@ down: .venv/.ready ## Stop it from elsewhere
 	$(BIN)/kestrel down
 
 test: .venv/.ready .venv-ib-async/.ready libkernel-test ## Every test: unit, property, real NATS and PostgreSQL, crashes
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup --durations 15
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup --no-loadscope-reorder --durations 25
 
 test-fast: .venv/.ready ## Only what needs no server and no process
 	KESTREL_REFERENCE_INPUTS=50000 $(BIN)/pytest -n $(PYTEST_WORKERS) -m "not integration"

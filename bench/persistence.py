@@ -24,7 +24,8 @@ from bench import core, lifecycles, running
 from bench.figures import median, percentile, ratio, result_hash, rounded
 from bench.progress import tell
 from kestrel_cli.platform import servers
-from kestrel_cli.platform.layout import Layout, choose_ports
+from kestrel_cli.platform.layout import Endpoints, Layout
+from kestrel_cli.platform.ports import claimed_ports
 from kestrel_cli.platform.processes import launched
 from kestrel_domain import subjects
 from kestrel_domain.errors import KestrelError
@@ -46,17 +47,17 @@ Tables = list[dict[str, list[Row]]]
 
 def measure(*, quick: bool) -> Figures:
     """On a PostgreSQL server of its own, set up as the platform's is (fsync on): some 40 s; quick, some 10 s."""
-    with running.temporary_folder("persistence") as folder:
-        return uvloop.run(_measure(folder, quick=quick))
+    with running.temporary_folder("persistence") as folder, claimed_ports(None) as endpoints:
+        return uvloop.run(_measure(folder, endpoints, quick=quick))
 
 
-async def _measure(folder: Path, *, quick: bool) -> Figures:
+async def _measure(folder: Path, endpoints: Endpoints, *, quick: bool) -> Figures:
     batches = _batches(_QUICK_TRADES if quick else _TRADES)
     ready_made = [tables_of(plan(batch, Head(), {}).rows) for batch in batches]
     row_count = sum(len(rows) for tables in ready_made for rows in tables.values())
     writer, floor, planning, commits_ms = [], [], [], []
     result = ""
-    async with _server(folder) as new_database:
+    async with _server(folder, endpoints) as new_database:
         for number in range(_QUICK_ROUNDS if quick else _ROUNDS):
             tell(f"persistence: round {number + 1}, {row_count:,} rows through the writer and through the floor")
             lasted_s, each_ms, result = await _through_the_writer(await new_database(f"writer_{number}"), batches)
@@ -177,11 +178,10 @@ async def _stored(dsn: str, stream: str) -> str:
 
 
 @asynccontextmanager
-async def _server(folder: Path) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+async def _server(folder: Path, endpoints: Endpoints) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
     """PostgreSQL with the platform's own settings; gives the function that makes a database and returns its address."""
     layout = Layout(folder)
     layout.create()
-    endpoints = choose_ports(None)
     servers.initialize_postgres(layout)
     user = servers.postgres_system_user()
     command = launched(servers.postgres_command(layout, endpoints), user=user, orphan_signal=signal.SIGQUIT)

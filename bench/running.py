@@ -23,8 +23,9 @@ from typing import IO, Any
 import psutil
 
 from kestrel_cli.platform.config import PlatformOptions, VenueManners, configuration
-from kestrel_cli.platform.layout import NATS, POSTGRES, Endpoints, Layout, choose_ports, read_json
+from kestrel_cli.platform.layout import NATS, POSTGRES, Endpoints, Layout, read_json
 from kestrel_cli.platform.lock import PlatformLock
+from kestrel_cli.platform.ports import claimed_ports
 from kestrel_cli.platform.processes import launched
 from kestrel_cli.platform.supervisor import PlatformState, PlatformSupervisor
 from kestrel_testkit.servers import start_nats_cluster
@@ -127,9 +128,8 @@ def _cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def _supervise(folder: Path, common: dict[str, Any]) -> bool:
+async def _supervise(folder: Path, endpoints: Endpoints, common: dict[str, Any]) -> bool:
     layout = Layout(folder)
-    endpoints = choose_ports(None)
     account = configuration(layout, endpoints)["kernel"]["accounts"][0]
     overrides: dict[str, dict[str, Any]] = {
         "common": common,
@@ -160,7 +160,8 @@ def _main(folder: Path, server_count: int) -> int:
             return 1
         with contextlib.ExitStack() as opened:
             common = opened.enter_context(_cluster(folder)) if server_count == 3 else {}
-            return 0 if asyncio.run(_supervise(folder, common)) else 1
+            endpoints = opened.enter_context(claimed_ports(None))
+            return 0 if asyncio.run(_supervise(folder, endpoints, common)) else 1
 
 
 if __name__ == "__main__":

@@ -54,9 +54,12 @@ def main() -> int:
         if not can_mount():
             screen.print(f"row 17, a full disk, is not possible here: {why_no_mount()}", markup=False)
     if arguments.only != "rows":
-        results = run_driver(arguments.seed, arguments.minutes, arguments.blow, screen)
+        results, not_reached = run_driver(arguments.seed, arguments.minutes, arguments.blow, screen)
         report["driver"] = [asdict(result) for result in results]
+        report["driver_not_reached"] = [f"{blow} of {victim}" for victim, blow in not_reached]
         screen.print(_driver_table(report["driver"]))
+        if not_reached:
+            screen.print(f"time did not suffice for: {', '.join(report['driver_not_reached'])}", markup=False)
         good = good and all(result.clean for result in results)
     (arguments.out / "chaos.json").write_text(json.dumps(report, indent=2) + "\n")
     screen.print(f"[{'green' if good else 'red'}]{'nothing lost, nothing doubled' if good else 'look above'}[/]")
@@ -177,24 +180,26 @@ def _rows_table(rows: list[dict[str, Any]]) -> Table:
 # --- driver --------------------------------------------------------------------------------------------------------
 
 
-def run_driver(seed: int, minutes: float, only: str, screen: Console) -> list[CaseResult]:
-    """A platform of its own, broken until the time is over."""
+def run_driver(seed: int, minutes: float, only: str, screen: Console) -> tuple[list[CaseResult], list[tuple[str, str]]]:
+    """A platform of its own, broken until the time is over; what came of it, and what was not reached."""
     buses.quiet_libraries()
     # Not below the repository: as root, PostgreSQL runs as another user, to whom a home may be closed.
     folder = Path(tempfile.mkdtemp(prefix="kestrel-chaos-"))
     nodes = ThreeNodes(folder)
     results: list[CaseResult] = []
 
-    def tell(result: CaseResult) -> None:
+    def tell(progress: str, result: CaseResult) -> None:
         said = "clean" if result.clean else "; ".join(result.findings)[:400]
+        beside = f", beside {', '.join(result.beside)}" if result.beside else ""
         screen.print(
-            f"{result.blow} of {result.victim}: {said}, healthy after {result.healthy_after_s} s", markup=False
+            f"{progress}: {result.blow} of {result.victim}{beside}: {said}, healthy after {result.healthy_after_s} s",
+            markup=False,
         )
 
     try:
         nodes.wait_ready()
         driver = Driver(nodes, seed, tell)
-        results = asyncio.run(driver.run(minutes, only))
+        results, not_reached = asyncio.run(driver.run(minutes, only))
     finally:
         nodes.stop()
         if results and all(result.clean for result in results):
@@ -203,7 +208,7 @@ def run_driver(seed: int, minutes: float, only: str, screen: Console) -> list[Ca
             screen.print(f"kept for looking at: {folder}", markup=False)
     if not can_mount():
         screen.print(f"no full disk among the blows: {why_no_mount()}", markup=False)
-    return results
+    return results, not_reached
 
 
 def _driver_table(results: list[dict[str, Any]]) -> Table:

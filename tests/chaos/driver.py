@@ -1,7 +1,9 @@
 """A seeded driver that breaks a running platform, one thing after the other, while orders go in.
 
-After each blow it waits until everything is ready again, leaves every trade, and compares the three books and every
-chain. The seed decides order, moments and lengths; it does not decide what the machine makes of them.
+After each round it waits until everything is ready again, leaves every trade, and compares the three books and every
+chain. A round is one blow. Where the time would not suffice for every blow in a round of its own, several come in one,
+at moments of their own, and at most one of them at the NATS servers: what two of three can do is promised, and what one
+of them can do is not. The seed decides order, moments and lengths; it does not decide what the machine makes of them.
 """
 
 from __future__ import annotations
@@ -9,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 import random
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from kestrel_chassis.bus import Bus
 from kestrel_cli.demo.desk import Desk
@@ -26,7 +30,8 @@ from tests.chaos.servers import flip_a_byte
 from tests.chaos.three_nodes import NODE_ON_SMALL_DISK, NODES, ThreeNodes
 from tests.integration.platform import SYMBOLS, patiently
 
-INTENTS_PER_CASE = 10
+INTENTS_PER_ROUND = 10
+BLOWS_PER_ROUND_MAX = 4
 READY_TIMEOUT_S, REST_TIMEOUT_S, LEADERS_TIMEOUT_S = 90.0, 120.0, 60.0
 _FREEZE_S = (0.5, 12.0)
 _CUT_S = (2.0, 10.0)
@@ -36,12 +41,19 @@ _DAMAGED = ("JOURNAL_0", "INBOX", "BEADS", "KV_spent")
 _FORBIDDEN = ("journal.>", "inbox.>", "bead.>", "$KV.leases.>", "$KV.spent.>", "$JS.API.>")
 
 
+Case = tuple[str, str]
+"""A victim, and the blow that it gets."""
+
+
 @dataclass(slots=True)
 class CaseResult:
     """What one blow cost. ``lost`` and ``doubled`` count orders and fills over the whole run so far."""
 
     victim: str
     blow: str
+    beside: list[str] = field(default_factory=list)
+    """Other blows of the same round."""
+
     lost: int = 0
     doubled: int = 0
     chain_intact: bool = False
@@ -57,7 +69,8 @@ class CaseResult:
 class Driver:
     """One run on one platform."""
 
-    def __init__(self, nodes: ThreeNodes, seed: int, tell: Callable[[CaseResult], None]) -> None:
+    def __init__(self, nodes: ThreeNodes, seed: int, tell: Callable[[str, CaseResult], None]) -> None:
+        """``tell`` hears of each blow when its round is over, and how far the run has come."""
         self._nodes = nodes
         self._platform = nodes.platform
         self._chance = random.Random(seed)
@@ -65,21 +78,26 @@ class Driver:
         self._symbols: Iterator[str] = itertools.cycle(SYMBOLS)
         self._number = 0
 
-    async def run(self, minutes: float, only: str = "") -> list[CaseResult]:
-        """Each blow once, in an order of the seed's, for no longer than that. ``only``: those whose names hold it."""
-        deadline_s = time.monotonic() + 60 * minutes
-        results: list[CaseResult] = []
-        for victim, blow in self.cases():
-            if time.monotonic() > deadline_s:
-                break
-            if only not in f"{blow} of {victim}":
-                continue
-            result = await self._case(victim, blow)
-            results.append(result)
-            self._tell(result)
-        return results
+    async def run(self, minutes: float, only: str = "") -> tuple[list[CaseResult], list[Case]]:
+        """Each blow once, in an order of the seed's; what came of it, and what the time did not suffice for.
 
-    def cases(self) -> list[tuple[str, str]]:
+        ``only``: the blows whose names hold it.
+        """
+        waiting = [(victim, blow) for victim, blow in self.cases() if only in f"{blow} of {victim}"]
+        begun_s, blow_count, results = time.monotonic(), len(waiting), list[CaseResult]()
+        for round_count in itertools.count():
+            spent_s = time.monotonic() - begun_s
+            left_s = 60 * minutes - spent_s
+            if not waiting or left_s < 0:
+                return results, waiting
+            cases = next_round(waiting, blows_per_round(len(waiting), left_s, spent_s, round_count))
+            waiting = [case for case in waiting if case not in cases]
+            for result in await self._round(cases):
+                results.append(result)
+                self._tell(f"{len(results)} of {blow_count}, {time.monotonic() - begun_s:.0f} s", result)
+        raise AssertionError
+
+    def cases(self) -> list[Case]:
         """Every kind of blow once before any comes again, so that a short run has seen each kind."""
         cases = self._all_cases()
         self._chance.shuffle(cases)
@@ -87,7 +105,7 @@ class Driver:
         turn_of = {case: next(turns[case[1]]) for case in cases}
         return sorted(cases, key=lambda case: turn_of[case])
 
-    def _all_cases(self) -> list[tuple[str, str]]:
+    def _all_cases(self) -> list[Case]:
         processes = (*SERVICES, PAPER_VENUE, POSTGRES, *NODES)
         return [
             *((process, blow) for process in processes for blow in ("kill -9", "freeze", "SIGTERM")),
@@ -99,39 +117,51 @@ class Driver:
             ("consumers", "deletion"),
         ]
 
-    async def _case(self, victim: str, blow: str) -> CaseResult:
-        result = CaseResult(victim, blow)
+    async def _round(self, cases: Sequence[Case]) -> list[CaseResult]:
+        """One count for all of them: a finding is every one's."""
+        results = [
+            CaseResult(victim, blow, [f"{other} of {who}" for who, other in cases if (who, other) != (victim, blow)])
+            for victim, blow in cases
+        ]
+        count = CaseResult("", "")
         try:
             async with self._platform.desk() as desk, self._platform.bus() as bus:
-                result.healthy_after_s = await self._under_load(desk, bus, victim, blow)
+                for result, healthy_after_s in zip(results, await self._under_load(desk, bus, cases), strict=True):
+                    result.healthy_after_s = healthy_after_s
                 await self._platform.leave_everything(desk, REST_TIMEOUT_S)
             await _while_leaders_change(lambda: self._platform.until_stored(REST_TIMEOUT_S))
-            await _while_leaders_change(lambda: self._count(result))
+            await _while_leaders_change(lambda: self._count(count))
         except (AssertionError, KestrelError, OSError, TimeoutError) as error:
-            result.findings.append(f"{type(error).__name__}: {error}")
-        return result
+            count.findings.append(f"{type(error).__name__}: {error}")
+        for result in results:
+            result.lost, result.doubled, result.chain_intact = count.lost, count.doubled, count.chain_intact
+            result.orders, result.findings = count.orders, list(count.findings)
+        return results
 
-    async def _under_load(self, desk: Desk, bus: Bus, victim: str, blow: str) -> float:
+    async def _under_load(self, desk: Desk, bus: Bus, cases: Sequence[Case]) -> list[float]:
         """Orders go in while it happens.
 
-        How long after the end of the blow everybody was ready and everything sent was journaled and in the database.
+        For each blow: how long after its end everybody was ready and everything sent was journaled and in the database.
         """
         await self._platform.publish_bars(desk, self._number)
         await self._platform.grant_mandate(desk)
-        moment = self._chance.randrange(1, INTENTS_PER_CASE)
-        striking: asyncio.Task[float] | None = None
+        moments = dict(zip(self._chance.sample(range(1, INTENTS_PER_ROUND), len(cases)), cases, strict=True))
+        striking: dict[Case, asyncio.Task[float]] = {}
         try:
-            for number in range(INTENTS_PER_CASE):
-                if number == moment:
-                    striking = asyncio.create_task(self._strike(bus, victim, blow))
+            for number in range(INTENTS_PER_ROUND):
+                if number in moments:
+                    striking[moments[number]] = asyncio.create_task(self._strike(bus, *moments[number]))
                 self._number += 1
                 await self._platform.propose(bus, f"chaos-{self._number}", next(self._symbols))
                 await asyncio.sleep(_INTENT_EVERY_S)
         finally:
-            struck_s = await striking if striking is not None else time.monotonic()  # what was broken is whole again
+            if striking:
+                await asyncio.wait(striking.values())  # what was broken is whole again
+        over_s = [striking[case].result() for case in cases]
         await self._platform.until_ready(READY_TIMEOUT_S)
         await _while_leaders_change(lambda: self._platform.until_stored(REST_TIMEOUT_S))
-        return round(time.monotonic() - struck_s, 1)
+        healthy_s = time.monotonic()
+        return [round(healthy_s - each_s, 1) for each_s in over_s]
 
     async def _strike(self, bus: Bus, victim: str, blow: str) -> float:
         """The moment it was over."""
@@ -235,9 +265,12 @@ class Driver:
     async def _delete_consumers(self, bus: Bus) -> None:
         """One of each stream that services read."""
         for stream in ("INBOX", "INTENTS", "JOURNAL_0", "BEADS", "TRUTH", "MARKET"):
-            names = sorted((await bus.api(f"CONSUMER.NAMES.{stream}")).get("consumers") or [])
-            if names:
-                await bus.api(f"CONSUMER.DELETE.{stream}.{self._chance.choice(names)}")
+            await _while_leaders_change(partial(self._delete_consumer, bus, stream))
+
+    async def _delete_consumer(self, bus: Bus, stream: str) -> None:
+        names = sorted((await bus.api(f"CONSUMER.NAMES.{stream}")).get("consumers") or [])
+        if names:
+            await bus.api(f"CONSUMER.DELETE.{stream}.{self._chance.choice(names)}")
 
     async def _count(self, result: CaseResult) -> None:
         comparison, venue = await self._platform.compare_books()
@@ -249,6 +282,28 @@ class Driver:
         result.orders = len(venue.orders)
         result.findings += comparison.findings
         result.findings += [str(chain) for chain in audit.chains if not chain.verified]
+
+
+def blows_per_round(waiting: int, left_s: float, spent_s: float, round_count: int) -> int:
+    """As many as it takes to be through in time, when rounds go on as long as they did; one while none was measured."""
+    if not round_count:
+        return 1
+    rounds_left = max(1.0, left_s * round_count / spent_s)
+    return min(BLOWS_PER_ROUND_MAX, math.ceil(waiting / rounds_left))
+
+
+def next_round(waiting: Sequence[Case], count: int) -> list[Case]:
+    """The first of those that wait, and up to ``count - 1`` more that can do their worst beside it."""
+    cases = list(waiting[:1])
+    for case in waiting[1:]:
+        is_other_victim = case[0] not in {victim for victim, _ in cases}
+        if len(cases) < count and is_other_victim and not (_is_of_servers(case) and any(map(_is_of_servers, cases))):
+            cases.append(case)
+    return cases
+
+
+def _is_of_servers(case: Case) -> bool:
+    return case[0] in NODES or case[1] == "permission revoked"
 
 
 async def _while_leaders_change(look: Callable[[], Awaitable[None]]) -> None:

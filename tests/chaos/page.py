@@ -20,7 +20,7 @@ BEGIN, END = "<!-- table: begin (python -m tests.chaos.page) -->", "<!-- table: 
 MEASURED_BEGIN = "<!-- measured: begin (python -m tests.chaos.page --measured var/chaos/chaos.json) -->"
 MEASURED_END = "<!-- measured: end -->"
 ROW_HEADINGS = ("#", "what breaks", "tests run", "outcome", "lost", "doubled", "chain", "healthy again", "silence")
-BLOW_HEADINGS = ("blow", "victim", "orders so far", "lost", "doubled", "chain", "healthy after")
+BLOW_HEADINGS = ("blow", "victim", "beside", "orders so far", "lost", "doubled", "chain", "healthy after")
 
 
 def is_current() -> bool:
@@ -53,6 +53,7 @@ def blow_cells(result: dict[str, Any]) -> tuple[str, ...]:
     return (
         result["blow"],
         result["victim"],
+        ", ".join(result.get("beside", [])),
         str(result["orders"]),
         str(result["lost"]),
         str(result["doubled"]),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos import __main__ as chaos
 from tests.chaos import page
-from tests.chaos.driver import Driver
+from tests.chaos.driver import BLOWS_PER_ROUND_MAX, Case, Driver, blows_per_round, next_round
 from tests.chaos.servers import can_mount, why_no_mount
 from tests.chaos.table import TABLE
 from tests.chaos.three_nodes import NODE_ON_SMALL_DISK, NODES
@@ -62,23 +62,45 @@ def test_the_page_takes_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "earlier figures" not in text
     assert "SEED=7 MINUTES=12" in text
     assert text.count("| as expected |") == 31
-    assert "| freeze | nats | 5 | 0 | 0 | intact | 1.0 s |" in text
+    assert "| freeze | nats |  | 5 | 0 | 0 | intact | 1.0 s |" in text
 
 
-def test_every_kind_of_blow_comes_once_before_any_comes_again_and_the_seed_decides_the_order() -> None:
+def cases(seed: int) -> list[Case]:
     class Nodes:
         platform = None
         small_disk = object()
 
-    def cases(seed: int) -> list[tuple[str, str]]:
-        return Driver(Nodes(), seed, lambda result: None).cases()  # type: ignore[arg-type]  # nothing is broken here
+    return Driver(Nodes(), seed, lambda progress, result: None).cases()  # type: ignore[arg-type]  # nothing is broken here
 
+
+def test_every_kind_of_blow_comes_once_before_any_comes_again_and_the_seed_decides_the_order() -> None:
     kinds = [blow for _, blow in cases(7)]
     assert len(set(kinds[: len(set(kinds))])) == len(set(kinds))
     assert cases(7) == cases(7) != cases(8)
     assert len(set(cases(7))) == len(cases(7))
     assert {victim for victim, blow in cases(7) if blow == "cut off"} == set(NODES)
     assert (NODE_ON_SMALL_DISK, "full disk") in cases(7)
+
+
+def test_several_blows_come_in_one_round_only_where_the_time_would_not_suffice() -> None:
+    assert blows_per_round(44, left_s=1200, spent_s=0, round_count=0) == 1
+    assert blows_per_round(43, left_s=1180, spent_s=20, round_count=1) == 1
+    assert blows_per_round(40, left_s=1000, spent_s=200, round_count=4) == 2
+    assert blows_per_round(40, left_s=1, spent_s=1199, round_count=20) == BLOWS_PER_ROUND_MAX
+
+
+def test_blows_of_one_round_have_different_victims_and_the_servers_get_one_at_most() -> None:
+    waiting = cases(7)
+    while waiting:
+        together = next_round(waiting, 3)
+        waiting = [case for case in waiting if case not in together]
+        victims = [victim for victim, _ in together]
+        assert len(set(victims)) == len(victims)
+        assert sum(victim in NODES or blow == "permission revoked" for victim, blow in together) <= 1
+    assert next_round([("nats", "freeze"), ("nats-1", "cut off"), ("kernel", "freeze")], 2) == [
+        ("nats", "freeze"),
+        ("kernel", "freeze"),
+    ]
 
 
 def test_a_machine_without_a_mount_namespace_says_why() -> None:

@@ -95,9 +95,8 @@ class RunningPlatform:
 
     async def publish_bars(self, desk: Desk, day: int) -> None:
         """One day of real prices for every symbol."""
-        bars = [bar for bar in prices.last_days(prices.bundled_bars(), 60) if bar.symbol in SYMBOLS]
-        days = sorted({bar.day for bar in bars})
-        for bar in bars:
+        days = sorted({bar.day for bar in _bars()})
+        for bar in _bars():
             if bar.day == days[day % len(days)]:
                 request = paper_pb2.PublishBarRequest(bar=bar.message())
                 await patiently(functools.partial(desk.market.PublishBar, request))
@@ -143,8 +142,7 @@ class RunningPlatform:
         await bus.publish_until_stored(effects.publish(subjects.intent(ACCOUNT), intent, intent_id))
 
     def last_price(self, symbol: str) -> Number:
-        bars = [bar for bar in prices.last_days(prices.bundled_bars(), 60) if bar.symbol == symbol]
-        return bars[0].close.at(4)
+        return next(bar for bar in _bars() if bar.symbol == symbol).close.at(4)
 
     async def leave_everything(self, desk: Desk, within_s: float = 60.0) -> None:
         """Ask for exits until no trade is open."""
@@ -206,10 +204,16 @@ class RunningPlatform:
             return await desk.verify()
 
 
+@functools.cache
+def _bars() -> tuple[prices.DailyBar, ...]:
+    """Read once: unpacking them takes half a second, in which nothing else of the test runs."""
+    return tuple(bar for bar in prices.last_days(prices.bundled_bars(), 60) if bar.symbol in SYMBOLS)
+
+
 def run_kestrel(*arguments: str, expect: int = 0) -> str:
     """Run the command as a user would; its standard output."""
     done = subprocess.run(
-        [sys.executable, "-m", "kestrel_cli", *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "kestrel_cli", *arguments], capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == expect, f"kestrel {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -16,7 +16,7 @@ from functools import partial
 from tests.simulation.reached import missing
 from tests.simulation.referee import Violation
 from tests.simulation.shrinking import failure_of, shrunk
-from tests.simulation.world import World
+from tests.simulation.weak_venue import is_weak, world_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Outcome:
 
 def run_seed(seed: int, steps: int, without: frozenset[str] = frozenset(), wants_trace: bool = False) -> Outcome:
     """One world; a failure comes back as text that says how to see it again, as small as it can be made."""
-    world = World(seed, without=without)
+    world = world_of(seed, without)
     failure = ""
     try:
         world.run(steps)
@@ -56,10 +56,10 @@ def _shrunk(seed: int, steps: int, without: frozenset[str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 1 when a seed failed. ``arguments``: those of the command line, unless stated."""
     options = _options(arguments)
-    total, step_count, begun_s = Counter[str](), 0, time.perf_counter()
-    failed = 0
+    totals = {False: Counter[str](), True: Counter[str]()}
+    step_count, failed, begun_s = 0, 0, time.perf_counter()
     for count, outcome in enumerate(_outcomes(options), start=1):
-        total += outcome.counters
+        totals[is_weak(outcome.seed)] += outcome.counters
         step_count += outcome.step_count
         _show_progress(count, options.seeds, step_count / (time.perf_counter() - begun_s))
         if outcome.trace:
@@ -70,15 +70,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not options.go_on:
                 return 1
     seconds = time.perf_counter() - begun_s
-    width = max(map(len, total))
-    for name, count in sorted(total.items()):
-        print(f"  {name:<{width}}  {count:>8}")
+    total, weak = totals[False] + totals[True], totals[True]
+    _print_counters(total, weak)
     print(f"{options.seeds} seeds from {options.seed}, {options.steps} steps with faults each: {failed} failed")
     print(f"{step_count} steps in {seconds:.1f} s: {step_count / seconds:.0f} steps/s")
-    never = missing(total, options.seeds * options.steps) if not options.without else []
+    never = missing(total, weak, options.seeds * options.steps) if not options.without else []
     if never:
         print(f"never reached: {', '.join(never)}")
     return 1 if failed or never else 0
+
+
+def _print_counters(total: Counter[str], weak: Counter[str]) -> None:
+    """How often each thing was met, and how often of that where the venue proves nothing."""
+    width = max(map(len, total))
+    print(f"  {'':<{width}}  {'met':>9}  {'weak venue':>10}")
+    for name, count in sorted(total.items()):
+        print(f"  {name:<{width}}  {count:>9}  {weak[name]:>10}")
 
 
 def _show_progress(count: int, seeds: int, steps_per_s: float) -> None:

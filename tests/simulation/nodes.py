@@ -322,10 +322,17 @@ class GatewayState:
         self.watermark = 0
         self.session = world.next_session()
         self.wants_truth = True
+        self._random = world.random
 
     def begin(self, commission: submission.Commission) -> None:
         lane = self.lanes.setdefault(commission.command.trade_id, [])
-        lane.append((commission, submission.procedure(self.gate, commission), None))
+        lane.append(
+            (commission, submission.one_by_one(submission.procedure(self.gate, commission), self._shuffled), None)
+        )
+
+    def _shuffled(self, count: int) -> list[int]:
+        """What goes side by side ends in any order, and a crash may come in between."""
+        return self._random.sample(range(count), count)
 
 
 def gateway(world: World, account: str = ACCOUNT) -> Steps:

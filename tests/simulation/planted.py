@@ -58,7 +58,7 @@ def bug(complaint: str) -> Callable[[Plant], Plant]:
 @bug("no look at the kill flags between")
 def gateway_looks_at_the_flags_only_once() -> Iterator[None]:
     def send_entry(gate: Any, commission: Any, papers: Any) -> submission.Procedure:
-        steps = original(gate, commission, papers)
+        steps = submission.one_by_one(original(gate, commission, papers))
         yield from _with_answers(steps, {submission.ReadKillFlags: _no_flags(commission)})
 
     original = submission._send_entry
@@ -69,7 +69,7 @@ def gateway_looks_at_the_flags_only_once() -> Iterator[None]:
 @bug("sent before it was marked")
 def gateway_spends_after_sending() -> Iterator[None]:
     def submit(gate: Any, commission: Any) -> submission.Procedure:
-        steps = original(gate, commission)
+        steps = submission.one_by_one(original(gate, commission))
         spend = None
         result = None
         while True:

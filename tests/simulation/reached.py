@@ -98,10 +98,38 @@ RARE = (
 )
 """And those that it takes more for."""
 
+WEAK = (
+    "absent, which proves nothing",
+    "answer lost on the way back",
+    "connection breaks",
+    "connection refused",
+    "correction booked",
+    "doubt told",
+    "entry sent",
+    "event told",
+    "event told_before",
+    "exit sent",
+    "fee told late",
+    "fill taken back",
+    "fills",
+    "gateway frozen",
+    "gateway killed",
+    "send arrives late",
+    "send lost on the way",
+    "send never left",
+    "send on a closed connection",
+    "spend unknown",
+    "venue repeats everything",
+)
+"""What worlds whose venue proves nothing must have met themselves."""
+
 STEPS_FOR_ALL = 1_000_000
 """Steps with faults after which nothing of the above may be missing."""
 
 
-def missing(total: Counter[str], step_count: int) -> list[str]:
-    """What so many steps should have reached, and did not."""
-    return [name for name in (*MUST_REACH, *RARE) if not total[name]] if step_count >= STEPS_FOR_ALL else []
+def missing(total: Counter[str], weak: Counter[str], step_count: int) -> list[str]:
+    """What so many steps should have reached, and did not. ``weak``: in worlds whose venue proves nothing."""
+    if step_count < STEPS_FOR_ALL:
+        return []
+    never = [name for name in (*MUST_REACH, *RARE) if not total[name]]
+    return never + [f"{name}, at a venue that proves nothing" for name in WEAK if not weak[name]]

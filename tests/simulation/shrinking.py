@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.simulation.world import World
+from tests.simulation.weak_venue import world_of
 
 SECONDS_MAX = 60.0
 _NAMES = re.compile(r"\bks[a-z2-7]{26}\b|\bx?[a-z2-7]{26}\b|\b[0-9a-f]{16,}\b|intent-[\d-]+|\d+")
@@ -37,7 +37,7 @@ class Failure:
 
 def failure_of(seed: int, steps: int, without: frozenset[str] = frozenset()) -> Failure | None:
     """Run it; None when it holds."""
-    world = World(seed, without=without)
+    world = world_of(seed, without)
     try:
         world.run(steps)
     except Exception as error:

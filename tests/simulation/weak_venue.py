@@ -43,14 +43,11 @@ _MORE_OFTEN = {
     "fill corrected": 3,
     "gateway killed": 2,
     "send arrives late": 3,
-    "send lost on the way": 2,
+    "send lost on the way": 3,
     "send never left": 4,
     "spend unknown": 3,
 }
 """By how much the faults that this world is about are more frequent in it."""
-_OFTEN = ("gateway", "gateway", "kernel", "governance", "driver")
-"""Who gets more turns than others, as this world is about orders and their ways."""
-
 _LIKELIER = {"person kills": 0.1, "person answers": 2.0, "person looks": 2.0, "person passes": 0.2}
 """And people let more orders pass."""
 
@@ -369,7 +366,6 @@ class WeakWorld(World):
             else node
             for name, node in self.nodes.items()
         }
-        self._names = (*self.nodes, *_OFTEN)
         self.referee = WeakReferee(
             self.bus,
             self.referee.venue_accounts,
@@ -477,6 +473,11 @@ def _is_doubtful(order: state_pb2.OrderView) -> bool:
     return order.life in WORKING and order.in_doubt
 
 
-def world_of(seed: int) -> World:
-    """Every third seed is a world whose venue proves nothing."""
-    return WeakWorld(seed) if seed % 3 == 0 else World(seed)
+def is_weak(seed: int) -> bool:
+    """Every fourth seed is a world whose venue proves nothing."""
+    return seed % 4 == 0
+
+
+def world_of(seed: int, without: frozenset[str] = frozenset()) -> World:
+    """The world of a seed, which also chooses the venue. ``without``: kinds of faults to leave out."""
+    return WeakWorld(seed, without=without) if is_weak(seed) else World(seed, without=without)

@@ -53,9 +53,9 @@ app = typer.Typer(
 
 def _complain(message: str, next_step: str) -> None:
     screen = output.console(stderr=True)
-    screen.print(f"[red]✗[/] {escape(message)}")
+    screen.print(f"[red]{output.COMPLAINT}[/]{escape(message)}", soft_wrap=True)
     if next_step:
-        screen.print(f"  [dim]→[/] {escape(next_step)}")
+        screen.print(f"[dim]{output.NEXT_STEP}[/]{escape(next_step)}", soft_wrap=True)
 
 
 def _print_version(asked: bool) -> None:

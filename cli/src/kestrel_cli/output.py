@@ -21,6 +21,9 @@ from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
 
 ID_SHOWN = 10
+COMPLAINT, NEXT_STEP = "✗ ", "  → "
+"""What begins a sentence about what went wrong, and the one about what to do."""
+
 _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _SIDE_COLORS = {common_pb2.SIDE_BUY: "green", common_pb2.SIDE_SELL: "red"}
 _WORD_COLORS = {

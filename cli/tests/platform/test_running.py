@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from kestrel_chassis.folders import let_others_pass
+from kestrel_cli.platform import servers
 from kestrel_cli.platform.layout import read_json
 from kestrel_cli.platform.lock import holder_of
 
@@ -39,7 +41,7 @@ def folder() -> Iterator[Path]:
 
 def _kestrel(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "kestrel_cli", *arguments], capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, "-m", "kestrel_cli", *arguments], capture_output=True, text=True, timeout=180, check=False
     )
 
 
@@ -57,6 +59,22 @@ def _state_of(folder: Path, name: str) -> dict[str, Any]:
     state = read_json(folder / "state.json")
     found: dict[str, Any] = next(each for each in state["processes"] if each["name"] == name)
     return found
+
+
+def test_what_does_not_start_is_told_in_its_own_words(folder: Path) -> None:
+    where = ("--data-dir", str(folder))
+    (folder / "postgres").mkdir(mode=0o700)
+    (folder / "postgres" / "PG_VERSION").write_text("18\n")  # all that is left of a data directory
+    user = servers.postgres_system_user()
+    if user is not None:
+        shutil.chown(folder / "postgres", user)
+        let_others_pass(folder)
+
+    failed = _kestrel("up", "--detach", "--mode", "instant", *where)
+    assert failed.returncode == 1
+    for said in ("postgres does not start: ended with exit code", "the end of", "postgres.log", "postgresql.conf"):
+        assert said in failed.stderr
+    assert failed.stderr.count("✗") == failed.stderr.count("→") == 1
 
 
 @pytest.mark.timeout(480)

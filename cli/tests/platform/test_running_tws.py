@@ -40,7 +40,7 @@ def folder() -> Iterator[Path]:
 def _kestrel(folder: Path, *arguments: str, expect: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "kestrel_cli", *arguments, "--data-dir", str(folder)],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr

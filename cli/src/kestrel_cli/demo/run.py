@@ -28,8 +28,9 @@ from kestrel_cli.demo.stage import Stage, Story, is_busy
 from kestrel_cli.errors import USAGE, CommandFailed
 from kestrel_cli.platform import buses, servers
 from kestrel_cli.platform.config import PlatformOptions, VenueManners
-from kestrel_cli.platform.layout import Endpoints, Layout, choose_ports
+from kestrel_cli.platform.layout import Endpoints, Layout
 from kestrel_cli.platform.lock import PlatformLock, holder_of
+from kestrel_cli.platform.ports import claimed_ports
 from kestrel_cli.platform.processes import stop_leftovers
 from kestrel_cli.platform.running import failure
 from kestrel_cli.platform.supervisor import PlatformState, PlatformSupervisor
@@ -104,8 +105,8 @@ def run_demo(options: DemoOptions) -> int:
     with PlatformLock(layout.lock) as lock:
         if not lock.acquire():
             raise CommandFailed(f"another demo has just begun in {layout.root}", next_step="choose another --out")
-        run = _Run(options, bars, layout, choose_ports(None), venue, pace)
-        return asyncio.run(_demonstrate(run))
+        with claimed_ports(None) as endpoints:
+            return asyncio.run(_demonstrate(_Run(options, bars, layout, endpoints, venue, pace)))
 
 
 async def _demonstrate(run: _Run) -> int:

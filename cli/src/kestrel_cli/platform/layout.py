@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-from kestrel_cli.errors import CommandFailed
 
 SERVICES = ("kernel", "governance", "venue-gateway", "reconciler", "persistence", "policy")
 PAPER_VENUE, TWS_SIM, TWS_SIM_CONTROL, NATS, POSTGRES = "paper", "tws-sim", "tws-sim-control", "nats", "postgres"
@@ -28,8 +25,6 @@ PORT_OFFSETS = {
     POSTGRES: 32,
 }
 DEFAULT_PORT_BASE = 7800
-_PORT_BASE_STEP = 100
-_PORT_BASES_TRIED = 40
 HOST = "127.0.0.1"
 
 
@@ -113,6 +108,11 @@ class Endpoints:
         return f"{HOST}:{self.ports[name]}"
 
     @property
+    def base(self) -> int:
+        """What the ports of the set are counted from."""
+        return self.ports["kernel"] - PORT_OFFSETS["kernel"]
+
+    @property
     def nats_url(self) -> str:
         return f"nats://{self.address(NATS)}"
 
@@ -127,60 +127,9 @@ class Endpoints:
         return cls(ports) if isinstance(ports, dict) and PORT_OFFSETS.keys() <= ports.keys() else None
 
 
-def choose_ports(base: int | None, *, previous: Endpoints | None = None) -> Endpoints:
-    """Ports for a platform: those asked for, or last time's, or the first free set at or above the default.
-
-    Raises CommandFailed when the ports asked for are taken, naming the port.
-    """
-    if base is not None:
-        wanted = ports_from(base)
-        taken = taken_ports(wanted)
-        if taken:
-            name, port = next(iter(taken.items()))
-            raise CommandFailed(
-                f"port {port} (for {name}) is taken by another program{owner_of(port)}",
-                next_step=f"stop that program, or choose other ports: kestrel up --port-base {base + _PORT_BASE_STEP}",
-            )
-        return Endpoints(wanted)
-    if previous is not None and not taken_ports(previous.ports):
-        return previous
-    for step in range(_PORT_BASES_TRIED):
-        wanted = ports_from(DEFAULT_PORT_BASE + step * _PORT_BASE_STEP)
-        if not taken_ports(wanted):
-            return Endpoints(wanted)
-    raise CommandFailed("no free set of ports was found", next_step="choose one with --port-base")
-
-
 def ports_from(base: int) -> dict[str, int]:
+    """A set of ports. The base itself is none of them: holding it claims the set (ports.py)."""
     return {name: base + offset for name, offset in PORT_OFFSETS.items()}
-
-
-def taken_ports(ports: dict[str, int]) -> dict[str, int]:
-    """Those of the named ports that something listens on already."""
-    return {name: port for name, port in ports.items() if not is_free(port)}
-
-
-def is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def owner_of(port: int) -> str:
-    """``: name (pid 12)`` of who listens on a port, or nothing when the system will not say."""
-    import psutil
-
-    try:
-        for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-                return f": {psutil.Process(connection.pid).name()} (pid {connection.pid})" if connection.pid else ""
-    except (psutil.Error, OSError):
-        return ""
-    return ""
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o600) -> None:

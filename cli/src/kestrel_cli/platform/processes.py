@@ -152,10 +152,12 @@ class ManagedProcess:
             os.truncate(self.spec.log, 0)
 
     def log_tail(self, line_count: int = 12) -> list[str]:
-        """The end of what its last start wrote."""
+        """The end of what its last start wrote, or the start before when that one has written nothing yet."""
         with contextlib.suppress(OSError):
-            last_start = self.spec.log.read_text(errors="replace").rpartition(_START_MARK)[2]
-            return last_start.splitlines()[1:][-line_count:]
+            starts = self.spec.log.read_text(errors="replace").split(_START_MARK)
+            for written in reversed(starts[-2:]):
+                if lines := written.splitlines()[1:]:
+                    return lines[-line_count:]
         return []
 
     async def _run_once(self) -> str:

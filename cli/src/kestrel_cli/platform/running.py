@@ -16,8 +16,9 @@ from rich.markup import escape
 from kestrel_cli import output
 from kestrel_cli.errors import CommandFailed
 from kestrel_cli.platform.config import PlatformOptions, environment_of
-from kestrel_cli.platform.layout import DEFAULT_PORT_BASE, PORT_OFFSETS, Endpoints, Layout, choose_ports, read_json
+from kestrel_cli.platform.layout import DEFAULT_PORT_BASE, Endpoints, Layout, read_json
 from kestrel_cli.platform.lock import PlatformLock, holder_of
+from kestrel_cli.platform.ports import claimed_ports
 from kestrel_cli.platform.supervisor import READY_TIMEOUT_S, PlatformState, PlatformSupervisor
 from kestrel_cli.platform.table import money_banner, process_table
 from kestrel_cli.platform.venues import OUR_PAPER_VENUE, VenueChoice, VenueKind
@@ -25,6 +26,7 @@ from kestrel_cli.platform.venues import OUR_PAPER_VENUE, VenueChoice, VenueKind
 _DETACHED_TIMEOUT_S = READY_TIMEOUT_S + 30.0
 _POLL_S = 0.1
 _VENUE_TIMEOUT_S = 5.0
+_LAST_LINES = 12
 
 
 def run_in_foreground(
@@ -37,13 +39,13 @@ def run_in_foreground(
             say_who_runs(layout, shown_dir, json=json)
             return
         require_venue(options.venue)
-        endpoints = choose_ports(port_base, previous=Endpoints.load(layout.endpoints))
         live = Live(console=output.console(), refresh_per_second=8, transient=False)
         terminal = sys.stdout.isatty() and not json
-        told = _Teller(layout, endpoints, options.venue, live if terminal else None, json=json)
-        supervisor = PlatformSupervisor(layout, endpoints, options, observe=told)
-        with live if terminal else _Nothing():
-            good = asyncio.run(supervisor.run())
+        with claimed_ports(port_base, previous=Endpoints.load(layout.endpoints)) as endpoints:
+            told = _Teller(layout, endpoints, options.venue, live if terminal else None, json=json)
+            supervisor = PlatformSupervisor(layout, endpoints, options, observe=told)
+            with live if terminal else _Nothing():
+                good = asyncio.run(supervisor.run())
         if not good:
             raise failure(supervisor.state().problem, supervisor.log_tails(), layout, options.venue)
         if not json:
@@ -67,13 +69,14 @@ def run_detached(
         *(["--port-base", str(port_base)] if port_base is not None else []),
     ]  # fmt: skip
     with layout.log("supervisor").open("ab") as log:
+        said_before_bytes = log.tell()
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=os.getcwd()
         )
     state = _follow(layout, child, quiet=json)
     if state is None or state.overall != "ready":
         raise CommandFailed(
-            f"Kestrel did not start: {_last_words(layout)}",
+            f"Kestrel did not start: {_last_words(layout.log('supervisor'), since_bytes=said_before_bytes)}",
             next_step=f"{_ask_the_venue(options.venue)}look at {layout.logs}, then run `kestrel up` again",
         )
     endpoints = Endpoints.load(layout.endpoints)
@@ -144,10 +147,10 @@ def announce(
         ("PostgreSQL", f"{endpoints.address('postgres')}, database kestrel, password in {layout.secrets}"),
     ):
         screen.print(f"  [dim]{name:<14}[/]{escape(str(value))}", soft_wrap=True)
-    base = endpoints.ports["kernel"] - PORT_OFFSETS["kernel"]
-    if base != DEFAULT_PORT_BASE:
+    if endpoints.base != DEFAULT_PORT_BASE:
         screen.print(
-            f"  [dim]{'ports':<14}[/]from {base} on, instead of {DEFAULT_PORT_BASE}; commands find them by themselves"
+            f"  [dim]{'ports':<14}[/]from {endpoints.base} on, instead of {DEFAULT_PORT_BASE};"
+            " commands find them by themselves"
         )
     screen.print("  [dim]next[/]          kestrel status  ·  kestrel inbox  ·  kestrel --help\n")
 
@@ -251,7 +254,10 @@ def _follow(layout: Layout, child: subprocess.Popen[bytes], *, quiet: bool) -> P
     return state if child.poll() is None else None
 
 
-def _last_words(layout: Layout) -> str:
-    lines = layout.log("supervisor").read_text(errors="replace").splitlines()
-    complaints = [line for line in lines if line.startswith("✗")]
-    return (complaints or lines or ["it said nothing"])[-1].removeprefix("✗ ")
+def _last_words(log: Path, *, since_bytes: int) -> str:
+    """Its complaint, whole, with the ends of other logs that are in it; without one, the end of what it wrote."""
+    lines = log.read_bytes()[since_bytes:].decode(errors="replace").splitlines()
+    complaints = [number for number, line in enumerate(lines) if line.startswith(output.COMPLAINT)]
+    said = lines[complaints[-1] :] if complaints else lines[-_LAST_LINES:]
+    words = "\n".join(line for line in said if not line.startswith(output.NEXT_STEP))
+    return words.removeprefix(output.COMPLAINT).strip() or "it said nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 from kestrel_chassis.folders import let_others_pass
@@ -107,11 +109,23 @@ def postgres_system_user() -> str | None:
     """Whom PostgreSQL runs as; None: whoever runs this."""
     if os.geteuid() != 0:
         return None
-    try:
-        pwd.getpwnam(_POSTGRES_SYSTEM_USER)
-    except KeyError:
-        _create_system_user()
+    # Two `useradd` at once both say that all is well, and the second has given the user another number: files that
+    # were handed over in between are a stranger's. Whoever makes the user holds the folder it is written in.
+    make_once(_system_user_exists, _create_system_user, lock=Path("/etc"))
     return _POSTGRES_SYSTEM_USER
+
+
+def make_once(exists: Callable[[], bool], make: Callable[[], None], *, lock: Path) -> None:
+    """Make what is missing, once, also when several processes miss it at the same moment. ``lock``: any folder."""
+    if exists():
+        return
+    folder = os.open(lock, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not exists():
+            make()
+    finally:
+        os.close(folder)
 
 
 def initialize_postgres(layout: Layout) -> None:
@@ -163,6 +177,14 @@ def postgres_command(layout: Layout, endpoints: Endpoints) -> list[str]:
 
 def database_url(layout: Layout, endpoints: Endpoints, database: str = DATABASE) -> str:
     return f"postgresql://{DATABASE_USER}:{password(layout, 'postgres')}@{endpoints.address('postgres')}/{database}"
+
+
+def _system_user_exists() -> bool:
+    try:
+        pwd.getpwnam(_POSTGRES_SYSTEM_USER)
+    except KeyError:
+        return False
+    return True
 
 
 def _create_system_user() -> None:

@@ -44,7 +44,7 @@ from kestrel_cli.platform.processes import (
 from kestrel_cli.platform.venues import CURRENCY, WALLET
 from kestrel_domain.numbers import Number
 
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 90.0
 _FAILURES_BEFORE_READY_MAX = 3
 _BOUND_LOGS_EVERY_S = 10.0
 _STOP_ORDER = (
@@ -184,7 +184,7 @@ class PlatformSupervisor:
                 process.kill()
 
     def log_tails(self) -> dict[str, list[str]]:
-        """The last lines of those that did not become ready, as they were when the start was given up."""
+        """The last lines of those that kept the platform from starting, as they were when the start was given up."""
         return self._tails
 
     def _prepare(self) -> None:
@@ -214,18 +214,19 @@ class PlatformSupervisor:
                 return True
             for process in self._processes.values():
                 if process.failures_before_ready >= _FAILURES_BEFORE_READY_MAX:
-                    return self._give_up(f"{process.name} does not start: {process.note}")
+                    failing = [p for p in self._processes.values() if p.failures_before_ready]
+                    return self._give_up(f"{process.name} does not start: {process.note}", failing)
             if time.monotonic() > deadline:
-                late = [f"{p.name} ({p.note or p.phase})" for p in self._processes.values() if p.phase != Phase.READY]
-                return self._give_up(f"not ready after {READY_TIMEOUT_S:.0f} s: " + ", ".join(late))
+                late = [p for p in self._processes.values() if p.phase is not Phase.READY]
+                told = ", ".join(f"{p.name} ({p.note or p.phase})" for p in late)
+                return self._give_up(f"not ready after {READY_TIMEOUT_S:.0f} s: {told}", [p for p in late if p.pid])
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop_asked.wait(), 0.05)
         return False
 
-    def _give_up(self, problem: str) -> bool:
+    def _give_up(self, problem: str, because_of: list[ManagedProcess]) -> bool:
         self._problem = problem
-        late = [p for p in self._processes.values() if p.ready_after_s is None and p.restarts]
-        self._tails = {process.name: process.log_tail() for process in late}
+        self._tails = {process.name: process.log_tail() for process in because_of}
         return False
 
     async def _stop_all(self) -> None:

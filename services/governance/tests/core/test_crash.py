@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hypothesis import given, settings
@@ -40,15 +40,9 @@ class Process:
         return flags
 
     def offer(self, stored: bytes) -> None:
-        self.perform(
-            self.authority.on_intent(
-                stored,
-                account="PAPER-1",
-                received_at_ns=self.desk.now_ns,
-                now_ns=self.desk.now_ns,
-                flags=self.flags(),
-            )
-        )
+        record = self.authority.learn_intent(stored, account="PAPER-1", received_at_ns=self.desk.now_ns)
+        if record is not None:
+            self.perform(self.authority.decide(record, now_ns=self.desk.now_ns, flags=self.flags()))
 
     def approve(self, intent_id: str) -> None:
         shown = {
@@ -73,7 +67,7 @@ class Process:
         flag = self.desk.flag(authority_pb2.KILL_SCOPE_SYMBOL, "MSFT", authority_pb2.KILL_LEVEL_FLATTEN)
         self.perform([RaiseFlag(flag), *kill.consequences(flag, self.desk.limits.accounts, 1)])
 
-    def perform(self, effects: list[Effect]) -> None:
+    def perform(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if self.patience <= 0:
                 return

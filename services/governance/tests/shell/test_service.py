@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
 from kestrel_domain.tokens import VerifyingKey, read_token
 from kestrel_testkit.fixtures import connect, provision_afresh
+from kestrel_testkit.servers import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -43,9 +43,7 @@ class Governance:
 
     async def start(self) -> int:
         """One more instance; its number."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         number = len(self.processes)
         config = self.folder / f"governance-{number}.yaml"
         config.write_text(

@@ -20,6 +20,8 @@ class PersistenceSettings(ServiceSettings):
     database_connections: int = Field(default=4, ge=2, le=64)
     database_alert_seconds: float = Field(default=10.0, ge=0, le=60)
     """An alert is raised when the database has been away for so long."""
+    database_probe_seconds: float = Field(default=10.0, gt=0)
+    """How often to ask whether the database lets others in; one that shuts down does not, and is let go."""
     checkpoint_seconds: float = Field(default=10.0, gt=0)
     """A checkpoint is signed this long after the first change since the one before ..."""
     checkpoint_batches: int = Field(default=1_000, ge=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 
 from kestrel.admin.v1 import persistence_pb2_grpc
 from kestrel_chassis.identity import Role
@@ -17,6 +18,7 @@ from kestrel_persistence.shell.audit import Audit
 from kestrel_persistence.shell.checkpoints import Checkpointer, CheckpointFile, load_key
 from kestrel_persistence.shell.database import Database, Position
 from kestrel_persistence.shell.follower import Follower, Outage
+from kestrel_persistence.shell.shutdown import let_it_end
 
 CLOSE_TIMEOUT_S = 5.0
 METHODS = ("ListBeads", "VerifyAudit", "GetTrace", "CountRows", "ListParked", "ListAlerts")
@@ -64,6 +66,8 @@ async def build(context: ServiceContext[PersistenceSettings]) -> None:
         )
         context.supervisor.add(f"follow {name}", follower.run, restart=True)
     context.supervisor.add("checkpoints", checkpointer.run, restart=True)
+    watch = partial(let_it_end, database, settings.dsn, every_s=settings.database_probe_seconds)
+    context.supervisor.add("database's end", watch, restart=True)
 
     async def close() -> None:
         with contextlib.suppress(KestrelError, TimeoutError):  # the next start signs what this one could not

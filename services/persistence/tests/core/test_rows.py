@@ -15,7 +15,7 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.errors import InvalidRequest
 from kestrel_persistence.core.chain import Head, bead_link
 from kestrel_persistence.core.plan import plan, tables_of_stream
-from kestrel_persistence.core.record import Record, Row, trace_id_of
+from kestrel_persistence.core.record import Record, Row, decimal_text, trace_id_of
 from kestrel_persistence.core.rows import raw_rows, rows_of
 
 
@@ -55,7 +55,7 @@ def test_an_intent_keeps_its_stored_bytes_their_hash_and_its_exact_quantity() ->
     row = _rows(record)["intents"][0]
     assert row["body"] == record.data
     assert row["body_sha256"] == hashlib.sha256(record.data).digest()
-    assert (row["order_qty"], row["side"], row["price"]) == (Decimal(100), "BUY", None)
+    assert (row["order_qty"], row["side"], row["price"]) == ("100", "BUY", None)
     assert str(row["reference_price"]) == "100.0000"
     assert (row["signal_id"], row["signal_created_at_ns"]) == ("signal-1", samples.T0)
 
@@ -123,9 +123,9 @@ def test_an_epoch_entry_has_no_input_and_no_outcome() -> None:
 
 def test_a_truth_keeps_its_positions_and_orders_as_rows_of_their_own() -> None:
     rows = _rows(samples.record("TRUTH", "truth.paper.PAPER-1", samples.truth()))
-    assert (rows["truths"][0]["completeness"], rows["truths"][0]["wallet"]) == ("SNAPSHOT", Decimal("999998.75"))
-    assert rows["truth_positions"][0]["qty"] == Decimal(40)
-    assert rows["truth_orders"][0]["cum_qty"] == Decimal(40)
+    assert (rows["truths"][0]["completeness"], rows["truths"][0]["wallet"]) == ("SNAPSHOT", "999998.75")
+    assert rows["truth_positions"][0]["qty"] == "40"
+    assert rows["truth_orders"][0]["cum_qty"] == "40"
 
 
 @pytest.mark.parametrize("index", range(len(samples.all_beads())))
@@ -176,6 +176,18 @@ def test_a_number_with_an_impossible_scale_is_refused_not_rounded() -> None:
     intent.order_qty.scale = 99
     with pytest.raises(InvalidRequest, match="scale"):
         rows_of(samples.record("INTENTS", "intent.A", intent))
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 18))
+def test_a_number_keeps_every_digit_and_its_scale(units: int, scale: int) -> None:
+    assert decimal_text(units, scale) == f"{Decimal(units).scaleb(-scale):f}"
+
+
+def test_an_enum_of_a_newer_contract_is_kept_by_its_number() -> None:
+    entry = samples.full_entry()
+    entry.transitions[0].to_stage = 77  # type: ignore[assignment]
+    row = _rows(samples.record("JOURNAL_0", "journal.0.PAPER-1", entry))["transitions"][0]
+    assert row["to_stage"] == "UNKNOWN_77"
 
 
 def test_a_message_behind_an_unusable_one_is_stored_all_the_same_P11() -> None:

@@ -50,6 +50,7 @@ class Process:
                 "batch_messages": 50,
                 "checkpoint_seconds": 0.2,
                 "database_alert_seconds": 0.1,
+                "database_probe_seconds": 0.2,
             },
         }
         self._config.write_text(yaml.safe_dump(settings))
@@ -175,6 +176,40 @@ async def test_a_database_that_goes_away_under_load_is_waited_for_and_nothing_is
 
         async def complete() -> bool:
             return await stored_beads(dsn) == 800
+
+        await eventually(complete, "every bead is stored once", timeout_s=90)
+        answer = await process.verify()
+        assert answer.verified, answer
+    finally:
+        process.close()
+
+
+async def test_a_database_that_is_asked_to_end_is_let_go_and_nothing_is_lost(
+    bus: Bus, own_database: PostgresServer, secrets: Path, tmp_path: Path
+) -> None:
+    """PostgreSQL waits for its clients after SIGTERM: one that stays would keep it from ending, and others out."""
+    dsn = own_database.create_database("is_let_go")
+    process = Process(bus, dsn, secrets, tmp_path)
+    try:
+        await bus.publish_all_until_stored(run_beads(1, 200))
+        process.start()
+
+        async def stored() -> bool:
+            return await stored_beads(dsn) == 200
+
+        await eventually(stored, "the first beads are stored", timeout_s=90)
+        own_database.process.send_signal(signal.SIGTERM)
+        await bus.publish_all_until_stored(run_beads(201, 400))
+
+        def ended() -> bool:
+            return "database system is shut down" in own_database.process.log_tail()
+
+        await eventually(ended, "the database has ended in order", timeout_s=90)
+        own_database.process.stop()
+        own_database.process.start()
+
+        async def complete() -> bool:
+            return await stored_beads(dsn) == 400
 
         await eventually(complete, "every bead is stored once", timeout_s=90)
         answer = await process.verify()

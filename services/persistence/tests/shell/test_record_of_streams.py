@@ -272,6 +272,46 @@ async def test_a_redelivery_of_everything_changes_nothing(recorder: Recorder, po
     assert problems(await recorder.verdicts()) == {}
 
 
+async def test_rows_that_are_there_although_the_position_says_otherwise_stay_and_are_not_doubled(
+    recorder: Recorder,
+) -> None:
+    intents = [samples.record("INTENTS", "intent.PAPER-1", samples.intent(f"i-{n}"), n) for n in range(1, 31)]
+
+    async def park(record: samples.Record, error: Exception) -> None:
+        raise AssertionError(error)
+
+    await recorder.database.store("INTENTS", intents[:20], park)
+    before = await recorder.fetch("SELECT * FROM intents ORDER BY sequence")
+    async with recorder.database.connection() as connection:
+        await connection.execute("UPDATE stream_positions SET sequence = 0 WHERE stream = 'INTENTS'")
+    position = await recorder.database.store("INTENTS", intents, park)
+    after = await recorder.fetch("SELECT * FROM intents ORDER BY sequence")
+    assert position.sequence == 30
+    assert (len(before), len(after)) == (20, 30)
+    assert after[:20] == before
+
+
+async def test_a_batch_that_is_copied_comes_back_from_the_database_as_it_was(recorder: Recorder) -> None:
+    strange = ["\\N", "\\.", "a\tb", "a\nb\r", "\\x00", "'; --", "ü€\U0001f600", " None ", "\x01\x7f"]
+    intents = []
+    for number, text in enumerate(strange * 3, start=1):
+        intent = samples.intent(f"i-{number}")
+        intent.strategy = text
+        intent.order_qty.CopyFrom(samples.number(-(2**63) + number, 18))
+        intents.append(samples.record("INTENTS", "intent.PAPER-1", intent, number))
+
+    async def park(record: samples.Record, error: Exception) -> None:
+        raise AssertionError(error)
+
+    await recorder.database.store("INTENTS", intents, park)
+    lines = await recorder.fetch("SELECT strategy, order_qty::text, body FROM intents ORDER BY sequence")
+    expected = [
+        (text, f"-9.{2**63 - number - 9 * 10**18:018}", record.data)
+        for number, (text, record) in enumerate(zip(strange * 3, intents, strict=True), start=1)
+    ]
+    assert [tuple(line) for line in lines] == expected
+
+
 async def test_what_a_consumer_left_out_is_read_from_the_stream_before_anything_behind_it(recorder: Recorder) -> None:
     await publish_run_of_the_mill(recorder.bus, 9)
     follower = recorder.followers["BEADS"]

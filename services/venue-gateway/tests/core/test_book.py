@@ -128,6 +128,58 @@ def test_cancel_is_settled_by_the_orders_end_its_last_fill_or_a_refusal(desk: An
         assert journal.book.unsettled == []
 
 
+def by_name(client_order_id: str) -> inbox_pb2.Control:
+    return inbox_pb2.Control(
+        action=inbox_pb2.CONTROL_ACTION_CANCEL_ORDER,
+        client_order_id=client_order_id,
+        requested_by=common_pb2.Actor(id="ada", kind="operator"),
+    )
+
+
+def test_repeated_cancels_of_one_order_are_one_and_the_newest_goes_out(desk: Any, journal: Journal) -> None:
+    entry = desk.entry()
+    (order,) = journal.command(entry)
+    journal.report(entry.client_order_id, venue_pb2.ORDER_FACT_IN_DOUBT)
+    cancel = desk.cancel(entry.client_order_id)
+    given = [journal.control(by_name(entry.client_order_id), cancel) for _ in range(40)]
+    assert [one.identity for one in given] == [f"JOURNAL_0:{number}:0" for number in range(3, 43)]
+    assert journal.book.unsettled == [order, given[-1]]
+    assert [journal.book.is_settled(one.identity) for one in given] == [True] * 39 + [False]
+    journal.report(entry.client_order_id, venue_pb2.ORDER_FACT_CANCELED)
+    assert journal.book.unsettled == []
+
+
+def test_cancel_in_place_of_a_persons_is_a_persons_too_and_knows_whose_marks_are_its_own(
+    desk: Any, journal: Journal
+) -> None:
+    journal.command(desk.exit())
+    order_id = desk.exit().client_order_id
+    journal.report(order_id, venue_pb2.ORDER_FACT_IN_DOUBT)
+    first = journal.control(by_name(order_id), desk.cancel(order_id))
+    (second,) = journal.command(desk.cancel(order_id))
+    (third,) = journal.command(desk.cancel(order_id))
+    assert (first.by_person, first.marks_as) == (True, "")
+    assert [(one.by_person, one.of_exit, one.marks_as) for one in (second, third)] == [(True, True, first.identity)] * 2
+
+
+def test_cancels_of_different_orders_do_not_take_each_others_place(desk: Any, journal: Journal) -> None:
+    orders = [desk.entry(desk.intent(f"intent-{number}")).client_order_id for number in range(2)]
+    for number in range(2):
+        journal.command(desk.entry(desk.intent(f"intent-{number}")))
+    journal.command(*(desk.cancel(order_id) for order_id in orders))
+    assert len(journal.book.unsettled) == 4
+
+
+def test_cancel_after_a_refused_one_is_a_cancel_of_its_own(desk: Any, journal: Journal) -> None:
+    entry = desk.entry()
+    journal.command(entry)
+    journal.report(entry.client_order_id, venue_pb2.ORDER_FACT_IN_DOUBT)
+    journal.control(by_name(entry.client_order_id), desk.cancel(entry.client_order_id))
+    journal.report(entry.client_order_id, venue_pb2.ORDER_FACT_CANCEL_REJECTED)
+    (again,) = journal.command(desk.cancel(entry.client_order_id))
+    assert (again.by_person, again.marks_as) == (False, "")
+
+
 def test_cancel_does_not_settle_the_submission_it_is_about(desk: Any, journal: Journal) -> None:
     command = desk.entry()
     journal.command(command, desk.cancel(command.client_order_id))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import identifiers, tokens
 from kestrel_domain.timestamps import MINUTE_NS
 from kestrel_venue_gateway.core import submission
-from kestrel_venue_gateway.core.admission import FlagsRead
+from kestrel_venue_gateway.core.admission import FlagsRead, Gate
 from kestrel_venue_gateway.core.submission import (
     Ask,
     AskResult,
@@ -41,6 +41,7 @@ from kestrel_venue_gateway.core.submission import (
     SendResult,
     Spend,
     SpendResult,
+    Together,
     Wait,
 )
 from kestrel_venue_gateway.core.traits import VenueState
@@ -125,11 +126,17 @@ class World:
     beads: dict[str, Any] = field(default_factory=dict)
     alerts: dict[str, Any] = field(default_factory=dict)
     waits: int = 0
+    # How effects come that go side by side.
+    order: Callable[[int], Iterable[int]] = range
     on_effect: Callable[[Effect], None] = lambda effect: None
+
+    def steps(self, gate: Gate, commission: Commission) -> submission.Procedure:
+        """One thing at a time, so that a process may die between any two."""
+        return submission.one_by_one(submission.procedure(gate, commission), self.order)
 
     def run(self, desk: Any, commission: Commission, *, die_at: int = -1, after: bool = False) -> int:
         """One process: performs effects until the end or until it dies. Returns how many there were."""
-        steps, result, count = submission.procedure(desk.gate, commission), None, 0
+        steps, result, count = self.steps(desk.gate, commission), None, 0
         while True:
             try:
                 effect = steps.send(result)
@@ -236,12 +243,27 @@ def test_entry_goes_spend_flags_submitting_send_bead_answer_in_this_order(desk: 
     world.on_effect = lambda effect: effects.append(type(effect).__name__)
     command = desk.entry()
     world.run(desk, commission_of(command))
-    looks = ["ReadKillFlags", "ReadVenueState"]
-    assert effects == [*looks, "Spend", *looks, "Record", "Send", "Audit", "Record"]
+    first, second = ["ReadKillFlags", "Spend", "ReadVenueState"], ["ReadKillFlags", "Record", "ReadVenueState"]
+    assert effects == [*first, *second, "Send", "Audit", "Record"]
     assert world.facts(command) == [SUBMITTING, ACKNOWLEDGED]
     (bead,) = world.beads.values()
     assert bead.token.kind == authority_pb2.TOKEN_EVENT_KIND_USED
     assert bead.token.expires_at_ns == desk.claims(desk.intent()).expires_at_ns
+
+
+def test_second_look_goes_beside_submitting_and_begins_only_behind_the_spend_T07(desk: Any) -> None:
+    world = World(desk.now_ns)
+    steps = submission.procedure(desk.gate, commission_of(desk.entry()))
+    together: list[list[type]] = []
+    effect = next(steps)
+    with contextlib.suppress(StopIteration):
+        while True:
+            if isinstance(effect, Together):
+                together.append([type(each) for each in effect.effects])
+                effect = steps.send(tuple(map(world.perform, effect.effects)))
+            else:
+                effect = steps.send(world.perform(effect))
+    assert together == [[ReadKillFlags, Spend], [ReadKillFlags, Record]]
 
 
 def test_exit_never_looks_at_kill_flags_T07(desk: Any) -> None:
@@ -266,7 +288,7 @@ def test_order_without_token_is_denied_and_never_sent_ORDER_WITHOUT_TOKEN_T02(de
 
 def test_run_that_was_frozen_before_its_spend_cannot_send_what_another_run_denied_T03(desk: Any) -> None:
     world, command = World(desk.now_ns), desk.entry()
-    frozen = submission.procedure(desk.gate, commission_of(command))
+    frozen = world.steps(desk.gate, commission_of(command))
     spend = next(frozen)
     while not isinstance(spend, Spend):
         spend = frozen.send(world.perform(spend))
@@ -331,8 +353,8 @@ def test_kill_between_the_two_checks_stops_the_entry_KILL_ENTRY_ATTEMPT_T07(desk
 
     world.on_effect = kill_at_spend
     world.run(desk, commission_of(command))
-    assert (world.facts(command), world.venue.arrivals) == ([DENIED], {})
-    assert world.reports[0].order.reason.reason == "KILL_ACTIVE"
+    assert (world.facts(command), world.venue.arrivals) == ([SUBMITTING, DENIED], {})
+    assert world.reports[-1].order.reason.reason == "KILL_ACTIVE"
 
 
 def test_kill_store_lost_between_the_two_checks_stops_the_entry_T07(desk: Any) -> None:
@@ -343,7 +365,7 @@ def test_kill_store_lost_between_the_two_checks_stops_the_entry_T07(desk: Any) -
 
     world.on_effect = lose_store
     world.run(desk, commission_of(command))
-    assert world.reports[0].order.reason.reason == "KILL_STATE_UNKNOWN"
+    assert world.reports[-1].order.reason.reason == "KILL_STATE_UNKNOWN"
     assert world.venue.arrivals == {}
 
 
@@ -477,8 +499,13 @@ def store_fails_once(world: World) -> None:
     world.spends_to_fail = 1
 
 
-def world_for(desk: Any, wire: list[str], silent_asks: int) -> World:
-    return World(desk.now_ns, SimulatedVenue(wire=list(wire), silent_asks=silent_asks))
+def backwards(count: int) -> range:
+    return range(count - 1, -1, -1)
+
+
+def world_for(desk: Any, wire: list[str], silent_asks: int, kind: str) -> World:
+    order = backwards if kind == "entry, backwards" else range
+    return World(desk.now_ns, SimulatedVenue(wire=list(wire), silent_asks=silent_asks), order=order)
 
 
 @pytest.fixture
@@ -492,16 +519,17 @@ def remembered_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("meanwhile", [calm, killed, hours_passed, packets_arrived, store_fails_once])
 @pytest.mark.parametrize("silent_asks", [0, 1])
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire[0])
-@pytest.mark.parametrize("kind", ["entry", "exit"])
+@pytest.mark.parametrize("kind", ["entry", "entry, backwards", "exit"])
 def test_death_at_any_two_points_loses_nothing_doubles_nothing_and_reports_the_truth(
     desk: Any, kind: str, wire: list[str], silent_asks: int, meanwhile: Callable[[World], None]
 ) -> None:
-    command = desk.entry() if kind == "entry" else desk.exit()
+    command = desk.exit() if kind == "exit" else desk.entry()
     commission = commission_of(command)
-    step_count = world_for(desk, wire, silent_asks).run(desk, commission)
+    twice = meanwhile in (calm, packets_arrived) and kind != "entry, backwards"
+    step_count = world_for(desk, wire, silent_asks, kind).run(desk, commission)
     for first in range(2 * step_count):
-        for second in range(-1, 12) if meanwhile in (calm, packets_arrived) else (-1,):
-            world = world_for(desk, wire, silent_asks)
+        for second in range(-1, 12) if twice else (-1,):
+            world = world_for(desk, wire, silent_asks, kind)
             for point in (first, second):
                 if point < 0 or world.is_settled(command):
                     continue

@@ -8,7 +8,7 @@ nobody can know is in doubt, told of, and ended by a person or by the venue's ow
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -136,6 +136,8 @@ class World:
     beads: dict[str, Any] = field(default_factory=dict)
     alerts: dict[str, Any] = field(default_factory=dict)
     run_count: int = 0
+    # How effects come that go side by side.
+    order: Callable[[int], Iterable[int]] = range
     on_effect: Callable[[Effect], None] = lambda effect: None
     on_wait: Callable[[], None] = lambda: None
 
@@ -145,9 +147,13 @@ class World:
         gate: Gate = desk.gate
         return replace(gate, traits=WEAK, run=f"run-{self.run_count}")
 
+    def steps(self, gate: Gate, commission: Commission) -> submission.Procedure:
+        """One thing at a time, so that a process may die between any two."""
+        return submission.one_by_one(submission.procedure(gate, commission), self.order)
+
     def run(self, desk: Any, commission: Commission, *, die_at: int = -1, after: bool = False) -> int:
         """One process: performs effects until the end, until it dies, or until it would wait for ever."""
-        steps, result, count, waits = submission.procedure(self.gate(desk), commission), None, 0, 0
+        steps, result, count, waits = self.steps(self.gate(desk), commission), None, 0, 0
         while True:
             try:
                 effect = steps.send(result)
@@ -476,6 +482,18 @@ def test_cancel_closes_an_exit_between_two_attempts(desk: Any) -> None:
     assert world.venue.arrivals == []
 
 
+def test_cancel_in_place_of_one_that_died_after_its_mark_finishes_what_that_one_began(desk: Any) -> None:
+    world, command = World(desk.now_ns, UnprovenVenue(state=VenueState(cut_off=CUT_OFF))), desk.exit()
+    assert not run_out(world, desk, commission_of(command))
+    first = machine(desk, command)
+    with pytest.raises(ProcessDied):
+        world.run(desk, first, die_at=0, after=True)
+    assert list(world.marks) == [f"{command.client_order_id}.1"]
+    assert run_out(world, desk, replace(first, identity="JOURNAL_0:41:0", marks_as=first.identity))
+    assert world.facts(command) == [CANCELED]
+    assert world.reports[0].order.reason.reason == "CANCELED_UNSENT"
+
+
 # --- with crashes ----------------------------------------------------------------------------------------------
 
 WIRES = [
@@ -539,15 +557,16 @@ def run_with_deaths(
 @pytest.mark.parametrize("meanwhile", [calm, killed, hours_passed, packets_arrived, mark_unanswered])
 @pytest.mark.parametrize("silent_asks", [0, 1])
 @pytest.mark.parametrize("wire", WIRES, ids="-".join)
-@pytest.mark.parametrize("kind", ["entry", "exit"])
+@pytest.mark.parametrize("kind", ["entry", "entry, backwards", "exit"])
 def test_death_at_any_two_points_doubles_nothing_and_claims_nothing_that_nobody_knows(
     desk: Any, kind: str, wire: list[str], silent_asks: int, meanwhile: Callable[[World], None]
 ) -> None:
-    command = desk.entry() if kind == "entry" else desk.exit()
-    twice = meanwhile is packets_arrived and not silent_asks
+    command = desk.exit() if kind == "exit" else desk.entry()
+    order = (lambda count: range(count - 1, -1, -1)) if kind == "entry, backwards" else range
+    twice = meanwhile is packets_arrived and not silent_asks and kind != "entry, backwards"
     for first in range(22):
         for second in range(-1, 12) if twice else (-1,):
-            world = World(desk.now_ns, UnprovenVenue(wire=list(wire), silent_asks=silent_asks))
+            world = World(desk.now_ns, UnprovenVenue(wire=list(wire), silent_asks=silent_asks), order=order)
             run_with_deaths(world, desk, commission_of(command), (first, second), meanwhile)
             check_truth(world, command)
             world.venue.deliver_late()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import tokens
 from kestrel_domain.numbers import Number
+from kestrel_testkit.servers import free_port
 
 from .conftest import ACCOUNT, Admin, TwsProcess, eventually
 
@@ -105,9 +105,7 @@ async def world(
     await admin.bar("100")
     desk.account, desk.venue = ACCOUNT, "ibkr"
     desk.key = tokens.SigningKey((secrets / "token-private.pem").read_bytes())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        admin_port = probe.getsockname()[1]
+    admin_port = free_port()
     settings = {
         "common": {
             "nats_url": nats_server.url,

@@ -1,4 +1,4 @@
-"""A wallet is not told between an execution and its fee: our ledger would differ from it by the fee."""
+"""What the venue has taken and not told is not missing: our ledger, which books what it is told, would differ by it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,12 @@ def test_a_wallet_from_before_the_last_fills_is_not_the_wallet_of_now_R04() -> N
     assert venue._balance_of_now() == venue._balance
 
 
-def test_a_fee_that_never_comes_does_not_hide_the_wallet_for_long_K14() -> None:
-    told = _bought_ten_at_100().balance(now_ns=NOW_NS + 11 * SECOND_NS)
+def test_what_a_fee_took_that_was_not_told_is_no_loss_until_it_is_missed_aloud_K14() -> None:
+    wallet = _bought_ten_at_100()
+    assert wallet.balance(now_ns=NOW_NS + 11 * SECOND_NS) is None
+    assert not wallet.is_told
+    assert wallet.balance(now_ns=NOW_NS + 601 * SECOND_NS) is None
+    wallet.begin([], [], now_ns=NOW_NS + 602 * SECOND_NS)
+    told = wallet.balance(now_ns=NOW_NS + 612 * SECOND_NS)
     assert told is not None
     assert Number.of(told.wallet) == Number.parse("9996.12")

@@ -48,6 +48,32 @@ class LedgerStandIn:
         return None
 
 
+class MeetingLedger(LedgerStandIn):
+    """A read of the flags ends only when a write has begun, and the other way round."""
+
+    def __init__(self, now_ns: int) -> None:
+        super().__init__(now_ns)
+        self._reading, self._writing = asyncio.Event(), asyncio.Event()
+
+    async def read_flags(self) -> FlagsRead:
+        await self._meet(self._reading, self._writing)
+        return await super().read_flags()
+
+    async def spend(self, key: str, identity: str) -> SpendResult:
+        await self._meet(self._writing, self._reading)
+        return await super().spend(key, identity)
+
+    async def record(self, report: venue_pb2.VenueReport, traceparent: str = "") -> None:
+        if report.order.fact == venue_pb2.ORDER_FACT_SUBMITTING:
+            await self._meet(self._writing, self._reading)
+        await super().record(report, traceparent)
+
+    async def _meet(self, mine: asyncio.Event, other: asyncio.Event) -> None:
+        mine.set()
+        await other.wait()
+        other.clear()
+
+
 class VenueStandIn:
     """Answers each order when its gate is opened, or never; asks are silent until told otherwise."""
 
@@ -175,3 +201,13 @@ async def test_doubt_that_the_journal_settled_is_asked_about_no_more(desk: Any, 
         bench.book.settled.add(commission(entry, 1).identity)
     assert bench.submissions.figures.orders_in_doubt == 0
     assert (entry.client_order_id, venue_pb2.ORDER_FACT_ACKNOWLEDGED) not in bench.ledger.facts
+
+
+async def test_looks_at_the_flags_go_beside_the_spend_and_beside_submitting(desk: Any, bench: Bench) -> None:
+    meeting: Any = MeetingLedger(desk.now_ns)
+    bench.submissions._ledger = meeting
+    command = desk.entry()
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        bench.submissions.begin(commission(command, 1), group)
+    facts = [venue_pb2.ORDER_FACT_SUBMITTING, venue_pb2.ORDER_FACT_ACKNOWLEDGED]
+    assert meeting.facts == [(command.client_order_id, fact) for fact in facts]

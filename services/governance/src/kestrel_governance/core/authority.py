@@ -10,7 +10,7 @@ never be right.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kestrel.admin.v1 import governance_pb2
@@ -79,7 +79,13 @@ class Authority:
         Raises ``InvalidRequest`` for bytes that no decision could name: they are parked.
         """
         record = self.learn_intent(stored, account=account, received_at_ns=received_at_ns, traceparent=traceparent)
-        return self._decide(record, now_ns, flags) if record is not None and record.decision is None else []
+        return list(self.decide(record, now_ns=now_ns, flags=flags)) if record is not None else []
+
+    def decide(self, record: IntentRecord, *, now_ns: int, flags: authority_pb2.KillFlags | None) -> Iterator[Effect]:
+        """What follows from an intent that has no decision yet, each effect made when it is asked for: a permission can
+        be signed while the decision it stands on is being stored. Whoever does not ask for all of them folds again."""
+        if record.decision is None:
+            yield from self._decide(record, now_ns, flags)
 
     def learn_intent(
         self, stored: bytes, *, account: str, received_at_ns: int, traceparent: str = ""
@@ -114,7 +120,7 @@ class Authority:
         for record in list(self.state.records.values()):
             done += self._complete(record, now_ns)
         for record in self.state.undecided():
-            decided = self._decide(record, now_ns, flags)
+            decided = list(self._decide(record, now_ns, flags))
             for effect in decided:
                 if isinstance(effect, RaiseFlag) and flags is not None:
                     flags = kill.raised(flags, effect.flag, now_ns)  # it stops those behind it in this list, too
@@ -282,29 +288,32 @@ class Authority:
 
     # -- deciding ---------------------------------------------------------------------------------------------------
 
-    def _decide(self, record: IntentRecord, now_ns: int, flags: authority_pb2.KillFlags | None) -> list[Effect]:
+    def _decide(self, record: IntentRecord, now_ns: int, flags: authority_pb2.KillFlags | None) -> Iterator[Effect]:
         """The one place where an intent gets its first decision."""
         found = structure.findings(record.intent, self.limits, now_ns=now_ns)
         if found:
-            return self._deny(record, [risk.invalid(finding) for finding in found], now_ns)
+            yield from self._deny(record, [risk.invalid(finding) for finding in found], now_ns)
+            return
         if now_ns >= record.intent.expires_at_ns:
-            return self._expire(record, now_ns)
+            yield from self._expire(record, now_ns)
+            return
         checks = self._checks(record, now_ns, flags)
         if risk.blocks(checks):
-            return [*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns, flags)]
+            yield from (*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns, flags))
+            return
         notional = evidence.notional(record.intent, self.limits.price_collar_ratio_max)
         mandate, objection = mandates.covering(self.state.mandates, record.intent, notional, now_ns)
         if mandate is None:
             decision = self._decision(record, authority_pb2.VERDICT_PENDING, checks, now_ns, objection)
-            return self._record_decision(record, decision, self._self)
+            yield from self._record_decision(record, decision, self._self)
+            return
         mandate_id = mandate.mandate.mandate_id
         reason = f"covered by mandate {mandate_id}, granted by {mandate.mandate.granted_by.id}"
         approved = self._decision(record, authority_pb2.VERDICT_APPROVED, checks, now_ns, reason, mandate_id=mandate_id)
-        granted = self._grant(record, approved, now_ns)
+        yield from self._grant(record, approved, now_ns)
         if mandate.nearly_used():
             message = f"mandate {mandate_id}: {mandate.order_count} orders, {money.text(mandate.total_notional)} in all"
-            granted.append(beads.alert("MANDATE_NEARLY_USED", message, mandate_id, record.intent.account, now_ns))
-        return granted
+            yield beads.alert("MANDATE_NEARLY_USED", message, mandate_id, record.intent.account, now_ns)
 
     def _checks(
         self, record: IntentRecord, now_ns: int, flags: authority_pb2.KillFlags | None
@@ -350,35 +359,33 @@ class Authority:
             return [], _other_evidence(record, evidence_sha256, checks)
         return [], None
 
-    def _grant(self, record: IntentRecord, decision: authority_pb2.Decision, now_ns: int) -> list[Effect]:
+    def _grant(self, record: IntentRecord, decision: authority_pb2.Decision, now_ns: int) -> Iterator[Effect]:
         """Decision, then permission, then the bead about its token."""
         actor = self._self if decision.mandate_id else decision.decided_by
-        return [*self._record_decision(record, decision, actor), *self._complete(record, now_ns)]
+        yield from self._record_decision(record, decision, actor)
+        yield from self._complete(record, now_ns)
 
-    def _complete(self, record: IntentRecord, now_ns: int) -> list[Effect]:
+    def _complete(self, record: IntentRecord, now_ns: int) -> Iterator[Effect]:
         """What an approved intent still lacks. After a crash this is where it goes on."""
         decision = record.approved
         if decision is None:
-            return []
-        done: list[Effect] = []
+            return
         if not record.entry_stored:
             if now_ns >= authorization.token_expires_at_ns(decision, record.intent):
-                return [] if record.token_end else self._expire_token(record, now_ns)
+                yield from () if record.token_end else self._expire_token(record, now_ns)
+                return
             record.entry_stored = True
-            done.append(
-                authorization.entry(
-                    record.stored,
-                    record.intent,
-                    decision,
-                    self._key,
-                    partitions=self._partitions,
-                    traceparent=record.traceparent,
-                )
+            yield authorization.entry(
+                record.stored,
+                record.intent,
+                decision,
+                self._key,
+                partitions=self._partitions,
+                traceparent=record.traceparent,
             )
         if not record.token_issued:
             record.token_issued = True
-            done.append(self._token_bead(authority_pb2.TOKEN_EVENT_KIND_ISSUED, record, decision, now_ns))
-        return done
+            yield self._token_bead(authority_pb2.TOKEN_EVENT_KIND_ISSUED, record, decision, now_ns)
 
     def _deny(
         self,

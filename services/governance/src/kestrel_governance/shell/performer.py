@@ -1,4 +1,7 @@
-"""Performs effects in their order: each is stored before the next one begins."""
+"""Performs effects in their order: each is stored before the next one begins.
+
+The next one is made meanwhile: a permission is signed while the decision it stands on is being stored.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,22 @@ class Performer:
 
     async def perform(self, effects: Iterable[Effect]) -> None:
         """Raises ``Superseded`` when a decision of ours was not the first."""
-        for effect in effects:
-            if isinstance(effect, RaiseFlag):
-                await self._raise_flag(effect)
-            else:
-                await self._store(effect)
+        ahead = iter(effects)
+        effect = next(ahead, None)
+        while effect is not None:
+            storing = asyncio.create_task(self._perform_one(effect))
+            try:
+                await self._bus.written()
+                effect = next(ahead, None)
+                await storing
+            finally:
+                storing.cancel()  # nothing, unless we were canceled or the next one could not be made
+
+    async def _perform_one(self, effect: Effect) -> None:
+        if isinstance(effect, RaiseFlag):
+            await self._raise_flag(effect)
+        else:
+            await self._store(effect)
 
     async def _store(self, effect: Publish) -> None:
         ack = await self._bus.publish_until_stored(effect)

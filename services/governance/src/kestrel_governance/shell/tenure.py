@@ -156,16 +156,15 @@ class Tenure:
     async def _decide(self, message: StoredMessage, traceparent: str) -> None:
         async with self.deciding():
             flags = await self.flags.read()
-            effects = self.authority.on_intent(
+            record = self.authority.learn_intent(
                 message.data,
                 account=account_of(message.subject),
                 received_at_ns=message.time_ns,
-                now_ns=time.time_ns(),
-                flags=flags,
                 traceparent=traceparent or message.traceparent,
             )
             telemetry.count("intents.received")
-            await self._performer.perform(effects)
+            if record is not None:
+                await self._performer.perform(self.authority.decide(record, now_ns=time.time_ns(), flags=flags))
 
     async def _beads(self, start_sequence: int) -> None:
         await self._learn(subjects.BEADS, start_sequence, learn_bead, subject="bead.token.*", linger_s=_LINGER_S)

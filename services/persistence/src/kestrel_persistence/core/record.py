@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -15,7 +14,8 @@ from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.numbers import SCALE_MAX, Number
 
 M = TypeVar("M", bound=Message)
-Value = str | int | bool | float | bytes | Decimal | None
+Value = str | int | bool | float | bytes | None
+"""What a column takes. A NUMERIC one takes the number as text: exact, with the scale it came with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,19 @@ class Row(NamedTuple):
     values: dict[str, Value]
 
 
+def place_of(record: Record) -> dict[str, Value]:
+    """The columns that every row of a message begins with: stream, sequence, time and trace."""
+    return {
+        "stream": record.stream,
+        "sequence": record.sequence,
+        "time_ns": record.time_ns,
+        "trace_id": record.trace_id,
+    }
+
+
 def row(table: str, record: Record, **values: Value) -> Row:
-    """A row with its place: stream, sequence, time and trace (the record's own, unless stated)."""
-    values["stream"] = record.stream
-    values["sequence"] = record.sequence
-    values["time_ns"] = record.time_ns
-    if "trace_id" not in values:
-        values["trace_id"] = record.trace_id
-    return Row(table, values)
+    """A row with its place: stream, sequence, time and trace."""
+    return Row(table, {**place_of(record), **values})
 
 
 @lru_cache(maxsize=4096)  # each of a message's rows asks for the same one
@@ -70,14 +75,38 @@ def count(value: int) -> int | None:
     return value or None
 
 
-def money(message: common_pb2.Decimal, *, present: bool = True) -> Decimal | None:
+def money(message: common_pb2.Decimal, *, present: bool = True) -> str | None:
     """Exact, with the scale it came with. Raises InvalidRequest when the scale is out of range."""
-    if not present:
+    return decimal_text(message.units, message.scale) if present else None
+
+
+def amount(message: Message, field: str) -> str | None:
+    """The number in a field, as ``money``; None when it is not set."""
+    if not message.HasField(field):
         return None
-    scale = message.scale
+    number = getattr(message, field)
+    return decimal_text(number.units, number.scale)
+
+
+@lru_cache(maxsize=16384)  # of an account's twenty amounts an input moves three
+def decimal_text(units: int, scale: int) -> str:
+    """``units / 10**scale`` with ``scale`` decimals. Raises InvalidRequest when the scale is out of range."""
     if not 0 <= scale <= SCALE_MAX:
-        Number.of(message)  # says what is wrong with it
-    return Decimal(message.units).scaleb(-scale)
+        Number(units, scale)  # says what is wrong with it
+    if not scale:
+        return str(units)
+    digits = f"{abs(units):0{scale + 1}}"
+    return f"{'-' if units < 0 else ''}{digits[:-scale]}.{digits[-scale:]}"
+
+
+class Names(dict[int, str | None]):
+    """Of an enum's values, as ``name`` gives them, by their numbers."""
+
+    def __init__(self, enum: Any, prefix: str) -> None:
+        super().__init__((value, name(enum, value, prefix)) for value in enum.values())
+
+    def __missing__(self, value: int) -> str:
+        return f"UNKNOWN_{value}"
 
 
 @lru_cache(maxsize=1024)  # few names, asked for in every row

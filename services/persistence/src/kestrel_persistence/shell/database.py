@@ -1,8 +1,9 @@
 """PostgreSQL: one transaction per batch, and what its errors mean.
 
-A batch is copied into temporary tables and moved from there with ``ON CONFLICT DO NOTHING`` (a few rows are inserted
-as they are), in one transaction with the stream's position. What was stored before is filtered by that position under
-a row lock, so a redelivery, a second instance and a lost answer to a commit are all harmless.
+A batch is copied into its tables (a few rows are inserted), in one transaction with the stream's position. What was
+stored before is filtered by that position under a row lock, so a redelivery, a second instance and a lost answer to a
+commit are all harmless. Should rows be there all the same, the transaction fails, and the batch goes again by temporary
+tables, from which it is moved with ``ON CONFLICT DO NOTHING``.
 
 Errors are of two kinds. *The row is at fault* (a NUL in a text, a number out of range): the batch is halved until the
 one message is found, which is parked with the database's own words and recorded raw. *The database is at fault*
@@ -12,18 +13,20 @@ one message is found, which is parked with the database's own words and recorded
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from kestrel_domain.errors import InvalidRequest, KestrelError, Unavailable
+from kestrel_persistence.core import copy_text
 from kestrel_persistence.core.chain import GENESIS, Head
 from kestrel_persistence.core.plan import plan
-from kestrel_persistence.core.record import Record, Row, tables_of
+from kestrel_persistence.core.record import Record, Row, Value, tables_of
 from kestrel_persistence.core.rows import printable
 from kestrel_persistence.shell.migrations import migrate
 
@@ -33,12 +36,12 @@ else:
     Connection = asyncpg.Connection
 
 ACQUIRE_TIMEOUT_S = 10.0
-FEW_ROWS = 24
-"""Up to here an INSERT a table is quicker than a COPY with its temporary table."""
+FEW_ROWS = 8
+"""Up to here an INSERT a table is quicker than a COPY."""
 PIECE = 125
-"""Messages whose rows are made while the database moves the rows of those before."""
-_TURNS_TO_SEND = 2
-"""Of the event loop, until a statement has left: its task begins, and its bytes are written."""
+"""Messages whose rows are made while the database takes the rows of those before."""
+TURN = 4
+"""Messages whose rows are made before the event loop has its turn: the database waits for the next COPY meanwhile."""
 Park = Callable[[Record, KestrelError], Awaitable[None]]
 
 DATABASE_REFUSED = "DATABASE_REFUSED"
@@ -81,14 +84,28 @@ class Table:
             f" ON CONFLICT ({', '.join(self.key)}) DO NOTHING; TRUNCATE {self.stage}"
         )
 
-    def values(self, row: Row) -> tuple[object, ...]:
-        unknown = row.values.keys() - self._column_names
+    @cached_property
+    def insertion(self) -> str:
+        """Of one row."""
+        places = ", ".join(f"${place}" for place in range(1, len(self.columns) + 1))
+        return (
+            f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES ({places})"  # noqa: S608 - our names
+            f" ON CONFLICT ({', '.join(self.key)}) DO NOTHING"
+        )
+
+    def values(self, row: Row) -> tuple[Value, ...]:
+        """In the order of the columns. Raises AssertionError when the row has a column that the table has not."""
+        values = row.values
+        if len(values) == len(self.columns):
+            with contextlib.suppress(KeyError):
+                return self._all(values)
+        unknown = values.keys() - set(self.columns)
         assert not unknown, f"table {self.name} has no column {', '.join(sorted(unknown))}"
-        return tuple(map(row.values.get, self.columns))
+        return tuple(map(values.get, self.columns))
 
     @cached_property
-    def _column_names(self) -> frozenset[str]:
-        return frozenset(self.columns)
+    def _all(self) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
+        return itemgetter(*self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,9 @@ class Position:
 
     sequence: int = 0
     head: Head = Head()  # noqa: RUF009 - frozen
+
+
+_Put = Callable[[Connection, Table, Sequence[Row]], Awaitable[None]]
 
 
 class Database:
@@ -133,19 +153,20 @@ class Database:
             except TimeoutError:
                 pool.terminate()
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """One connection of the pool; whatever is the database's fault inside becomes Unavailable."""
         await self.open()
-        assert self._pool is not None
+        pool = self._pool  # there may be none, or another one, before the connection is given back
+        assert pool is not None
         try:
             # Not acquire's own time-out: asyncpg's may lose a cancellation that comes together with the connection.
             async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
-                connection = await self._pool.acquire()
+                connection = await pool.acquire()
             try:
                 yield connection  # type: ignore[misc]
             finally:
-                await self._pool.release(connection)
+                await pool.release(connection)
         except ROW_FAULTS:
             raise
         except DATABASE_FAULTS as error:
@@ -166,7 +187,10 @@ class Database:
         self, stream: str, records: Sequence[Record], park: Park, refused: Mapping[int, KestrelError]
     ) -> Position:
         try:
-            return await self._commit(stream, records, park, refused)
+            try:
+                return await self._commit(stream, records, park, refused, self._copy)
+            except asyncpg.UniqueViolationError:
+                return await self._commit(stream, records, park, refused, self._move)
         except ROW_FAULTS as error:
             if len(records) > 1:
                 half = len(records) // 2
@@ -178,14 +202,19 @@ class Database:
             return await self._store(stream, records, park, {sequence: refusal(stream, error)})
 
     async def _commit(
-        self, stream: str, records: Sequence[Record], park: Park, refused: Mapping[int, KestrelError]
+        self,
+        stream: str,
+        records: Sequence[Record],
+        park: Park,
+        refused: Mapping[int, KestrelError],
+        put: _Put,
     ) -> Position:
         async with self.connection() as connection, connection.transaction():
             position = await self._position(connection, stream, lock=True)
             fresh = [record for record in records if record.sequence > position.sequence]
             if not fresh:
                 return position
-            head, unusable = await self._write(connection, fresh, position.head, refused)
+            head, unusable = await self._write(connection, fresh, position.head, refused, put)
             for record, error in unusable:
                 await park(record, error)
             after = Position(fresh[-1].sequence, head)
@@ -200,58 +229,59 @@ class Database:
             return after
 
     async def _write(
-        self, connection: Connection, records: Sequence[Record], head: Head, refused: Mapping[int, KestrelError]
+        self,
+        connection: Connection,
+        records: Sequence[Record],
+        head: Head,
+        refused: Mapping[int, KestrelError],
+        put: _Put,
     ) -> tuple[Head, list[tuple[Record, KestrelError]]]:
-        """Plan and write in pieces: while the database moves one piece into its tables, the next rows are made."""
+        """Plan and write in pieces: while the database takes one piece, the next rows are made."""
         unusable: list[tuple[Record, KestrelError]] = []
-        moving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        moving.set_result(None)
+        writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        writing.set_result(None)
         try:
             for start in range(0, len(records), PIECE):
-                planned = plan(records[start : start + PIECE], head, refused)
-                head = planned.head
-                unusable += planned.unusable
-                await moving
-                moving = await self._put(connection, planned.rows)
+                rows: list[Row] = []
+                for few in range(start, min(start + PIECE, len(records)), TURN):
+                    planned = plan(records[few : min(few + TURN, start + PIECE)], head, refused)
+                    head = planned.head
+                    rows += planned.rows
+                    unusable += planned.unusable
+                    await asyncio.sleep(0)
+                await writing
+                writing = asyncio.ensure_future(self._put(connection, rows, put))
         finally:
-            await moving
+            await writing
         return head, unusable
 
-    async def _put(self, connection: Connection, rows: Sequence[Row]) -> asyncio.Future[None]:
-        """Send the rows. What is returned ends when they are in their tables."""
-        tables = tables_of(rows)
-        for table in [name for name, some in tables.items() if len(some) <= FEW_ROWS]:
-            await self._insert(connection, table, tables.pop(table))
-        shapes = [self.tables[table] for table in tables]
-        if shapes:
-            await connection.execute(";".join(shape.creation for shape in shapes))
-        for shape in shapes:
-            await self._copy(connection, shape, tables[shape.name])
-        moving = asyncio.ensure_future(_execute(connection, [shape.move for shape in shapes]))
-        for _ in range(_TURNS_TO_SEND):
-            await asyncio.sleep(0)
-        return moving
+    async def _put(self, connection: Connection, rows: Sequence[Row], put: _Put) -> None:
+        for table, some in tables_of(rows).items():
+            shape = self.tables[table]
+            if len(some) <= FEW_ROWS:
+                await connection.executemany(shape.insertion, map(shape.values, some))
+            else:
+                await put(connection, shape, some)
 
     async def stage(self, connection: Connection, table: str, rows: Sequence[Row]) -> None:
         """Copy rows into the table's temporary twin."""
         shape = self.tables[table]
         await connection.execute(shape.creation)
-        await self._copy(connection, shape, rows)
+        await self._copy(connection, shape, rows, shape.stage)
 
-    async def _copy(self, connection: Connection, shape: Table, rows: Sequence[Row]) -> None:
-        await connection.copy_records_to_table(
-            shape.stage, records=[shape.values(row) for row in rows], columns=shape.columns
+    async def _copy(self, connection: Connection, shape: Table, rows: Sequence[Row], into: str = "") -> None:
+        """Into the table itself, unless stated. A row that is there already is an error."""
+        lines = memoryview(copy_text.lines(map(shape.values, rows)))  # bytes would be taken for the name of a file
+        await connection.copy_to_table(
+            into or shape.name,
+            source=lines,  # type: ignore[arg-type]  # any buffer will do
+            columns=shape.columns,
         )
 
-    async def _insert(self, connection: Connection, table: str, rows: Sequence[Row]) -> None:
-        """A few rows, in one round trip: when little happens, this is what a row waits for."""
-        shape = self.tables[table]
-        places = ", ".join(f"${place}" for place in range(1, len(shape.columns) + 1))
-        await connection.executemany(
-            f"INSERT INTO {table} ({', '.join(shape.columns)}) VALUES ({places})"  # noqa: S608 - our names
-            f" ON CONFLICT ({', '.join(shape.key)}) DO NOTHING",
-            [shape.values(row) for row in rows],
-        )
+    async def _move(self, connection: Connection, shape: Table, rows: Sequence[Row]) -> None:
+        """By a temporary table. A row that is there already stays."""
+        await self.stage(connection, shape.name, rows)
+        await connection.execute(shape.move)
 
     async def _position(self, connection: Connection, stream: str, *, lock: bool = False) -> Position:
         query = "SELECT sequence, chain_length, chain_head FROM stream_positions WHERE stream = $1"
@@ -262,12 +292,6 @@ class Database:
             )
             return await self._position(connection, stream, lock=lock)
         return Position(line["sequence"], Head(line["chain_length"], line["chain_head"] or GENESIS))
-
-
-async def _execute(connection: Connection, statements: Sequence[str]) -> None:
-    """One round trip for all."""
-    if statements:
-        await connection.execute(";".join(statements))
 
 
 def refusal(stream: str, error: BaseException) -> InvalidRequest:

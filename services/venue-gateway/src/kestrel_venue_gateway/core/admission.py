@@ -79,6 +79,11 @@ def read_papers(gate: Gate, command: journal_pb2.VenueCommand) -> EntryPapers | 
     return EntryPapers(intent, token_id, claims, None)
 
 
+def unreadable_intent() -> common_pb2.Refusal:
+    """The answer to a command without papers: it has no token that could be closed."""
+    return refusal("INTENT_INVALID", "intent", "", "the stored bytes of an Intent", "the intent cannot be read")
+
+
 def check_entry(
     gate: Gate,
     command: journal_pb2.VenueCommand,
@@ -91,7 +96,7 @@ def check_entry(
     ``protective``: the orders that go out with the entry, under its token.
     """
     if papers is None:
-        return refusal("INTENT_INVALID", "intent", "", "the stored bytes of an Intent", "the intent cannot be read")
+        return unreadable_intent()
     try:
         return (
             check_addressee(gate, command)

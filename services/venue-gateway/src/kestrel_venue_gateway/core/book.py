@@ -5,7 +5,7 @@ up, which symbols are open, which trace an order belongs to and where the venue'
 follows from the journal, so the gateway may die anywhere and start from it.
 
 A command is settled once the journal holds an answer about its order: acknowledged, rejected, denied, ended or filled.
-IN_DOUBT and SUBMITTING settle nothing.
+IN_DOUBT and SUBMITTING settle nothing. A later cancel of the same order takes the place of one without an answer.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class AccountBook:
         self.journal_sequence = max(self.journal_sequence, sequence)
 
     def is_settled(self, identity: str) -> bool:
-        """The journal holds an answer to this command, or the command itself is not there yet."""
+        """The journal holds an answer to this command, or a later one in its place, or the command is not there yet."""
         return identity not in self._unsettled
 
     @property
@@ -157,9 +157,23 @@ class AccountBook:
         )
         if not is_cancel and not commission.repeats_an_id:
             self._open_order(commission)
+        if is_cancel:
+            commission = self._in_place_of_earlier(commission)
         if not is_cancel or order is None or order.at_work:
             self._unsettled[commission.identity] = commission
         return commission
+
+    def _in_place_of_earlier(self, cancel: Commission) -> Commission:
+        """An order has one cancel under way, the newest: an earlier one without an answer ends at its next pause.
+
+        The newest still goes to the venue, as a person may repeat what seemed to have no effect. It finds what the
+        earlier one marked, and that a person has looked into the doubt stays true.
+        """
+        for identity in self._identities_of(cancel.command.client_order_id, cancels=True):
+            earlier = self._unsettled.pop(identity)
+            by_person = cancel.by_person or earlier.by_person
+            cancel = replace(cancel, by_person=by_person, marks_as=earlier.marks_as or earlier.identity)
+        return cancel
 
     def _with_protection(self, commissions: list[Commission]) -> list[Commission]:
         """Each entry with the orders that go out with it."""
@@ -274,14 +288,17 @@ class AccountBook:
         self._settle(client_order_id, cancels=True)
 
     def _settle(self, client_order_id: str, *, cancels: bool) -> None:
-        settled = [
+        for identity in self._identities_of(client_order_id, cancels=cancels):
+            del self._unsettled[identity]
+
+    def _identities_of(self, client_order_id: str, *, cancels: bool) -> list[str]:
+        """The commands about an order that are not settled."""
+        return [
             identity
             for identity, commission in self._unsettled.items()
             if commission.command.client_order_id == client_order_id
             and (commission.command.kind == journal_pb2.COMMAND_KIND_CANCEL) == cancels
         ]
-        for identity in settled:
-            del self._unsettled[identity]
 
 
 def _entry_of(command: journal_pb2.VenueCommand, before: list[Commission]) -> str:

@@ -3,11 +3,16 @@
 Each procedure is a generator. It yields an effect, the driver performs it and sends the result back; so the service
 and the simulated world run the same steps, and a test may let the process die between any two of them.
 
-    entry   checks -> spend the token -> checks again -> SUBMITTING stored -> send -> USED bead -> answer stored
+    entry   checks | spend the token -> checks again | SUBMITTING stored -> send -> USED bead -> answer stored
     exit    warrant -> mark as begun -> SUBMITTING stored -> send -> answer stored
     bracket an entry with what protects it: one token, SUBMITTING stored for each, sent in one go, answers stored, the
             entry's first; each protective order's own command comes behind it, and asks about what was left open
     cancel  send -> refusal stored, if it is one
+
+What stands beside a bar goes side by side (``Together``), since each would be done whatever the other comes to: the
+token is spent even if the first checks refuse (below), and SUBMITTING says only that this gateway is about to send.
+What counts is what nothing may overtake: the second look at the flags begins after the spend has been acknowledged,
+and nothing is sent before that look and SUBMITTING are both there.
 
 What always holds:
 
@@ -35,7 +40,7 @@ Not every venue fences, or takes an id once (``Gate.traits``, ADR 0019). Where i
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count
@@ -204,6 +209,16 @@ class Wait:
     round: int
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Effects of which none waits for another. Result: theirs, in this order, once all of them are there.
+
+    A process that dies meanwhile may have done any of them and left out the others.
+    """
+
+    effects: tuple[Effect, ...]
+
+
 Effect = (
     ReadKillFlags
     | ReadVenueState
@@ -218,6 +233,7 @@ Effect = (
     | Ask
     | Cancel
     | Wait
+    | Together
 )
 # The result's type depends on the effect, which a generator's one type parameter cannot say; each use names it.
 Procedure = Generator[Effect, Any, None]
@@ -245,6 +261,8 @@ class Commission:
     # entry that they go with.
     protective: tuple[Commission, ...] = ()
     entry_id: str = ""
+    # Cancels: the first of those in whose place this one is. What one of them marked, all of them did; empty: this one.
+    marks_as: str = ""
 
 
 def procedure(gate: Gate, commission: Commission) -> Procedure:
@@ -261,6 +279,26 @@ def procedure(gate: Gate, commission: Commission) -> Procedure:
     return _deny(commission, _unknown_kind(commission.command))
 
 
+def one_by_one(steps: Procedure, order: Callable[[int], Iterable[int]] = range) -> Procedure:
+    """The same procedure for a driver that does one thing at a time; that is one of the ways ``Together`` may go.
+
+    ``order``: for a number of effects, their places as they are to come.
+    """
+    result: Any = None
+    while True:
+        try:
+            effect = steps.send(result)
+        except StopIteration:
+            return
+        if not isinstance(effect, Together):
+            result = yield effect
+            continue
+        results: dict[int, Any] = {}
+        for place in order(len(effect.effects)):
+            results[place] = yield effect.effects[place]
+        result = tuple(results[place] for place in sorted(results))
+
+
 # --- entries ---------------------------------------------------------------------------------------------------
 
 
@@ -268,34 +306,38 @@ def submit_entry(gate: Gate, commission: Commission) -> Procedure:
     """An entry: with a token, once, or not at all."""
     command = commission.command
     papers = admission.read_papers(gate, command)
-    flags: FlagsRead = yield ReadKillFlags()
-    protective = [each.command for each in commission.protective]
-    no = admission.check_entry(gate, command, papers, flags, protective)
+    if papers is None:
+        yield from _deny(commission, admission.unreadable_intent())
+        return
+    flags: FlagsRead
+    mark: SpendResult
+    flags, mark = yield Together((ReadKillFlags(), Spend(papers.token_id, commission.identity)))
+    no = admission.check_entry(gate, command, papers, flags, [each.command for each in commission.protective])
     if no is None:
         no = yield from _venue_not_ready()
-    if papers is None or no is not None:
-        yield from _refuse_entry(gate, commission, papers, no or _unknown_kind(command))
-        return
-    mark: SpendResult = yield Spend(papers.token_id, commission.identity)
-    if mark is SpendResult.WON:
-        yield from _send_entry(gate, commission, papers)
-    elif mark is SpendResult.UNKNOWN:
-        yield from _refuse_entry(gate, commission, papers, _store_unreachable(papers))
-    else:
+    if mark is SpendResult.UNKNOWN:
+        yield from _refuse_entry(gate, commission, papers, no or _store_unreachable(papers))
+    elif mark is not SpendResult.WON:
         yield from _follow_mark(gate, commission, papers, mark)
+    elif no is not None:
+        yield from _deny(commission, no, papers=papers)
+    else:
+        yield from _send_entry(gate, commission, papers)
 
 
 def _send_entry(gate: Gate, commission: Commission, papers: EntryPapers) -> Procedure:
     """The token is spent, and nobody else will ever send this entry."""
     command = commission.command
-    flags: FlagsRead = yield ReadKillFlags()
+    whole = (command, *(each.command for each in commission.protective))
+    submitting = (Record(_order_report(each, venue_pb2.ORDER_FACT_SUBMITTING)) for each in whole)
+    flags: FlagsRead
+    flags, *_ = yield Together((ReadKillFlags(), *submitting))
     no = admission.check_still_wanted(gate, command, flags)
     if no is None:
         no = yield from _venue_not_ready()
     if no is not None:
         yield from _deny(commission, no, papers=papers)
         return
-    yield Record(_order_report(command, venue_pb2.ORDER_FACT_SUBMITTING))
     sent, others = yield from _send_whole(commission)
     match sent.outcome:
         case Outcome.ACCEPTED | Outcome.REJECTED:
@@ -318,8 +360,6 @@ def _send_whole(commission: Commission) -> Generator[Effect, Any, tuple[SendResu
     if not protective:
         alone: SendResult = yield Send(command)
         return alone, []
-    for each in protective:
-        yield Record(_order_report(each.command, venue_pb2.ORDER_FACT_SUBMITTING))
     sent: tuple[SendResult, ...] = yield SendBracket((command, *(each.command for each in protective)))
     others = zip(protective, sent[1:], strict=True)
     return sent[0], [each for each in others if each[1].outcome in (Outcome.ACCEPTED, Outcome.REJECTED)]
@@ -351,16 +391,14 @@ def _venue_not_ready() -> Generator[Effect, Any, common_pb2.Refusal | None]:
     return refusal("VENUE_DEGRADED", "venue", reason.reason, "connected, and reconciled since", message)
 
 
-def _refuse_entry(gate: Gate, commission: Commission, papers: EntryPapers | None, no: common_pb2.Refusal) -> Procedure:
+def _refuse_entry(gate: Gate, commission: Commission, papers: EntryPapers, no: common_pb2.Refusal) -> Procedure:
     """Do not send, and see to it that nobody else will: the token is closed before the slot is freed.
 
     If an earlier run of this command came as far as spending, that run's fate is the truth; and a run that was frozen
     before its spend and wakes up finds the mark.
     """
-    mark = SpendResult.WON
-    if papers is not None:
-        mark = yield from _insist(Spend(papers.token_id, commission.identity))
-    if papers is None or mark is SpendResult.WON:
+    mark = yield from _insist(Spend(papers.token_id, commission.identity))
+    if mark is SpendResult.WON:
         yield from _deny(commission, no, papers=papers)
     else:
         yield from _follow_mark(gate, commission, papers, mark)
@@ -589,7 +627,7 @@ def _report_canceled_unsent(commission: Commission) -> Procedure:
 
 def _run(gate: Gate, commission: Commission) -> str:
     """Marks of attempts tell this run of a command from an earlier one."""
-    return f"{commission.identity}{RUN_SEPARATOR}{gate.run}"
+    return f"{commission.marks_as or commission.identity}{RUN_SEPARATOR}{gate.run}"
 
 
 def _begun(command: journal_pb2.VenueCommand, attempt: int) -> str:

@@ -442,12 +442,8 @@ class IbkrVenue:
             other = self._executed.get(stem)
             if other is None or executions.split(other.execution_id)[1] < revision:
                 self._executed[stem] = execution
-        for told in learned.told:
-            if isinstance(told.fact, venue_pb2.Fill):
-                is_alone = self._executed is None
-                self._wallet.learn_execution(execution, now_ns=now_ns, moves_holding=is_alone)
-            elif isinstance(told.fact, venue_pb2.FillBust):
-                self._wallet.learn_restatement(execution.con_id, now_ns=now_ns)
+        is_new = any(isinstance(told.fact, venue_pb2.Fill | venue_pb2.FillBust) for told in learned.told)
+        self._wallet.learn_execution(execution, now_ns=now_ns, is_new=is_new)
 
     def _take(self, learned: Learned) -> None:
         for told in learned.told:
@@ -495,7 +491,7 @@ class IbkrVenue:
         finally:
             self._executed = None
         now_ns = time.time_ns()
-        self._wallet.begin(positions.values(), executed, now_ns=now_ns)
+        self._wallet.begin(positions.values(), executed, now_ns=now_ns, begun_ns=begun_ns)
         self._answered = Answered(begun_ns, is_complete=connection.cut is None)
         self._take(self._facts.all_asked(now_ns=now_ns))
         self._tell_balance()
@@ -535,6 +531,8 @@ class IbkrVenue:
         if balance is not None:
             self._balance = balance
             self._put(f"balance:{now_ns}", now_ns, balance)
+        elif self._wallet.wants_asking(now_ns=now_ns):
+            self._must_ask.set()
 
     # --- how ---------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from kestrel_venue_gateway.core.submission import (
     Send,
     SendBracket,
     Spend,
+    Together,
     Wait,
 )
 from kestrel_venue_gateway.shell.ledger import Ledger
@@ -150,6 +151,10 @@ class Submissions:
             case Ask(client_order_id, fence):
                 self._check_login()
                 return await self._venue.ask(client_order_id, fence=fence)
+            case Together(several):
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._perform(each, commission, traceparent)) for each in several]
+                return tuple(task.result() for task in tasks)
             case Wait(round_count):
                 await asyncio.sleep(self._pauses.length_s(round_count))
                 return self._book.is_settled(commission.identity)
