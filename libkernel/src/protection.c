@@ -17,13 +17,14 @@ void lk_cancel_protection(lk_call_t *call, uint32_t slot_index)
     }
 }
 
-/* Before the first fill only a stop that was refused or lapsed counts: one that the venue took back goes with an entry
- * that it takes back too, and says so in any order. */
+/* Before the first fill only a stop that the venue refused or let lapse counts: canceled or denied it is together with
+ * its entry, and which of them is told of first is not known. */
 static bool is_bare(const lk_slot_t *slot)
 {
     const lk_order_t *stop = &slot->protectives[0];
     if (lk_order_is_live(stop) || lk_slot_exit_is_at_work(slot)) return false;
-    return lk_slot_open_qty(slot) > 0 || (lk_order_is_live(&slot->entry) && stop->life > LK_LIFE_CANCELED);
+    bool was_refused = stop->life == LK_LIFE_REJECTED || stop->life == LK_LIFE_EXPIRED;
+    return lk_slot_open_qty(slot) > 0 || (lk_order_is_live(&slot->entry) && was_refused);
 }
 
 void lk_watch_protection(lk_call_t *call, uint32_t slot_index)

@@ -223,8 +223,10 @@ static void set_instrument(lk_slot_t *slot, const lk_input_t *input)
 static lk_id_t protective_id(const lk_id_t *entry_id, char letter)
 {
     lk_id_t id = *entry_id;
-    size_t length = strlen(id.text);
-    LK_ASSERT(length <= BRACKET_ENTRY_LENGTH_MAX);
+    uint32_t length = 0;
+    LK_ASSERT(id.text[BRACKET_ENTRY_LENGTH_MAX] == '\0');
+    while (length < BRACKET_ENTRY_LENGTH_MAX && id.text[length] != '\0')
+        length++;
     id.text[length] = '-';
     id.text[length + 1] = letter;
     return id;

@@ -596,9 +596,9 @@ static void check_lost_while_entering(lk_order_fact_t fact, uint32_t expected)
 static void test_stop_that_ends_while_the_entry_is_at_work_is_lost_unless_it_was_taken_back_T01(void)
 {
     check_lost_while_entering(LK_FACT_REJECTED, 1);
-    check_lost_while_entering(LK_FACT_DENIED, 1);
     check_lost_while_entering(LK_FACT_EXPIRED, 1);
-    check_lost_while_entering(LK_FACT_CANCELED, 0); /* with the entry, perhaps: so not before it fills */
+    check_lost_while_entering(LK_FACT_DENIED, 0); /* with the entry, perhaps: so not before it fills */
+    check_lost_while_entering(LK_FACT_CANCELED, 0);
 }
 
 static void test_stop_that_ends_while_the_trade_is_open_is_lost_T01(void)

@@ -98,7 +98,7 @@ class Step:
             self.cancel_protectives(slot_index)
         stop = slot.protectives[STOP]
         is_open, was_bare = slot.book.open_qty > 0, slot.is_bare
-        is_stop_refused = stop.life in (Life.REJECTED, Life.DENIED, Life.EXPIRED)
+        is_stop_refused = stop.life in (Life.REJECTED, Life.EXPIRED)
         is_needed = is_open or (slot.entry.is_live and is_stop_refused)
         slot.is_bare = int(is_needed and not stop.is_live and slot.live_exit is None)
         if slot.is_bare > was_bare:

@@ -54,13 +54,14 @@
  *             quantity, GTC, on the other side. They are to be sent together, in a group of which the venue fills no
  *             more than is open: so the protective orders never stand in an exit's way, and none of them turns a
  *             position over. What does slip through is an OVERFILL. They live as every order does; their fills are exit
- *             fills, at which the entry's rest is canceled. EXIT and FLATTEN submit one exit for all that is open (another size is repaired), then cancel the
- *             protective orders at work. When the entry is dead and nothing is open, those still at work are canceled;
- *             until they are dead, the slot stays taken, in stage POSITION_CLOSED (ORDER_REJECTED if the entry was
- *             refused). A protective order that the venue ends for less than its quantity is CANCELED. When something
- *             is open and neither the stop nor an exit is at work, or the stop is REJECTED, DENIED or EXPIRED while the
- *             entry is at work, that is flagged PROTECTION_LOST, once, and again when it comes to be so anew. Nothing
- *             is done by itself. A CANCEL_REJECTED of a protective order whose trade is over is PROTECTION_LEFT.
+ *             fills, at which the entry's rest is canceled. EXIT and FLATTEN submit one exit for all that is open
+ *             (another size is repaired), then cancel the protective orders at work. When the entry is dead and nothing
+ *             is open, those still at work are canceled; until they are dead, the slot stays taken, in stage
+ *             POSITION_CLOSED (ORDER_REJECTED if the entry was refused). A protective order that the venue ends for
+ *             less than its quantity is CANCELED. When something is open and neither the stop nor an exit is at work,
+ *             or the stop is REJECTED or EXPIRED while the entry is at work, that is flagged PROTECTION_LOST, once, and
+ *             again when it comes to be so anew. Nothing is done by itself. A CANCEL_REJECTED of a protective order
+ *             whose trade is over is PROTECTION_LEFT.
  *
  * Fees        A fill whose fee is not stated is charged a prediction at once. published = notional x rate / 10^8,
  *             rounded up (towards plus infinity, so a rebate shrinks); rate is maker_fee_rate for liquidity MAKER, else
