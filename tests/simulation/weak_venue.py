@@ -20,6 +20,7 @@ from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
 from kestrel.paper.v1 import paper_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import effects, subjects
+from kestrel_domain.timestamps import SECOND_NS
 from kestrel_simulators.matching.books import Account, Event
 from kestrel_testkit.world import Message
 from kestrel_venue_gateway.core import reports, submission
@@ -50,6 +51,9 @@ _MORE_OFTEN = {
 """By how much the faults that this world is about are more frequent in it."""
 _LIKELIER = {"person kills": 0.1, "person answers": 2.0, "person looks": 2.0, "person passes": 0.2}
 """And people let more orders pass."""
+
+_PATIENCE_NS = 4 * SECOND_NS
+"""How long a person waits for a cancel to have an effect before he asks for it again."""
 
 _NOT_CONNECTED = common_pb2.Refusal(reason="NOT_CONNECTED", message="there is no connection")
 _NOT_RECONCILED = common_pb2.Refusal(reason="NOT_RECONCILED", message="the venue still repeats what it knows")
@@ -358,6 +362,7 @@ class WeakWorld(World):
     def __post_init__(self) -> None:
         self.newest_session: dict[str, int] = {}
         self.asking: WeakGateway | None = None
+        self._asked_at_ns: dict[str, int] = {}
         super().__post_init__()
         self.told: dict[str, set[str]] = {name: set() for name in self.accounts}
         self.nodes = {
@@ -466,6 +471,9 @@ class WeakWorld(World):
         if client_order_id in late:
             self.reached("person waits for what is under way")
             return
+        if self.true_ns < self._asked_at_ns.get(client_order_id, -_PATIENCE_NS) + _PATIENCE_NS:
+            return
+        self._asked_at_ns[client_order_id] = self.true_ns
         super()._request_cancel(client_order_id, account)
 
 

@@ -42,7 +42,7 @@ from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, 
 from tests.simulation.database import Database
 from tests.simulation.leases import LeaseStore, OwnerLease
 from tests.simulation.nodes import ACCOUNT, DRIFT_QTY, SECOND_ACCOUNT, STORED_STREAMS, VENUE, Steps, nodes_of
-from tests.simulation.referee import SKEW_NS_MAX, WORKING, Books, Referee, Violation, is_over
+from tests.simulation.referee import OVER, SKEW_NS_MAX, WORKING, Books, Referee, Violation, is_over
 from tests.simulation.story import Line, story
 
 START_NS = 1_780_000_000 * SECOND_NS
@@ -558,9 +558,9 @@ class World:
         away = self.random.randrange(0, 3) * (-1 if is_buy else 1)  # per cent: some rest until they are canceled
         by_person = self.random.random() < 0.2
         is_bracket = self.chance("bracket proposed", 0.35)
-        # Of a bracket near enough to be met while it is open.
-        stop = self.random.choice((95, 96)) if is_bracket else 95
-        target = self.random.choice((0, 103, 104)) if is_bracket else 0
+        # Of a bracket they are near enough to be met while it is open.
+        stop = self.random.choice((97, 97 if is_limit else 99)) if is_bracket else 95
+        target = self.random.choice((0, 101, 102)) if is_bracket else 0
         intent = intent_pb2.Intent(
             intent_id=intent_id,
             account=account,
@@ -782,7 +782,8 @@ class World:
         self.move_prices()
         for account in self.accounts:
             for slot in self.referee.open_slots(account):
-                self._request_exit(slot.trade_id, f"rest-{self.now_ns}", account)
+                if slot.stage not in OVER:
+                    self._request_exit(slot.trade_id, f"rest-{self.now_ns}", account)
                 if slot.entry.life == state_pb2.ORDER_LIFE_OPEN:
                     self._request_cancel(slot.entry.client_order_id, account)
 

@@ -39,7 +39,6 @@ from kestrel_venue_gateway.core.submission import (
     SendResult,
     Spend,
     SpendResult,
-    Together,
     Wait,
     whose_mark,
 )
@@ -156,7 +155,7 @@ class World:
 
     def run(self, commission: Commission) -> None:
         gate = replace(self.desk.gate, traits=self.venue.traits)
-        steps, result = submission.procedure(gate, commission), None
+        steps, result = submission.one_by_one(submission.procedure(gate, commission)), None
         try:
             while True:
                 effect = steps.send(result)
@@ -208,8 +207,6 @@ class World:
             case Cancel(command):
                 known = command.client_order_id in self.venue.orders
                 return SendResult(Outcome.ACCEPTED if known else Outcome.REJECTED)
-            case Together(several):
-                return tuple(map(self.perform, several))
             case Wait():
                 raise StillWaiting
         return None
@@ -243,8 +240,8 @@ def test_bracket_is_one_act_one_token_all_recorded_then_sent_in_one_go_T01(desk:
     world = world_of(desk)
     world.live()
     assert world.effects == [
-        *("Together", "ReadVenueState", "Together", "ReadVenueState", "SendBracket", "Audit"),
-        *("Record", "Record", "Record", "Recall", "Recall"),
+        *("ReadKillFlags", "Spend", "ReadVenueState", "ReadKillFlags", "Record", "Record", "Record", "ReadVenueState"),
+        *("SendBracket", "Audit", "Record", "Record", "Record", "Recall", "Recall"),
     ]
     assert len(world.marks) == 1
     assert [world.facts(command.client_order_id) for command in world.commands] == [[SUBMITTING, ACKNOWLEDGED]] * 3
