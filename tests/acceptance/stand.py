@@ -26,6 +26,7 @@ from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX, derived_id
 from kestrel_domain.numbers import Number
 from kestrel_testkit.fixtures import eventually
 from kestrel_venue_gateway.core import reports
+from kestrel_venue_gateway.core.admission import STOP_SUFFIX, TARGET_SUFFIX
 from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.reports import VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
@@ -244,6 +245,39 @@ class Stand:
         if limit or stop:
             command.price.CopyFrom(Number.parse(limit or stop, scale=PRICE_SCALE).message())
         return command
+
+    def bracket(
+        self, qty: int = 10, *, stop: str, target: str = "", limit: str = ""
+    ) -> tuple[journal_pb2.VenueCommand, ...]:
+        """A bought entry with what protects it, as the kernel journals them."""
+        entry = self.order(BUY, qty, limit=limit)
+        entry.group = entry.client_order_id
+        commands = [entry]
+        for suffix, prices in ((STOP_SUFFIX, {"stop": stop}), (TARGET_SUFFIX, {"limit": target})):
+            if not any(prices.values()):
+                continue
+            order = self.order(SELL, qty, **prices, time_in_force=GTC)
+            order.kind = journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE
+            order.client_order_id, order.group = entry.client_order_id + suffix, entry.group
+            commands.append(order)
+        return tuple(commands)
+
+    def way_out(self, entry: journal_pb2.VenueCommand, qty: int = 10, *, limit: str = "") -> journal_pb2.VenueCommand:
+        """An exit of a bracketed trade: it joins the group of what protects it."""
+        command = self.order(SELL, qty, limit=limit, is_exit=True)
+        command.group = entry.client_order_id
+        return command
+
+    async def send_bracket(self, commands: Sequence[journal_pb2.VenueCommand]) -> Sequence[SendResult]:
+        for command in commands:
+            self.sent.append(command.client_order_id)
+            self.memory.known.learn_command(command.client_order_id, Number.of(command.order_qty))
+        return await self.venue.send_bracket(commands)
+
+    async def accepted_bracket(self, commands: Sequence[journal_pb2.VenueCommand]) -> None:
+        """Send what has to be accepted, all of it."""
+        results = await self.send_bracket(commands)
+        assert [result.outcome for result in results] == [Outcome.ACCEPTED] * len(commands), results
 
     async def send(self, command: journal_pb2.VenueCommand) -> SendResult:
         self.sent.append(command.client_order_id)

@@ -1,5 +1,5 @@
 """The cards, by what they are about. Importing this registers all of them."""
 
-from tests.acceptance.cards import account, cancels, doubts, foreign, money, orders, recovery
+from tests.acceptance.cards import account, brackets, cancels, doubts, foreign, money, orders, recovery
 
-__all__ = ["account", "cancels", "doubts", "foreign", "money", "orders", "recovery"]
+__all__ = ["account", "brackets", "cancels", "doubts", "foreign", "money", "orders", "recovery"]
