@@ -275,8 +275,15 @@ class Stand:
         return await self.venue.send_bracket(commands)
 
     async def accepted_bracket(self, commands: Sequence[journal_pb2.VenueCommand]) -> None:
-        """Send what has to be accepted, all of it."""
-        results = await self.send_bracket(commands)
+        """Send what has to be accepted, all of it; again, while it certainly did not leave."""
+        results: Sequence[SendResult] = ()
+
+        async def left() -> bool:
+            nonlocal results
+            results = await self.send_bracket(commands)
+            return results[0].outcome is not Outcome.NOT_SENT
+
+        await self.until(left, "the bracket leaves")
         assert [result.outcome for result in results] == [Outcome.ACCEPTED] * len(commands), results
 
     async def send(self, command: journal_pb2.VenueCommand) -> SendResult:
@@ -284,8 +291,15 @@ class Stand:
         return await self.venue.send(command)
 
     async def accepted(self, command: journal_pb2.VenueCommand) -> journal_pb2.VenueCommand:
-        """Send what has to be accepted."""
-        result = await self.send(command)
+        """Send what has to be accepted; again, while it certainly did not leave: the venue may not be ready yet."""
+        result = SendResult(Outcome.NOT_SENT)
+
+        async def left() -> bool:
+            nonlocal result
+            result = await self.send(command)
+            return result.outcome is not Outcome.NOT_SENT
+
+        await self.until(left, "the order leaves")
         assert result.outcome is Outcome.ACCEPTED, result
         return command
 

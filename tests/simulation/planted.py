@@ -98,6 +98,25 @@ def gateway_sends_an_entry_again_after_doubt() -> Iterator[None]:
         yield
 
 
+@bug("sent with protection at")
+def gateway_sends_a_bracket_without_its_orders() -> Iterator[None]:
+    def send_whole(commission: Any) -> Generator[submission.Effect, Any, Any]:
+        sent = yield submission.Send(commission.command)
+        return sent, []
+
+    with patch.object(submission, "_send_whole", send_whole):
+        yield
+
+
+@bug("a protective order was sent without its entry")
+def gateway_sends_a_protective_order_again() -> Iterator[None]:
+    def resolve(gate: Any, commission: Any) -> submission.Procedure:
+        yield submission.Send(commission.command)
+
+    with patch.object(submission, "resolve_protective", resolve):
+        yield
+
+
 @bug("the venue has an order that was denied|an order was denied that the venue has")
 def gateway_asks_without_a_fence() -> Iterator[None]:
     original = World.ask

@@ -558,9 +558,9 @@ class World:
         away = self.random.randrange(0, 3) * (-1 if is_buy else 1)  # per cent: some rest until they are canceled
         by_person = self.random.random() < 0.2
         is_bracket = self.chance("bracket proposed", 0.35)
-        # Of a bracket they are near enough to be met while it is open.
-        stop = self.random.choice((97, 97 if is_limit else 99)) if is_bracket else 95
-        target = self.random.choice((0, 101, 102)) if is_bracket else 0
+        # Those of a bracket are near enough to be met while it is open; a limit may lie 2 % below the price itself.
+        stop = self.random.choice((970, 970 if is_limit else 996)) if is_bracket else 950
+        target = self.random.choice((0, 1003, 1010)) if is_bracket else 0
         intent = intent_pb2.Intent(
             intent_id=intent_id,
             account=account,
@@ -570,10 +570,10 @@ class World:
             side=common_pb2.SIDE_BUY if is_buy else common_pb2.SIDE_SELL,
             order_qty=Number(self.random.randrange(5, 60), 0).message(),
             order_type=common_pb2.ORDER_TYPE_LIMIT if is_limit else common_pb2.ORDER_TYPE_MARKET,
-            price=_price(reference_units, 100 + away) if is_limit else None,
+            price=_price(reference_units, 1000 + 10 * away) if is_limit else None,
             time_in_force=common_pb2.TIME_IN_FORCE_GTC if is_limit else common_pb2.TIME_IN_FORCE_DAY,
-            stop_price=_price(reference_units, stop if is_buy else 200 - stop),
-            target_price=_price(reference_units, target if is_buy else 200 - target) if target else None,
+            stop_price=_price(reference_units, stop if is_buy else 2000 - stop),
+            target_price=_price(reference_units, target if is_buy else 2000 - target) if target else None,
             bracket=is_bracket,
             reference_price=Number(reference_units, 4).message(),
             leverage=1,
@@ -598,7 +598,10 @@ class World:
     def request_exit(self) -> None:
         for books in self._shuffled_books():
             for slot in self.referee.open_slots(books.account):
-                if self.random.random() < (0.3 if slot.qty.units else 0.02):
+                patience = (
+                    0.06 if slot.is_bracket else 0.3
+                )  # what is protected is mostly left to its stop and its target
+                if self.random.random() < (patience if slot.qty.units else 0.02):
                     self._request_exit(slot.trade_id, f"{self.now_ns}", books.account)
                     return
 
@@ -885,9 +888,9 @@ def _bar(symbol: str, price_units: int, start_ns: int) -> venue_pb2.Bar:
     )
 
 
-def _price(units: int, percent: int) -> common_pb2.Decimal:
+def _price(units: int, permille: int) -> common_pb2.Decimal:
     """A share of a price, to the tick."""
-    return Number(units * percent // 100 // 100 * 100, 4).message()
+    return Number(units * permille // 1000 // 100 * 100, 4).message()
 
 
 def _person(name: str) -> common_pb2.Actor:

@@ -406,6 +406,7 @@ def _facts(pending: governance_pb2.PendingIntent) -> list[tuple[str, str]]:
         ("order", f"{order_type} {output.number(intent, 'price') if intent.HasField('price') else ''}"),
         ("reference price", output.number(intent, "reference_price")),
         ("stop / target", f"{output.number(intent, 'stop_price')} / {output.number(intent, 'target_price')}"),
+        ("held by", "the venue, with the entry" if intent.bracket else "the strategy"),
         ("notional", output.number(pending, "notional", scale=2)),
         ("lost at the stop", output.number(pending, "risk_at_stop", scale=2)),
         ("confidence", f"{intent.signal.confidence:.2f}"),

@@ -85,6 +85,9 @@ def submit(
     confidence: Annotated[float, typer.Option("--confidence", min=0.0, max=1.0, help="How far to trust it.")] = 0.5,
     price: Annotated[str, typer.Option("--price", help="Reference price; the last bar's when not given.")] = "",
     strategy: Annotated[str, typer.Option("--strategy", help="On whose behalf.")] = MANUAL_STRATEGY,
+    bracket: Annotated[
+        bool, typer.Option("--bracket", help="Place stop and target at the venue, together with the entry.")
+    ] = False,
     account: options.Account = options.PLATFORM_ACCOUNT,
     json: options.Json = False,
     operator: options.Operator = options.DEFAULT_OPERATOR,
@@ -99,7 +102,9 @@ def submit(
     signal = make_signal(direction, symbol, reason, confidence=confidence, price=price, strategy=strategy)
     with clients.connect(data_dir, operator) as platform:
         answer = platform.stub("policy").SubmitSignal(
-            policy_pb2.SubmitSignalRequest(request_id=request_id(), account=platform.account(account), signal=signal),
+            policy_pb2.SubmitSignalRequest(
+                request_id=request_id(), account=platform.account(account), signal=signal, bracket=bracket
+            ),
             timeout=clients.TIMEOUT_S,
         )
     if json:

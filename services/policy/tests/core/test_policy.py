@@ -20,6 +20,7 @@ from kestrel_domain.identifiers import checked_id
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS, SECOND_NS
 from kestrel_domain.tokens import TOKEN_LIFETIME_NS
+from kestrel_policy.core.policy import decide_manual
 
 ENTER, EXIT, HOLD = signal_pb2.SIGNAL_ACTION_ENTER, signal_pb2.SIGNAL_ACTION_EXIT, signal_pb2.SIGNAL_ACTION_HOLD
 
@@ -500,3 +501,53 @@ def test_the_latest_signals_come_newest_first(world: Any, bars: Any) -> None:
     days = [signal.market_time_ns // DAY_NS for signal in world.state.latest_signals(3)]
     assert days == [5, 4, 3]
     assert len(world.state.latest_signals(100)) == 5
+
+
+# ── Brackets ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_strategy_that_brackets_has_the_venue_hold_its_stop_and_target_T01(make_world: Any, bars: Any) -> None:
+    world = make_world()
+    assert not warm(world, bars).intent_id or not world.intents[0].bracket
+    world = make_world()
+    world.plan = replace(world.plan, bracket=True)
+    world.restart()
+    warm(world, bars)
+    assert world.intents[0].bracket
+    assert world.intents[0].HasField("stop_price")
+
+
+@pytest.mark.parametrize(
+    ("entry_life", "stop_life", "in_doubt", "action"),
+    [
+        (state_pb2.ORDER_LIFE_FILLED, state_pb2.ORDER_LIFE_OPEN, False, HOLD),
+        # The venue holds nothing yet for an entry that may still fill, and nothing any more where the stop is gone.
+        (state_pb2.ORDER_LIFE_OPEN, state_pb2.ORDER_LIFE_OPEN, False, EXIT),
+        (state_pb2.ORDER_LIFE_FILLED, state_pb2.ORDER_LIFE_REJECTED, False, EXIT),
+        (state_pb2.ORDER_LIFE_FILLED, state_pb2.ORDER_LIFE_OPEN, True, EXIT),
+    ],
+)
+def test_a_stop_that_the_venue_holds_is_the_venues_to_watch_and_any_other_is_ours_T01(
+    world: Any, bars: Any, entry_life: Any, stop_life: Any, in_doubt: bool, action: Any
+) -> None:
+    warm(world, bars)
+    intent = world.intents[0]
+    slot = next(slot for slot in world.slots.values() if slot.trade_id == intent.intent_id)
+    slot.entry.life = entry_life
+    slot.stop.life, slot.stop.in_doubt = stop_life, in_doubt
+    world.exit_life(intent.intent_id, state_pb2.ORDER_LIFE_UNSPECIFIED)
+    decision = world.show(bars.one(17, 116, low=float(Number.of(intent.stop_price).decimal())))
+    assert decision.signal.action == action
+
+
+def test_a_signal_by_hand_may_ask_for_a_bracket_T01(make_world: Any, bars: Any) -> None:
+    world = make_world(approves=False)
+    world.plan = replace(world.plan, momentum=replace(world.plan.momentum, entry_score=99.0))
+    world.restart()
+    world.run(rising(bars, 16))
+    given = signal_pb2.Signal(symbol="AAPL", action=signal_pb2.SIGNAL_ACTION_ENTER, side=common_pb2.SIDE_BUY)
+    caller = common_pb2.Actor(id="trader", kind="operator")
+    decision = decide_manual(world.state, "r9", world.plan.account, given, caller, world.moment(), bracket=True)
+    assert decision.intent_id
+    world.perform(decision)
+    assert world.intents[-1].bracket

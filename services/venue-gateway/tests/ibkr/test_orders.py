@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -482,3 +483,32 @@ def test_executions_in_any_order_and_number_give_the_same_books(
     assert by_stem[0] == by_stem[1]
     totals = [ear.facts.order(OURS).cum_qty for ear in (first, second)]  # type: ignore[union-attr]
     assert totals[0] == totals[1]
+
+
+# --- orders that the venue makes smaller -----------------------------------------------------------------------------
+
+
+def test_order_that_the_venue_made_smaller_and_filled_is_canceled_for_the_rest_T01() -> None:
+    ear = Ear()
+    ear.hear(seen("PreSubmitted"), replace(seen("Submitted"), order_qty=number("4")))
+    ear.hear(execution("00.01.01", "4"), replace(seen("Filled"), order_qty=number("4")), status("Filled", "4"))
+    assert ear.order_facts == ["ACKNOWLEDGED", "CANCELED"]
+    assert [str(Number.of(fill.last_qty)) for fill in ear.fills] == ["4"]
+    ear.hear(status("Filled", "4")).ask_all()
+    assert ear.order_facts == ["ACKNOWLEDGED", "CANCELED"]
+
+
+def test_order_that_the_venue_made_smaller_is_told_as_such_also_behind_a_restart_T01() -> None:
+    known = KnownFacts()
+    known.learn_command(OURS, number("10"))
+    ear = Ear(known, sent=False)
+    ear.hear(replace(completed("Filled", "4"), order_qty=number("4")), execution("00.01.01", "4")).ask_all()
+    assert ear.order_facts == ["ACKNOWLEDGED", "CANCELED"]
+
+
+def test_order_that_the_venue_calls_filled_before_its_executions_waits_for_them_T01() -> None:
+    ear = Ear()
+    ear.hear(seen("Submitted"), replace(seen("Filled"), order_qty=number("4")))
+    assert ear.order_facts == ["ACKNOWLEDGED"]
+    ear.hear(execution("00.01.01", "4"))
+    assert ear.order_facts == ["ACKNOWLEDGED", "CANCELED"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from kestrel.audit.v1 import audit_pb2
@@ -410,6 +410,8 @@ def decide_manual(
     given: signal_pb2.Signal,
     caller: common_pb2.Actor,
     moment: Moment,
+    *,
+    bracket: bool = False,
 ) -> Decision:
     """A person's signal: sized, protected and proposed like the strategy's own, under a manual strategy's name.
 
@@ -420,6 +422,7 @@ def decide_manual(
     checked_id("request_id", request_id)
     request = derived_id("by-hand", caller.id, request_id)
     plan = _plan_of(state.plans, account)
+    plan = replace(plan, bracket=plan.bracket or bracket)
     strategy = _manual_strategy(plan, given)
     bar = _last_bar(state, given.symbol)
     book = state.books[account]

@@ -27,7 +27,9 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
     ) -> policy_pb2.SubmitSignalResponse:
         if not request.HasField("signal"):
             raise InvalidRequest.of("signal", "", "is required")
-        decision = await self._service.submit(request.request_id, request.account, request.signal, caller(context))
+        decision = await self._service.submit(
+            request.request_id, request.account, request.signal, caller(context), bracket=request.bracket
+        )
         return policy_pb2.SubmitSignalResponse(
             signal_id=decision.signal.signal_id, intent_id=decision.intent_id, reason=decision.reason
         )

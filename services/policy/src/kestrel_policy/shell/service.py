@@ -137,20 +137,28 @@ class PolicyService:
                     await self._publish(decide_bar(self.state, plan, bar, moment))
 
     async def submit(
-        self, request_id: str, account: str, signal: signal_pb2.Signal, caller: common_pb2.Actor
+        self,
+        request_id: str,
+        account: str,
+        signal: signal_pb2.Signal,
+        caller: common_pb2.Actor,
+        *,
+        bracket: bool = False,
     ) -> Decision:
         """A signal by hand. Once decided it is published, also when the caller has gone away meanwhile."""
-        return await asyncio.shield(asyncio.ensure_future(self._submit(request_id, account, signal, caller)))
+        return await asyncio.shield(
+            asyncio.ensure_future(self._submit(request_id, account, signal, caller, bracket=bracket))
+        )
 
     async def _submit(
-        self, request_id: str, account: str, signal: signal_pb2.Signal, caller: common_pb2.Actor
+        self, request_id: str, account: str, signal: signal_pb2.Signal, caller: common_pb2.Actor, *, bracket: bool
     ) -> Decision:
         async with self._deciding:
             is_current = account not in self.state.books or await self._catch_up(account)
             with telemetry.span("policy.submit") as span:
                 span.set("trading.account.id", account)
                 moment = self._moment(span.traceparent, time.time_ns(), is_current)
-                decision = decide_manual(self.state, request_id, account, signal, caller, moment)
+                decision = decide_manual(self.state, request_id, account, signal, caller, moment, bracket=bracket)
                 await self._publish(decision)
                 return decision
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from kestrel.signal.v1 import signal_pb2 as kestrel_dot_signal_dot_v1_dot_signal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkestrel/admin/v1/policy.proto\x12\x10kestrel.admin.v1\x1a\x1ekestrel/signal/v1/signal.proto\"e\n\x13SubmitSignalRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12)\n\x06signal\x18\x03 \x01(\x0b\x32\x19.kestrel.signal.v1.Signal\"L\n\x14SubmitSignalResponse\x12\x11\n\tsignal_id\x18\x01 \x01(\t\x12\x11\n\tintent_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"#\n\x12ListSignalsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"A\n\x13ListSignalsResponse\x12*\n\x07signals\x18\x01 \x03(\x0b\x32\x19.kestrel.signal.v1.Signal2\xca\x01\n\rPolicyService\x12]\n\x0cSubmitSignal\x12%.kestrel.admin.v1.SubmitSignalRequest\x1a&.kestrel.admin.v1.SubmitSignalResponse\x12Z\n\x0bListSignals\x12$.kestrel.admin.v1.ListSignalsRequest\x1a%.kestrel.admin.v1.ListSignalsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkestrel/admin/v1/policy.proto\x12\x10kestrel.admin.v1\x1a\x1ekestrel/signal/v1/signal.proto\"v\n\x13SubmitSignalRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12)\n\x06signal\x18\x03 \x01(\x0b\x32\x19.kestrel.signal.v1.Signal\x12\x0f\n\x07\x62racket\x18\x04 \x01(\x08\"L\n\x14SubmitSignalResponse\x12\x11\n\tsignal_id\x18\x01 \x01(\t\x12\x11\n\tintent_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"#\n\x12ListSignalsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"A\n\x13ListSignalsResponse\x12*\n\x07signals\x18\x01 \x03(\x0b\x32\x19.kestrel.signal.v1.Signal2\xca\x01\n\rPolicyService\x12]\n\x0cSubmitSignal\x12%.kestrel.admin.v1.SubmitSignalRequest\x1a&.kestrel.admin.v1.SubmitSignalResponse\x12Z\n\x0bListSignals\x12$.kestrel.admin.v1.ListSignalsRequest\x1a%.kestrel.admin.v1.ListSignalsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kestrel.admin.v1.policy_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SUBMITSIGNALREQUEST']._serialized_start=83
-  _globals['_SUBMITSIGNALREQUEST']._serialized_end=184
-  _globals['_SUBMITSIGNALRESPONSE']._serialized_start=186
-  _globals['_SUBMITSIGNALRESPONSE']._serialized_end=262
-  _globals['_LISTSIGNALSREQUEST']._serialized_start=264
-  _globals['_LISTSIGNALSREQUEST']._serialized_end=299
-  _globals['_LISTSIGNALSRESPONSE']._serialized_start=301
-  _globals['_LISTSIGNALSRESPONSE']._serialized_end=366
-  _globals['_POLICYSERVICE']._serialized_start=369
-  _globals['_POLICYSERVICE']._serialized_end=571
+  _globals['_SUBMITSIGNALREQUEST']._serialized_end=201
+  _globals['_SUBMITSIGNALRESPONSE']._serialized_start=203
+  _globals['_SUBMITSIGNALRESPONSE']._serialized_end=279
+  _globals['_LISTSIGNALSREQUEST']._serialized_start=281
+  _globals['_LISTSIGNALSREQUEST']._serialized_end=316
+  _globals['_LISTSIGNALSRESPONSE']._serialized_start=318
+  _globals['_LISTSIGNALSRESPONSE']._serialized_end=383
+  _globals['_POLICYSERVICE']._serialized_start=386
+  _globals['_POLICYSERVICE']._serialized_end=588
 # @@protoc_insertion_point(module_scope)

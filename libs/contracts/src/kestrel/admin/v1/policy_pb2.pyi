@@ -28,8 +28,11 @@ class SubmitSignalRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    BRACKET_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     account: _builtins.str
+    bracket: _builtins.bool
+    """ENTER: stop and target are placed at the venue together with the entry, also where the strategy's are not."""
     @_builtins.property
     def signal(self) -> _signal_pb2.Signal: ...
     def __init__(
@@ -38,10 +41,11 @@ class SubmitSignalRequest(_message.Message):
         request_id: _builtins.str = ...,
         account: _builtins.str = ...,
         signal: _signal_pb2.Signal | None = ...,
+        bracket: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["signal", b"signal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "request_id", b"request_id", "signal", b"signal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "bracket", b"bracket", "request_id", b"request_id", "signal", b"signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
