@@ -74,7 +74,11 @@ _GROUPS: tuple[tuple[str, str], ...] = (
         "SELECT CASE WHEN coalesce(mandate_id, '') <> '' THEN 'by_mandate' ELSE 'by_person' END, count(*)"
         " FROM decisions WHERE verdict = 'APPROVED' GROUP BY 1",
     ),
-    ("orders", "SELECT CASE WHEN is_exit THEN 'exits_by_warrant' ELSE 'entries' END, count(*) FROM orders GROUP BY 1"),
+    (
+        "orders",
+        "SELECT CASE WHEN is_protective THEN 'protective' WHEN is_exit THEN 'exits_by_warrant' ELSE 'entries' END,"
+        " count(*) FROM orders GROUP BY 1",
+    ),
     ("orders_by_end", "SELECT status, count(*) FROM v_orders GROUP BY 1"),
     ("tokens", "SELECT kind, count(*) FROM token_events GROUP BY 1"),
     ("reconciliation_runs", "SELECT verdict, count(*) FROM recon_runs GROUP BY 1"),

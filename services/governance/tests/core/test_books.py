@@ -85,3 +85,11 @@ def test_equity_and_available_of_an_unknown_account_are_not_computable() -> None
     silent.learn(journal_pb2.JournalEntry(account_after=state_pb2.AccountSnapshot(wallet=decimal(5))))
     with pytest.raises(NotComputable, match="neither equity nor wallet"):
         silent.equity()
+
+
+def test_a_trade_that_is_over_keeps_its_symbol_while_what_protected_it_works_at_the_venue_T01() -> None:
+    over = slot(stage=state_pb2.SLOT_STAGE_POSITION_CLOSED)
+    assert not slot_is_open(over)
+    over.stop.life = state_pb2.ORDER_LIFE_OPEN
+    assert slot_is_open(over)
+    assert slot_exposure(over, {}) == 0

@@ -80,6 +80,14 @@ def test_an_order_that_works_in_one_book_only_is_found_from_both_sides() -> None
     assert findings(books(), samples.truth(orders=[samples.truth_order()]))[0][0] == c.ORDER_MISSING_IN_MACHINE
 
 
+def test_what_protects_a_trade_at_the_broker_is_ours_also_when_it_was_made_smaller_there_T01() -> None:
+    held = samples.bought(100)
+    held.slots[0].stop.CopyFrom(samples.order_view(state_pb2.ORDER_LIFE_OPEN, client_order_id=f"{samples.ORDER}-S"))
+    smaller = samples.truth_order(client_order_id=f"{samples.ORDER}-S", order_qty=40)
+    assert findings(books(held), samples.truth({"AAPL": 100}, orders=[smaller])) == []
+    assert findings(books(held), samples.truth({"AAPL": 100}))[0][0] == c.ORDER_MISSING_AT_BROKER
+
+
 def test_an_order_of_somebody_else_on_a_shared_account_is_only_a_warning() -> None:
     result = c.compare(books(), samples.truth(orders=[samples.truth_order(client_order_id="their-1")]), TOLERANCES)
     assert [(one.reason, one.severity) for one in result.findings] == [(c.EXTERNAL_ORDER, common_pb2.SEVERITY_WARNING)]
