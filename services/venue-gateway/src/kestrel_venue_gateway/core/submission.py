@@ -648,7 +648,7 @@ def cancel_order(gate: Gate, commission: Commission) -> Procedure:
         yield from _reject_cancel(commission, no)
         return
     for round_count in count():
-        if (yield from _is_moot(commission)):
+        if commission.entry_id and (yield from _is_moot(commission)):
             return
         if gate.traits.fences:
             is_over, silence = yield from _cancel(commission)
@@ -664,11 +664,9 @@ def cancel_order(gate: Gate, commission: Commission) -> Procedure:
 
 
 def _is_moot(commission: Commission) -> Generator[Effect, Any, bool]:
-    """It never was at the venue; or it is a protective order that has ended, as it does by its entry and its group."""
+    """A protective order has ended, as it does by its entry and by its group: nothing is left to take back."""
     known: KnownOrder | None = yield Recall(commission.command.client_order_id)
-    if known is None:
-        return False
-    return known.knows(venue_pb2.ORDER_FACT_DENIED) or (bool(commission.entry_id) and known.is_over)
+    return known is not None and known.is_over
 
 
 _CancelRound = Generator[Effect, Any, tuple[bool, common_pb2.Refusal | None]]
