@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from kestrel_domain import effects, subjects, tokens
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS
 from kestrel_testkit import fixtures
+from kestrel_testkit.servers import free_port
 from kestrel_venue_gateway.config import VenueGatewaySettings
 
 DEADLINE_S = 30.0
@@ -275,9 +275,7 @@ def live_desk(desk: Any, secrets: Path) -> Any:
 async def open_world(desk: Any, bus: Any, url: str, secrets: Path, folder: Path) -> AsyncIterator[World]:
     paper = PaperProcess(folder / "paper")
     config = folder / "kestrel.yaml"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        admin_port = probe.getsockname()[1]
+    admin_port = free_port()
     settings = {
         "common": {
             "nats_url": url,
