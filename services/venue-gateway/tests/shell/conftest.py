@@ -51,7 +51,7 @@ class PaperProcess:
 
     def __init__(self, folder: Path, *, mode: str = "instant") -> None:
         self._folder, self._mode = folder, mode
-        self.port = 0
+        self.port = free_port()  # and not one of the process's choice: killed, it comes back to the same
         self._start()
         channel = grpc.aio.insecure_channel(self.address)
         self.control = paper_pb2_grpc.PaperVenueControlServiceStub(channel)
@@ -69,7 +69,6 @@ class PaperProcess:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert "listening on" in line, line
-        self.port = int(line.rsplit(":", 1)[1])
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
