@@ -155,16 +155,21 @@ class Tenure:
 
     async def _decide(self, message: StoredMessage, traceparent: str) -> None:
         async with self.deciding():
-            flags = await self.flags.read()
-            record = self.authority.learn_intent(
-                message.data,
-                account=account_of(message.subject),
-                received_at_ns=message.time_ns,
-                traceparent=traceparent or message.traceparent,
-            )
-            telemetry.count("intents.received")
-            if record is not None:
-                await self._performer.perform(self.authority.decide(record, now_ns=time.time_ns(), flags=flags))
+            reading = asyncio.create_task(self.flags.read())
+            try:
+                await self._bus.written()
+                record = self.authority.learn_intent(
+                    message.data,
+                    account=account_of(message.subject),
+                    received_at_ns=message.time_ns,
+                    traceparent=traceparent or message.traceparent,
+                )
+                telemetry.count("intents.received")
+                if record is not None:
+                    weighed = self.authority.weigh(record, now_ns=time.time_ns())
+                    await self._performer.perform(self.authority.decide(record, weighed, await reading))
+            finally:
+                reading.cancel()  # nothing, unless there was nothing to decide
 
     async def _beads(self, start_sequence: int) -> None:
         await self._learn(subjects.BEADS, start_sequence, learn_bead, subject="bead.token.*", linger_s=_LINGER_S)
