@@ -31,7 +31,7 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import identifiers
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.core.known import KnownFacts
-from kestrel_venue_gateway.core.reports import Fact
+from kestrel_venue_gateway.core.reports import Alarm, Fact
 from kestrel_venue_gateway.ibkr.core import errors, executions
 from kestrel_venue_gateway.ibkr.core.heard import (
     CommissionSeen,
@@ -50,6 +50,7 @@ _SAYS_NOTHING = frozenset({"", "PendingSubmit", "ApiPending", "Inactive", "Valid
 _CLOSED_ORDERS_KEPT = 4096
 _EARLY_FEES_KEPT = 4096
 _NONE = Number(0, 0)
+_WARNING = common_pb2.SEVERITY_WARNING
 _LIQUIDITY = {1: venue_pb2.LIQUIDITY_MAKER, 2: venue_pb2.LIQUIDITY_TAKER}
 
 
@@ -125,15 +126,6 @@ class Told:
     key: str
     time_ns: int
     fact: Fact
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """Something that a person should know and that is no fact about an order."""
-
-    reason: str
-    message: str
-    subject_id: str = ""
 
 
 @dataclass(slots=True)
@@ -364,7 +356,8 @@ class OrderFacts:
         elif status not in _SAYS_NOTHING:
             learned.must_ask = True
             message = f"{order.client_order_id}: the venue says {status[:40]!r}, which no rule knows"
-            learned.alarms.append(Alarm("VENUE_STATUS_UNKNOWN", message, order.client_order_id))
+            alarm = Alarm("VENUE_STATUS_UNKNOWN", message, order.client_order_id, status[:40], _WARNING)
+            learned.alarms.append(alarm)
 
     def _acknowledge(self, order: Order, learned: Learned, now_ns: int) -> None:
         learned.touched.add(order.client_order_id)
@@ -476,9 +469,6 @@ class OrderFacts:
         if heard.qty.units > 0:
             bust.corrected.CopyFrom(fill)
         learned.told.append(Told(f"restated:{heard.execution_id}", time_ns, bust))
-        what = "restated" if heard.qty.units > 0 else "taken back"
-        message = f"execution {lot.told_id} was {what} by the venue as {heard.execution_id}"
-        learned.alarms.append(Alarm("EXECUTION_RESTATED", message, lot.told_id))
         if heard.qty.units <= 0:
             lot.told_id = ""
 
@@ -545,7 +535,7 @@ class OrderFacts:
         self._by_perm_id[perm_id] = order.client_order_id
         if len(order.perm_ids) > 1:
             message = f"{order.client_order_id} stands for more than one order of the venue: {order.perm_ids}"
-            learned.alarms.append(Alarm("ORDER_MULTIPLIED", message, order.client_order_id))
+            learned.alarms.append(Alarm("ORDER_MULTIPLIED", message, order.client_order_id, str(len(order.perm_ids))))
 
     def _describe(self, order: Order, symbol: str, order_qty: Number) -> None:
         order.is_seen = True
@@ -604,7 +594,7 @@ def _missing_executions(order: Order) -> Alarm:
     message = (
         f"{order.client_order_id}: the venue claims {order.claimed_qty} filled and tells executions of {order.cum_qty}"
     )
-    return Alarm("EXECUTIONS_MISSING", message, order.client_order_id)
+    return Alarm("EXECUTIONS_MISSING", message, order.client_order_id, str(order.claimed_qty))
 
 
 def _without_token(client_order_id: str) -> Alarm:
@@ -614,4 +604,4 @@ def _without_token(client_order_id: str) -> Alarm:
 
 def _unknown_code(order: Order, heard: ErrorSeen) -> Alarm:
     message = f"{order.client_order_id}: code {heard.code} is in no table: {heard.text[:200]}"
-    return Alarm("VENUE_CODE_UNKNOWN", message, order.client_order_id)
+    return Alarm("VENUE_CODE_UNKNOWN", message, order.client_order_id, str(heard.code), _WARNING)
