@@ -39,6 +39,10 @@ _LINGER_S = 0.02
 What the kernel journals does not linger: whoever leaves a symbol and enters it again at once would find it busy."""
 
 
+_SWARM_S = 0.05
+"""How long changes may gather before the next deadline is looked for."""
+
+
 class TenureOver(Exception):
     """The tenure has to end and the next one fold again."""
 
@@ -218,7 +222,10 @@ class Tenure:
         raise TenureOver(f"reading {stream} was stopped")
 
     async def _deadlines(self) -> None:
-        """Tick when the next deadline is due, or look again when something changed."""
+        """Tick when the next deadline is due, or look again when something changed.
+
+        Changes come in swarms, and each look walks all open intents; deadlines are minutes away.
+        """
         while True:
             self._changed.clear()
             deadline_ns = self.authority.next_deadline_ns()
@@ -226,6 +233,7 @@ class Tenure:
             try:
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
+                await asyncio.sleep(_SWARM_S)
             except TimeoutError:
                 async with self.deciding():
                     await self._performer.perform(self.authority.tick(now_ns=time.time_ns()))
