@@ -139,6 +139,16 @@ async def test_what_the_library_still_holds_is_thrown_away_when_the_connection_b
         await sent
 
 
+async def test_what_was_just_sent_is_not_held_up_by_who_computes_after_written(bus: Bus) -> None:
+    publishing = asyncio.create_task(bus.publish(intent("one")))
+    sent_before = bus.client.stats["out_msgs"]
+    await bus.written()
+
+    assert bus.client.stats["out_msgs"] == sent_before + 1
+    assert not bus.client._pending, "the library holds nothing back"
+    assert (await publishing).sequence == 1
+
+
 async def test_a_canceled_publish_leaves_nothing_behind(bus: Bus) -> None:
     publishing = asyncio.create_task(bus.publish(intent("one")))
     await asyncio.sleep(0)
