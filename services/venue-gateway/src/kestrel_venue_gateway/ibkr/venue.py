@@ -459,7 +459,7 @@ class IbkrVenue:
         if balance is not None:
             self._balance = balance
             self._put(f"balance:{now_ns}", now_ns, balance)
-        elif self._wallet.wants_asking(now_ns=now_ns):
+        if self._wallet.wants_asking(now_ns=now_ns):
             self._must_ask.set()
 
     # --- how ---------------------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ _SAYS_NOTHING = frozenset({"", "PendingSubmit", "ApiPending", "Inactive", "Valid
 """Held by the gateway, or not at work for a reason that other messages name: neither taken nor refused."""
 _CLOSED_ORDERS_KEPT = 4096
 _EARLY_FEES_KEPT = 4096
+_WITHOUT_TOKEN_TOLD = 20
+"""By name. Hundreds are an account with another journal, and one alert says so better than hundreds."""
 _NONE = Number(0, 0)
 _WARNING = common_pb2.SEVERITY_WARNING
 _LIQUIDITY = {1: venue_pb2.LIQUIDITY_MAKER, 2: venue_pb2.LIQUIDITY_TAKER}
@@ -238,12 +240,7 @@ class OrderFacts:
                 order.claimed_qty = order.cum_qty
             if order.is_ending:
                 self._tell_end(order, learned, now_ns, all_asked=True)
-        for client_order_id, alarmed in list(self._unjournaled.items()):
-            if self.known.order(client_order_id) is not None:
-                del self._unjournaled[client_order_id]
-            elif not alarmed:
-                self._unjournaled[client_order_id] = True
-                learned.alarms.append(_without_token(client_order_id))
+        learned.alarms.extend(self._without_token())
         self._close_what_is_over(learned.touched)
         return learned
 
@@ -545,8 +542,29 @@ class OrderFacts:
     def _note_order(self, order: Order) -> None:
         """Somebody says our prefix, and no journal has the order: looked at once everything was asked."""
         order.is_seen = True
-        if not order.sent_at_ns and self.known.order(order.client_order_id) is None:
+        if not order.sent_at_ns and not self._was_commanded(order.client_order_id):
             self._unjournaled.setdefault(order.client_order_id, False)
+
+    def _was_commanded(self, client_order_id: str) -> bool:
+        known = self.known.order(client_order_id)
+        return known is not None and known.was_commanded
+
+    def _without_token(self) -> Iterable[Alarm]:
+        """Orders under our prefix that nobody here commanded, each told once; of very many, how many there are."""
+        found = []
+        for client_order_id, alarmed in list(self._unjournaled.items()):
+            if self._was_commanded(client_order_id):
+                del self._unjournaled[client_order_id]
+            elif not alarmed:
+                self._unjournaled[client_order_id] = True
+                found.append(client_order_id)
+        told, others = found[:_WITHOUT_TOKEN_TOLD], found[_WITHOUT_TOKEN_TOLD:]
+        yield from map(_without_token, told)
+        if others:
+            message = (
+                f"and {len(others)} orders more, from {others[0]} to {others[-1]}, that no journal of ours commanded"
+            )
+            yield Alarm("ORDER_WITHOUT_TOKEN", message, others[0], "and more")
 
     def _is_settled_before(self, order: Order) -> bool:
         """What the venue claims is filled was told in earlier days: executions before midnight are not had again."""
