@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from kestrel.kernel.v1 import journal_pb2, state_pb2
 from kestrel_chassis import telemetry
 from kestrel_chassis.bus import Bus
+from kestrel_chassis.journal import BATCH_ENTRIES_MAX
 from kestrel_domain import effects, subjects
 from kestrel_domain.errors import InvalidRequest, InvariantBroken
 from kestrel_kernel.core import alerts, replay
@@ -18,8 +19,8 @@ from kestrel_kernel.shell import reading_ahead
 
 log = telemetry.logger()
 
-REPUBLISHED_ENTRIES = 256
-"""The newest entries, whose alerts may not have left the process that wrote them. At least one commit group."""
+REPUBLISHED_ENTRIES = BATCH_ENTRIES_MAX
+"""The newest entries, whose alerts may not have left the process that wrote them: one commit group, at its largest."""
 
 _ALERTS_LOOKED_BACK = 4 * REPUBLISHED_ENTRIES
 
