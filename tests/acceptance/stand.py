@@ -258,9 +258,15 @@ class Stand:
         return await self.venue.send(command)
 
     async def accepted(self, command: journal_pb2.VenueCommand) -> journal_pb2.VenueCommand:
-        """Send what has to be accepted."""
-        result = await self.send(command)
-        assert result.outcome is Outcome.ACCEPTED, result
+        """Send what has to be accepted. What certainly did not leave a busy machine is sent once it can be."""
+        results: list[SendResult] = []
+
+        async def left() -> bool:
+            results.append(await self.send(command))
+            return results[-1].outcome is not Outcome.NOT_SENT
+
+        await self.until(left, "the order leaves")
+        assert results[-1].outcome is Outcome.ACCEPTED, results
         return command
 
     async def filled(self, command: journal_pb2.VenueCommand) -> journal_pb2.VenueCommand:

@@ -39,14 +39,12 @@ from kestrel_venue_gateway.ibkr.core.balance import Wallet
 from kestrel_venue_gateway.ibkr.core.contracts import Listing, Wanted
 from kestrel_venue_gateway.ibkr.core.orders import Learned, Order, OrderFacts
 from kestrel_venue_gateway.ibkr.core.pacing import Urgency
-from kestrel_venue_gateway.ibkr.core.recovery import Answered
+from kestrel_venue_gateway.ibkr.core.recovery import Answered, FeeQuestions
 from kestrel_venue_gateway.ibkr.data import MarketData
 from kestrel_venue_gateway.ibkr.session import Connection, Endpoint
 
 _AUDIT_S = 300.0
 _BALANCE_S = 1.0
-_FEE_PAUSE_S = 5.0
-"""How long a fee may be missing before executions are asked for again; doubled each time, up to the audit's."""
 _QUESTIONS_PAUSE_S = 0.5
 """Between a message that has to be asked about and the question: the answer may be on its way."""
 _NOT_WORKING = frozenset({"Cancelled", "ApiCancelled", "Filled", "Inactive"})
@@ -84,7 +82,7 @@ class IbkrVenue:
         self._sequence = 0
         self._first_asked_ns: dict[str, int] = {}
         self._executed: dict[str, heard.ExecutionSeen] | None = None
-        self._fee_pause_s = _FEE_PAUSE_S
+        self._fee_questions = FeeQuestions()
         self._data: MarketData | None = None
 
     # --- what is wrong -----------------------------------------------------------------------------------------
@@ -444,10 +442,10 @@ class IbkrVenue:
 
     def _mind_missing_fees(self) -> None:
         """A fee is told to the connection of its moment, which may be gone, and to who asks for executions again."""
-        if not self._facts.fees_awaited():
-            self._fee_pause_s = _FEE_PAUSE_S
-        elif self._answered and time.time_ns() - self._answered.begun_at_ns > self._fee_pause_s * SECOND_NS:
-            self._fee_pause_s = min(_AUDIT_S, 2 * self._fee_pause_s)
+        if self._answered is None:
+            return
+        is_missing, asked_at_ns = bool(self._facts.fees_awaited()), self._answered.begun_at_ns
+        if self._fee_questions.is_due(is_missing=is_missing, asked_at_ns=asked_at_ns, now_ns=time.time_ns()):
             self._must_ask.set()
 
     def _tell_balance(self) -> None:
