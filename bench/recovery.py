@@ -32,6 +32,7 @@ _TRADES, _QUICK_TRADES = 100_000, 500
 _TRADES_PER_GROUP = 100
 _STORING_S_MAX = 150.0
 """What is stored by then has to do: the area ends within six minutes, and tells how many entries there were."""
+_TELL_EVERY_S = 10.0
 _JOURNAL_BYTES_MAX = 4 << 30
 _SNAPSHOT_EVERY: int = KernelSettings.model_fields["snapshot_every_entries"].default
 
@@ -85,7 +86,7 @@ async def _store_journal(bus: Bus, trade_count: int) -> float:
     began_s = time.perf_counter()
     behind_snapshot = _SNAPSHOT_EVERY // lifecycles.INPUTS_PER_TRADE
     snapshot_at = max(1, trade_count - behind_snapshot)
-    tell_every = max(1, trade_count // 10)
+    told_s = began_s
     done = 0
     while done < trade_count:
         stop = min(trade_count, done + _TRADES_PER_GROUP)
@@ -96,9 +97,10 @@ async def _store_journal(bus: Bus, trade_count: int) -> float:
         await writer.append([step.publish() for step in steps])
         if stop == snapshot_at:
             await snapshots.save(partition, saved_at_ns=core.START_NS)
-        if stop // tell_every > done // tell_every:
-            tell(f"recovery: {stop * lifecycles.INPUTS_PER_TRADE:,} entries stored")
         done = stop
+        if time.perf_counter() - told_s > _TELL_EVERY_S or done == trade_count:
+            told_s = time.perf_counter()
+            tell(f"recovery: {done * lifecycles.INPUTS_PER_TRADE:,} entries stored")
     partition.close()
     return time.perf_counter() - began_s
 
