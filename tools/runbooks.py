@@ -34,7 +34,7 @@ PROCEDURES = ("README.md", "answers.md")
 
 SOURCES = ("services/*/src/**/*.py", "libs/chassis/src/**/*.py", "libs/domain/src/**/*.py")
 CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*(_\*)?")
-SPEAKERS = frozenset({"alert", "mismatch", "refusal"})
+SPEAKERS = frozenset({"alarm", "alert", "mismatch", "refusal"})
 """Functions, apart from underscores and case, whose plain arguments may be reasons."""
 
 URGENCIES = {

@@ -39,9 +39,10 @@ bool lk_book_is_sound(const lk_book_t *book)
     uint64_t entry_rest = (uint64_t)book->entry_qty - (uint64_t)book->entry_unpriced_qty;
     uint64_t exit_rest = (uint64_t)book->exit_qty - (uint64_t)book->skipped_qty;
     uint64_t surplus_rest = (uint64_t)book->skipped_qty - (uint64_t)book->surplus_unpriced_qty;
+    uint64_t waiting_rest = (uint64_t)book->skipped_qty - (uint64_t)book->skipped_count; /* each is of 1 or more */
     int64_t signs = book->entry_qty | book->exit_qty | book->entry_unpriced_qty | book->skipped_qty |
                     book->surplus_unpriced_qty | book->skipped_count | book->entry_notional | book->exit_notional |
-                    (int64_t)entry_rest | (int64_t)exit_rest | (int64_t)surplus_rest;
+                    (int64_t)entry_rest | (int64_t)exit_rest | (int64_t)surplus_rest | (int64_t)waiting_rest;
     return signs >= 0;
 }
 

@@ -214,6 +214,7 @@ static void test_fill_that_waits_for_a_figure_is_counted_in_its_trade_K21(void)
     memcpy(&saved.slot, saved.data + slot_at(0), sizeof saved.slot);
     CHECK(saved.slot.book.skipped_count == 1 && saved.slot.book.skipped_qty == 1);
     REFUSED_SLOT(book.skipped_count, 0);
+    REFUSED_SLOT(book.skipped_count, 2);
     REFUSED_SLOT(book.skipped_qty, 0);
     REFUSED_SLOT(exits[0].priced_qty, 5);
     CHECK(restore_now(&saved) == LK_STATUS_OK);

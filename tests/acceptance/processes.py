@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kestrel_testkit.fixtures import eventually
+from kestrel_testkit.servers import free_port
 
 HOST = "127.0.0.1"
 
@@ -71,11 +72,4 @@ def _is_open(port: int) -> bool:
 
 
 def free_ports(*names: str) -> dict[str, int]:
-    """Ports that nobody has now, held together while they are chosen so that no two are the same."""
-    with contextlib.ExitStack() as held:
-        ports = {}
-        for name in names:
-            probe = held.enter_context(socket.socket())
-            probe.bind((HOST, 0))
-            ports[name] = probe.getsockname()[1]
-    return ports
+    return {name: free_port() for name in names}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeVar
 
+from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2
 from kestrel.venue.v1 import venue_pb2
@@ -157,6 +158,7 @@ class Stand:
     venue: Venue = field(init=False)
     memory: Memory = field(default_factory=Memory)
     events: list[VenueEvent] = field(default_factory=list)
+    alerts: list[audit_pb2.Alert] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     break_count: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -209,6 +211,8 @@ class Stand:
         self.events.append(event)
         heard = reports.hear(event, account=self.account, venue=self.venue.name, our_symbols=frozenset({self.symbol}))
         assert heard.malformed is None, f"an event that makes no sense: {heard.malformed}"
+        if heard.alert is not None:
+            self.alerts.append(heard.alert)
         if heard.report is not None:
             heard.report.received_at_ns = time.time_ns()
             self.memory.known.learn(heard.report)
@@ -270,8 +274,7 @@ class Stand:
 
     async def send_bracket(self, commands: Sequence[journal_pb2.VenueCommand]) -> Sequence[SendResult]:
         for command in commands:
-            self.sent.append(command.client_order_id)
-            self.memory.known.learn_command(command.client_order_id, Number.of(command.order_qty))
+            self._begin(command)
         return await self.venue.send_bracket(commands)
 
     async def accepted_bracket(self, commands: Sequence[journal_pb2.VenueCommand]) -> None:
@@ -287,8 +290,17 @@ class Stand:
         assert [result.outcome for result in results] == [Outcome.ACCEPTED] * len(commands), results
 
     async def send(self, command: journal_pb2.VenueCommand) -> SendResult:
-        self.sent.append(command.client_order_id)
+        self._begin(command)
         return await self.venue.send(command)
+
+    def _begin(self, command: journal_pb2.VenueCommand) -> None:
+        """What a gateway writes down before it sends."""
+        self.sent.append(command.client_order_id)
+        self.memory.known.learn_command(command.client_order_id, Number.of(command.order_qty))
+        begun = venue_pb2.OrderReport(fact=venue_pb2.ORDER_FACT_SUBMITTING, client_order_id=command.client_order_id)
+        report = reports.order_report(self.account, self.venue.name, begun)
+        report.received_at_ns = time.time_ns()
+        self.memory.known.learn(report)
 
     async def accepted(self, command: journal_pb2.VenueCommand) -> journal_pb2.VenueCommand:
         """Send what has to be accepted; again, while it certainly did not leave: the venue may not be ready yet."""
@@ -441,6 +453,12 @@ class Stand:
             return await self.position(symbol) == Number(qty, 0)
 
         await self.until(held, f"the venue says a position of {qty}")
+
+    async def until_alerted(self, reason: str, subject_id: str) -> None:
+        def alerted() -> bool:
+            return any((alert.reason, alert.subject_id) == (reason, subject_id) for alert in self.alerts)
+
+        await self.until(alerted, f"people are told {reason}")
 
     async def until_working(self, command: journal_pb2.VenueCommand) -> None:
         async def working() -> bool:

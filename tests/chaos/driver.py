@@ -281,7 +281,12 @@ class Driver:
         result.chain_intact = bool(audit.verified)
         result.orders = len(venue.orders)
         result.findings += comparison.findings
-        result.findings += [str(chain) for chain in audit.chains if not chain.verified]
+        result.findings += [
+            f"{chain.name}: {chain.problem} at {chain.first_bad_sequence}, the database has {chain.database_count}, "
+            f"the stream {chain.stream_count}"
+            for chain in audit.chains
+            if not chain.verified
+        ]
 
 
 def blows_per_round(waiting: int, left_s: float, spent_s: float, round_count: int) -> int:

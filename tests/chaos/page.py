@@ -58,7 +58,7 @@ def blow_cells(result: dict[str, Any]) -> tuple[str, ...]:
         str(result["lost"]),
         str(result["doubled"]),
         "intact" if result["chain_intact"] else "broken",
-        f"{result['healthy_after_s']} s" if not result["findings"] else result["findings"][0][:60],
+        f"{result['healthy_after_s']} s" if not result["findings"] else " ".join(result["findings"][0].split())[:80],
     )
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import urllib.error
@@ -24,22 +23,14 @@ from kestrel_chassis.bus import Bus
 from kestrel_chassis.nats_config import MAX_FILE_STORE_BYTES, nats_config_text
 from kestrel_domain.errors import KestrelError
 from kestrel_testkit.fixtures import eventually
-from kestrel_testkit.servers import ServerProcess, nats_server_path
+from kestrel_testkit.servers import ServerProcess, free_port, nats_server_path
 from tests.chaos.proxy import Proxy, Wires
 
 _BALLAST, _BALLAST_CHUNK_BYTES = "ballast", 4096
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that differ from each other; asked for one by one, one may come twice."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    return [free_port() for _ in range(count)]
 
 
 class BreakableServer:

@@ -272,10 +272,11 @@ TABLE = (
     Row(
         21,
         "Clocks that differ",
-        "clocks of services moved against each other, by an injected clock",
+        "clocks of services moved against each other, by an injected clock: each of the simulated world has its own",
         "no decision compares clocks of two machines without a margin; expiry fails closed; leases by the own clock",
         (
-            "tests/simulation/test_simulation.py::test_every_fault_was_really_reached",
+            "tests/simulation/test_simulation.py"
+            "::test_a_seeded_world_breaks_no_invariant_and_comes_to_rest_K07_K21_T03_T11",
             f"{_GATEWAY}/core/test_admission.py::test_token_from_the_future_is_refused",
             f"{_GATEWAY}/core/test_admission.py::test_token_ends_at_the_nanosecond_it_says_TOKEN_EXPIRED",
             f"{_KERNEL}/core/test_partition.py::test_time_never_goes_back",
@@ -292,12 +293,15 @@ TABLE = (
     Row(
         23,
         "Follower far behind",
-        "a follower away for 20,000 messages",
-        "nobody waits for it; the lag can be seen, and is told after a minute; it catches up",
+        "a follower away for 20,000 messages; a replay from a server that does not have all of it yet",
+        "nobody waits for it; the lag can be seen, and is told after a minute; it catches up; no replay ends before "
+        "the leader's end",
         (
             f"{_THREE}::test_nats_23_follower_that_was_away_holds_up_nobody_and_catches_up",
             f"{_CHASSIS}/test_watch.py::test_a_server_that_is_away_is_behind_and_comes_back",
             f"{_CHASSIS}/test_watch.py::test_a_server_that_stays_behind_is_told_once_an_hour_by_all_services_together",
+            f"{_CHASSIS}/test_bus.py::test_a_replay_that_a_server_behind_ended_early_goes_on_to_the_end",
+            f"{_CHASSIS}/test_bus.py::test_a_replay_whose_server_stays_behind_is_unavailable_and_never_short",
         ),
         "20,000 messages, not a million",
     ),

@@ -50,7 +50,8 @@ KINDS.remove(inputs.Input)
 RECORDS = [kind for kind in vars(outputs).values() if isinstance(kind, type) and issubclass(kind, Record)]
 RECORDS.remove(Record)
 SAMPLES: dict[str, Any] = {
-    "str": "x", "int": 3, "int | None": 4, "bool": True, "Side": Side.SELL, "OrderType": OrderType.LIMIT, "Fact": Fact.ACKNOWLEDGED,
+    "str": "x", "int": 3, "int | None": 4, "bool": True, "Side": Side.SELL, "OrderType": OrderType.LIMIT,
+    "Fact": Fact.ACKNOWLEDGED,
     "TimeInForce": TimeInForce.GTC, "Liquidity": Liquidity.MAKER, "Sequence[int]": (10, 20),
     "Instrument": Instrument("FET-USDT", 4, 1, 5, 6, 7, 8, "USDT"),
 }  # fmt: skip

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kestrel_chassis.bus import Bus, KeyExists, LimitReached, WrongSequence
+from kestrel_chassis.messages import StoredMessage
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvalidRequest, OutcomeUnknown, Unavailable
 from kestrel_testkit.fixtures import connect, eventually, provision_afresh
@@ -139,6 +142,16 @@ async def test_what_the_library_still_holds_is_thrown_away_when_the_connection_b
         await sent
 
 
+async def test_what_was_just_sent_is_not_held_up_by_who_computes_after_written(bus: Bus) -> None:
+    publishing = asyncio.create_task(bus.publish(intent("one")))
+    sent_before = bus.client.stats["out_msgs"]
+    await bus.written()
+
+    assert bus.client.stats["out_msgs"] == sent_before + 1
+    assert not bus.client._pending, "the library holds nothing back"
+    assert (await publishing).sequence == 1
+
+
 async def test_a_canceled_publish_leaves_nothing_behind(bus: Bus) -> None:
     publishing = asyncio.create_task(bus.publish(intent("one")))
     await asyncio.sleep(0)
@@ -176,6 +189,54 @@ async def test_read_ends_at_the_last_message_there_was_and_honors_its_bounds(bus
     assert [m.sequence async for m in bus.read("INTENTS", subject="intent.NOBODY")] == []
     assert [m.sequence async for m in bus.read("INTENTS", start_sequence=99)] == []
     assert [m.sequence async for m in bus.read("INBOX")] == []
+
+
+class BehindServer:
+    """A replay as a server makes it that does not have everything yet: it says that nothing is left, and ends."""
+
+    def __init__(self, bus: Bus, *ends: int) -> None:
+        self._whole = bus._read_with_one_consumer
+        self._ends = list(ends)
+        self.replay_count = 0
+
+    async def read(self, *where: Any) -> AsyncIterator[StoredMessage]:
+        self.replay_count += 1
+        end = self._ends.pop(0) if self._ends else 10**9
+        async for message in self._whole(*where):
+            if message.sequence > end:
+                return
+            yield message
+
+
+@pytest.mark.parametrize("subject", [None, "intent.PAPER-1", "intent.*"])
+async def test_a_replay_that_a_server_behind_ended_early_goes_on_to_the_end(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, subject: str | None
+) -> None:
+    for number in range(1, 11):
+        await bus.publish(intent(f"number-{number}"))
+    behind = BehindServer(bus, 7, 0)
+    monkeypatch.setattr(bus, "_read_with_one_consumer", behind.read)
+    read = [message.sequence async for message in bus.read("INTENTS", subject=subject)]
+    assert read == list(range(1, 11))
+    assert behind.replay_count == 3
+
+
+async def test_a_replay_of_what_is_not_there_ends_at_once(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bus.publish(intent("one"))
+    counted = BehindServer(bus)
+    monkeypatch.setattr(bus, "_read_with_one_consumer", counted.read)
+    assert [message async for message in bus.read("INTENTS", subject="intent.NOBODY")] == []
+    assert counted.replay_count == 1
+
+
+async def test_a_replay_whose_server_stays_behind_is_unavailable_and_never_short(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 4):
+        await bus.publish(intent(f"number-{number}"))
+    monkeypatch.setattr(bus, "_read_with_one_consumer", BehindServer(bus, *[2] * 20).read)
+    with pytest.raises(Unavailable, match="there is more"):
+        assert [message async for message in bus.read("INTENTS")]
 
 
 async def test_read_leaves_no_consumer_behind(bus: Bus) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -66,8 +68,14 @@ def test_a_server_that_ignores_its_signal_is_killed(tmp_path: Path, monkeypatch:
     assert not psutil.pid_exists(pid)
 
 
-def test_free_ports_are_free() -> None:
-    assert 1024 < free_port() < 65536
+def test_a_free_port_is_given_to_nobody_by_chance_and_a_server_may_listen_on_it() -> None:
+    port = free_port()
+    with contextlib.ExitStack() as opened:
+        others = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(200)]
+        assert port not in {other.getsockname()[1] for other in others}
+    for _ in range(2):  # and again, after it ended
+        with socket.create_server(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+            pass
 
 
 async def test_each_test_finds_fresh_streams(bus: Bus) -> None:

@@ -11,6 +11,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel_domain.identifiers import partition_of
 from kestrel_kernel.config import AccountSettings, KernelSettings
 from kestrel_kernel.core.scaling import kernel_config
+from kestrel_kernel.shell.recovery import REPUBLISHED_ENTRIES
 
 
 def account(**changes: Any) -> dict[str, Any]:
@@ -22,6 +23,12 @@ def test_the_laptops_account_is_there_without_any_file() -> None:
     assert (configuration.account, configuration.venue, configuration.currency) == ("PAPER-1", "paper", "USD")
     assert configuration.environment == common_pb2.ENVIRONMENT_PAPER
     assert kernel_config(configuration).seed_capital == 1_000_000 * 10**8
+
+
+def test_a_group_is_never_larger_than_what_a_recovery_looks_through_for_alerts_that_were_not_sent() -> None:
+    assert KernelSettings(batch_size=REPUBLISHED_ENTRIES).batch_size == REPUBLISHED_ENTRIES
+    with pytest.raises(ValidationError, match="batch_size"):
+        KernelSettings(batch_size=REPUBLISHED_ENTRIES + 1)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kestrel.venue.v1 import venue_pb2
-from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX
+from kestrel_domain.identifiers import CLIENT_ORDER_ID_PREFIX, derived_id
 from kestrel_domain.numbers import Number
 from tests.acceptance.card import card
 from tests.acceptance.stand import BUY, SELL, Need, Stand
@@ -55,3 +55,40 @@ async def others_beside_us(stand: Stand) -> None:
     sold = await stand.filled(stand.order(SELL, 10, is_exit=True))
     await stand.until_position(0)
     assert stand.cum_qty(bought) == stand.cum_qty(sold) == Number(10, 0)
+
+
+@card(
+    "F04",
+    "An order under our name that nobody commanded is told aloud",
+    given="a flat symbol",
+    when="somebody else's program buys 5 under a reference that looks like ours",
+    then="people are told ORDER_WITHOUT_TOKEN, once",
+    needs=(Need.BACK_OFFICE,),
+)
+async def order_without_token(stand: Stand) -> None:
+    name = CLIENT_ORDER_ID_PREFIX + derived_id("acceptance", stand.symbol, "nobody's")
+    await stand.broker.trade_by_hand(stand.symbol, BUY, 5, order_ref=name)
+    await stand.until_alerted("ORDER_WITHOUT_TOKEN", name)
+    await stand.reopen()
+    await stand.until_position(5)
+    assert len({alert.alert_id for alert in stand.alerts if alert.reason == "ORDER_WITHOUT_TOKEN"}) == 1
+
+
+@card(
+    "F05",
+    "Shares that somebody books in move no wallet",
+    given="10 of ours held",
+    when="the back office books 37 more in, and takes them back after we have sold",
+    then="the wallet is what our trades and fees make of it, throughout",
+    needs=(Need.BACK_OFFICE,),
+)
+async def shares_booked_in(stand: Stand) -> None:
+    before = await stand.wallet()
+    bought = await stand.filled(stand.order(BUY, 10))
+    await stand.behind.drift(stand.symbol, 37)
+    await stand.until_position(47)
+    await stand.until_wallet(before - await stand.fee_of(bought))
+    sold = await stand.filled(stand.order(SELL, 10, is_exit=True))
+    await stand.behind.drift(stand.symbol, -37)
+    fees = await stand.fee_of(bought) + await stand.fee_of(sold)
+    await stand.until_wallet(before + stand.notional(sold) - stand.notional(bought) - fees)

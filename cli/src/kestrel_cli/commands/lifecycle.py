@@ -348,11 +348,16 @@ def _show_status(
 def _venue_line(choice: VenueChoice | None, sessions: list[Any]) -> str:
     """Where orders go, and whether anybody is logged in there."""
     told = escape(choice.told) if choice else "not known"
-    said = [
-        f"{escape(session.account)} {'[green]connected[/]' if session.connected else '[red]not connected[/]'}"
-        for session in sessions
-    ]
+    said = [f"{escape(session.account)} {_session_word(session)}" for session in sessions]
     return f"venue: {told}  ·  account {', '.join(said) or '[yellow]the gateway does not say[/]'}"
+
+
+def _session_word(session: Any) -> str:
+    if not session.connected:
+        return "[red]not connected[/]"
+    if session.HasField("degraded"):
+        return f"[yellow]connected, takes no entries: {escape(session.degraded.message)}[/]"
+    return "[green]connected[/]"
 
 
 def _service_row(name: str, answer: status_pb2.GetStatusResponse | None, process: Any) -> tuple[str, ...]:

@@ -257,6 +257,8 @@ class Result(NamedTuple):
 
     def _events(self, kind: EventKind) -> list[bytes]:
         raw = self.raw
+        if kind not in raw[OUTCOME_BYTES::EVENT_BYTES]:  # the first bytes of all: mostly, there is none of the kind
+            return []
         return [raw[at : at + EVENT_BYTES] for at in range(OUTCOME_BYTES, len(raw), EVENT_BYTES) if raw[at] == kind]
 
     def __repr__(self) -> str:

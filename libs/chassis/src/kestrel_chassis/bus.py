@@ -72,6 +72,8 @@ _CONNECT_ATTEMPT_S = 10.0
 _CLOSE_TIMEOUT_S = 5.0
 _SAME_ERROR_S = 10.0
 _READ_LOSSES_MAX = 5
+_BEHIND_PAUSE_S = 0.2
+"""A server that is behind catches up within milliseconds, or is not given the next consumer."""
 _TURNS_TO_WRITE = 3
 """Of the event loop: a task that was just made sends, the library's own writes, the socket takes it."""
 _BATCH_ID_HEADER, _BATCH_SEQUENCE_HEADER, _BATCH_COMMIT_HEADER = (
@@ -347,8 +349,9 @@ class Bus:
     ) -> AsyncIterator[StoredMessage]:
         """Replay in order, fast, from ``start_sequence`` to the last message there is now (or ``stop_sequence``).
 
-        If the server loses the consumer of the replay, or a delivery is lost on the way, it goes on with another.
-        Raises ``Unavailable`` when that happens again and again.
+        If the server loses the consumer of the replay, or a delivery is lost on the way, it goes on with another. So it
+        does when the replay ended early: of several servers, one that is a little behind may hold the consumer, and
+        what it does not have yet is no end. Raises ``Unavailable`` when that happens again and again.
         """
         last = (await self.stream_state(stream)).last_sequence
         last = last if stop_sequence is None else min(last, stop_sequence)
@@ -358,11 +361,23 @@ class Bus:
                 async for message in self._read_with_one_consumer(stream, position, last, subject):
                     yield message
                     position, losses_left = message.sequence + 1, _READ_LOSSES_MAX
-                return
+                if position > last or not await self._is_more(stream, position, last, subject):
+                    return
+                losses_left -= 1
+                if not losses_left:
+                    raise Unavailable(
+                        f"the replay of {stream} ends before {position}, and there is more", reason="STREAM_BEHIND"
+                    )
+                await asyncio.sleep(_BEHIND_PAUSE_S)
             except (ConsumerLost, DeliveryGap):
                 losses_left -= 1
                 if not losses_left:
                     raise
+
+    async def _is_more(self, stream: str, start_sequence: int, last_sequence: int, subject: str | None) -> bool:
+        """What the stream's leader says, who has everything that was acknowledged."""
+        following = await self._read_one(stream, {"seq": start_sequence, "next_by_subj": subject or ">"}, 5.0)
+        return following is not None and following.sequence <= last_sequence
 
     async def _read_with_one_consumer(
         self, stream: str, start_sequence: int, last_sequence: int, subject: str | None

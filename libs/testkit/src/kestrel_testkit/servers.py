@@ -12,9 +12,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 DATABASE_USER = "postgres"
 _UNPRIVILEGED_USER = "nobody"
+_HELD_COUNT_MAX = 256
+_HELD: deque[socket.socket] = deque()
 
 
 class ServerFailed(RuntimeError):
@@ -33,11 +37,19 @@ class ServerFailed(RuntimeError):
 
 
 def free_port() -> int:
-    """A port that nobody had a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody had a moment ago. On Linux nobody gets it by chance either, as long as this process lives.
+
+    There the socket stays bound, without listening: the system then gives its port neither to another who asks for
+    any nor to a connection, but a server may listen on it, and again after it was killed.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    port: int = probe.getsockname()[1]
+    _HELD.append(probe)
+    while len(_HELD) > (_HELD_COUNT_MAX if sys.platform == "linux" else 0):
+        _HELD.popleft().close()
+    return port
 
 
 def _run_as(user: str | None) -> dict[str, Any]:

@@ -42,7 +42,9 @@ class Process:
     def offer(self, stored: bytes) -> None:
         record = self.authority.learn_intent(stored, account="PAPER-1", received_at_ns=self.desk.now_ns)
         if record is not None:
-            self.perform(self.authority.decide(record, now_ns=self.desk.now_ns, flags=self.flags()))
+            self.perform(
+                self.authority.decide(record, self.authority.weigh(record, now_ns=self.desk.now_ns), self.flags())
+            )
 
     def approve(self, intent_id: str) -> None:
         shown = {

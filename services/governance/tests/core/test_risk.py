@@ -50,6 +50,19 @@ def test_a_healthy_account_passes_every_check_and_all_are_reported(desk: Desk) -
     assert len(checks) == 20
 
 
+def test_kill_flags_that_are_read_meanwhile_count_as_those_that_were_there_before_T07(desk: Desk) -> None:
+    symbol, other = authority_pb2.KILL_SCOPE_SYMBOL, desk.intent().instrument.symbol
+    covering = authority_pb2.KillFlags(flags=[desk.flag(symbol, other)])
+    elsewhere = authority_pb2.KillFlags(flags=[desk.flag(symbol, "MSFT")])
+    for intent in (desk.intent(), desk.intent(order_qty=decimal("1000000")), desk.intent(stop_price=None)):
+        facts = risk.Facts(now_ns=desk.now_ns, flags=None, book=book(desk), market=desk.bar())
+        before = risk.evaluate(intent, facts, desk.limits)
+        for flags in (None, authority_pb2.KillFlags(), elsewhere, covering):
+            checks = risk.with_flags(before, intent, flags, desk.limits, desk.now_ns)
+            assert checks == risk.evaluate(intent, replace(facts, flags=flags), desk.limits)
+            assert (checks[0].verdict == PASS) is (flags is not None and flags is not covering)
+
+
 def test_every_check_names_a_runbook_of_the_reasons_table_C18(desk: Desk) -> None:
     for name, check in checked(desk).items():
         assert check.runbook == reasons.of(name).runbook == f"docs/operations/{name.lower()}.md"

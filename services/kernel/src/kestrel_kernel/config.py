@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import state_pb2
+from kestrel_chassis.journal import BATCH_ENTRIES_MAX
 from kestrel_chassis.settings import ServiceSettings
 from kestrel_domain.identifiers import checked_id, partition_of
 from kestrel_domain.numbers import Number
@@ -92,7 +93,7 @@ class KernelSettings(ServiceSettings):
     service: str = "kernel"
     accounts: tuple[AccountSettings, ...] = Field(default_factory=_default_accounts)
     snapshot_every_entries: int = Field(2_000, ge=1)
-    batch_size: int = Field(default=256, ge=1, le=1_024)
+    batch_size: int = Field(default=BATCH_ENTRIES_MAX, ge=1, le=BATCH_ENTRIES_MAX)
 
     @field_validator("accounts")
     @classmethod

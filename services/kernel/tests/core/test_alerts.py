@@ -7,6 +7,7 @@ from typing import Any
 from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2
+from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.numbers import Number
 from kestrel_kernel.core import alerts
 
@@ -46,6 +47,19 @@ def test_the_id_of_an_alert_follows_from_its_place_in_the_journal() -> None:
     entry = journal_pb2.JournalEntry(partition=0, account="A", anomalies=[anomaly])
     ids = [alert(alerts.of_entry(entry, sequence)[0]).alert_id for sequence in (5, 5, 6)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_doubt_is_one_alert_however_often_it_is_reported_and_says_why_T09() -> None:
+    reason = common_pb2.Refusal(reason="ORDER_IN_DOUBT", message="no word about the order within 5 s")
+    report = venue_pb2.OrderReport(fact=venue_pb2.ORDER_FACT_IN_DOUBT, client_order_id="ks1", reason=reason)
+    message = inbox_pb2.InboxMessage(venue=venue_pb2.VenueReport(order=report))
+    anomaly = journal_pb2.Anomaly(
+        code="ORDER_IN_DOUBT", severity=CRITICAL, client_order_id="ks1", message="the answer was lost"
+    )
+    entry = journal_pb2.JournalEntry(account="DU1", input=message.SerializeToString(), anomalies=[anomaly])
+    first, again = ([alert(each) for each in alerts.of_entry(entry, sequence)] for sequence in (7, 90))
+    assert [each.message for each in first] == ["order ks1: the answer was lost. no word about the order within 5 s"]
+    assert [each.alert_id for each in first] == [each.alert_id for each in again]
 
 
 def test_a_position_without_a_slot_is_told_at_once_X13(desk: Any, messages: Any) -> None:

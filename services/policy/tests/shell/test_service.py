@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -29,15 +28,9 @@ from kestrel_chassis.admin import channel
 from kestrel_chassis.bus import Bus
 from kestrel_domain import effects, subjects
 from kestrel_testkit.fixtures import eventually
+from kestrel_testkit.servers import free_port
 
 pytestmark = pytest.mark.integration
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 class PolicyProcess:

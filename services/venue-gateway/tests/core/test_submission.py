@@ -390,7 +390,9 @@ def test_entry_with_a_lost_answer_is_in_doubt_and_asked_about_never_sent_again_I
     world.run(desk, commission_of(command))
     assert world.facts(command) == [SUBMITTING, IN_DOUBT, ACKNOWLEDGED]
     assert world.waits == 3
-    assert world.alert_reasons() == {"ORDER_IN_DOUBT"}
+    assert not world.alert_reasons(), "the kernel tells of a doubt; nobody is told twice"
+    (doubt,) = [report for report in world.reports if report.order.fact == IN_DOUBT]
+    assert doubt.order.reason.message, "the kernel's alert says why in our words"
     assert world.venue.arrivals == {command.client_order_id: 1}
 
 

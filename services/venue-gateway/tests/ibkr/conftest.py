@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.errors import KestrelError
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import MINUTE_NS
+from kestrel_testkit.servers import free_port
 from kestrel_venue_gateway.config import VenueGatewaySettings
 from kestrel_venue_gateway.core import reports
 from kestrel_venue_gateway.core.known import KnownFacts
@@ -33,8 +33,6 @@ DEADLINE_S = 90.0
 ACCOUNT = "DU1234567"
 LIBRARY = os.environ.get("KESTREL_TEST_IBKR_LIBRARY", "ib_insync")
 """Which client library the tests use. Each has an environment of its own; ``test_libraries`` runs the other one."""
-
-_PORTS = re.compile(r"127\.0\.0\.1:(\d+)")
 
 
 async def eventually(check: Callable[[], Any], what: str) -> Any:
@@ -59,7 +57,7 @@ class TwsProcess:
 
     def __init__(self, folder: Path, accounts: Sequence[str] = ()) -> None:
         self._folder, self._accounts = folder, accounts
-        self.port, self.admin_port = 0, 0
+        self.port, self.admin_port = free_port(), free_port()  # killed, it comes back to the same
         self._bars = 0
         self._start()
 
@@ -70,10 +68,9 @@ class TwsProcess:
             command += ["--account", account]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        line = self.process.stdout.readline() + self.process.stdout.readline()
-        ports = _PORTS.findall(line)
-        assert len(ports) >= 2, line
-        self.port, self.admin_port = int(ports[0]), int(ports[1])
+        said = self.process.stdout.readline() + self.process.stdout.readline()
+        assert f":{self.port}" in said, said
+        assert f":{self.admin_port}" in said, said
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)

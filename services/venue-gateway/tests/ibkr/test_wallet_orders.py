@@ -264,6 +264,15 @@ def test_cash_of_trades_that_are_not_heard_of_yet_is_asked_about_each_time_K14(w
     assert world.ledger.agrees()
 
 
+def test_a_position_that_others_moved_is_asked_about_before_any_wallet_was_told_X11(world: World) -> None:
+    world.venue._wallet = type(world.venue._wallet)(ACCOUNT)  # as after a start
+    world.ask()
+    world.trade(1, True, 5, 60, is_ours=False)
+    world.arrive("positions")
+    world.wait(5)
+    assert [lot.qty for lot in world.venue._wallet._lots.values()] == [5]
+
+
 def test_a_deposit_is_told_once_it_was_asked_about_and_stood_K14(world: World) -> None:
     world.cash += 500
     world.roads["cash"].append(world._tell_cash())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from kestrel_domain import effects, subjects, tokens
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import DAY_NS
 from kestrel_testkit import fixtures
+from kestrel_testkit.servers import free_port
 from kestrel_venue_gateway.config import VenueGatewaySettings
 
 DEADLINE_S = 30.0
@@ -51,7 +51,7 @@ class PaperProcess:
 
     def __init__(self, folder: Path, *, mode: str = "instant") -> None:
         self._folder, self._mode = folder, mode
-        self.port = 0
+        self.port = free_port()  # and not one of the process's choice: killed, it comes back to the same
         self._start()
         channel = grpc.aio.insecure_channel(self.address)
         self.control = paper_pb2_grpc.PaperVenueControlServiceStub(channel)
@@ -69,7 +69,6 @@ class PaperProcess:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert "listening on" in line, line
-        self.port = int(line.rsplit(":", 1)[1])
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
@@ -275,9 +274,7 @@ def live_desk(desk: Any, secrets: Path) -> Any:
 async def open_world(desk: Any, bus: Any, url: str, secrets: Path, folder: Path) -> AsyncIterator[World]:
     paper = PaperProcess(folder / "paper")
     config = folder / "kestrel.yaml"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        admin_port = probe.getsockname()[1]
+    admin_port = free_port()
     settings = {
         "common": {
             "nats_url": url,

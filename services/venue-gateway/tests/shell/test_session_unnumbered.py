@@ -19,7 +19,7 @@ from kestrel_domain.errors import Unavailable
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.config import VenueGatewaySettings
 from kestrel_venue_gateway.core.known import KnownFacts
-from kestrel_venue_gateway.core.reports import Fact, VenueEvent
+from kestrel_venue_gateway.core.reports import Alarm, Fact, VenueEvent
 from kestrel_venue_gateway.core.traits import WEAK, VenueState
 from kestrel_venue_gateway.core.truth import Portfolio
 from kestrel_venue_gateway.shell.session import AccountSession
@@ -37,7 +37,7 @@ class RepeatingVenue:
     traits = WEAK
     state = VenueState()
 
-    def __init__(self, facts: list[tuple[str, Fact]]) -> None:
+    def __init__(self, facts: list[tuple[str, Fact | Alarm]]) -> None:
         self.facts = facts
         self.connections = 0
         self.known_at_start: list[KnownFacts] = []
@@ -203,6 +203,22 @@ async def test_fee_that_never_comes_is_told_to_people_once(bus: Any, open_sessio
 
     await run_until(session, wait_until, told, "an alert")
     assert await alerts(bus) == ["FEE_OVERDUE"]
+
+
+async def test_alarm_of_a_connector_is_told_to_people_once_also_after_a_restart_ORDER_WITHOUT_TOKEN(
+    bus: Any, open_session: Any, wait_until: Any
+) -> None:
+    alarm = Alarm("ORDER_WITHOUT_TOKEN", "the venue has an order that no journal of ours commanded", OURS)
+    other = Alarm("ORDER_WITHOUT_TOKEN", "and another", OURS[:-1] + "b")
+
+    async def told() -> bool:
+        return (await alerts(bus)).count("ORDER_WITHOUT_TOKEN") >= count
+
+    for count, facts in ((1, [("a", alarm), ("a2", alarm)]), (2, [("a", alarm), ("b", other)])):
+        venue = RepeatingVenue(facts)
+        session = open_session(venue)
+        await run_until(session, wait_until, told, "an alert")
+        assert (await alerts(bus)).count("ORDER_WITHOUT_TOKEN") == count
 
 
 async def test_event_without_a_key_is_parked_and_those_behind_it_pass_P11(

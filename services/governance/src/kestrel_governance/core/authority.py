@@ -51,6 +51,15 @@ class Answer:
     mandate: authority_pb2.Mandate | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """An intent as it stands without a look at the kill flags: what is malformed, or else every check."""
+
+    now_ns: int
+    findings: tuple[InvalidRequest, ...] = ()
+    checks: tuple[authority_pb2.RiskCheck, ...] = ()
+
+
 class Authority:
     """All accounts of one platform. Owns no connection and no clock."""
 
@@ -79,13 +88,21 @@ class Authority:
         Raises ``InvalidRequest`` for bytes that no decision could name: they are parked.
         """
         record = self.learn_intent(stored, account=account, received_at_ns=received_at_ns, traceparent=traceparent)
-        return list(self.decide(record, now_ns=now_ns, flags=flags)) if record is not None else []
+        return list(self.decide(record, self.weigh(record, now_ns=now_ns), flags)) if record is not None else []
 
-    def decide(self, record: IntentRecord, *, now_ns: int, flags: authority_pb2.KillFlags | None) -> Iterator[Effect]:
+    def weigh(self, record: IntentRecord, *, now_ns: int) -> Weighed:
+        """Everything about an intent but the kill flags, which may be read meanwhile. Decide on it before anything else
+        is learned."""
+        found = structure.findings(record.intent, self.limits, now_ns=now_ns)
+        if found or now_ns >= record.intent.expires_at_ns:
+            return Weighed(now_ns, tuple(found))
+        return Weighed(now_ns, checks=tuple(self._checks(record, now_ns, None)))
+
+    def decide(self, record: IntentRecord, weighed: Weighed, flags: authority_pb2.KillFlags | None) -> Iterator[Effect]:
         """What follows from an intent that has no decision yet, each effect made when it is asked for: a permission can
         be signed while the decision it stands on is being stored. Whoever does not ask for all of them folds again."""
         if record.decision is None:
-            yield from self._decide(record, now_ns, flags)
+            yield from self._decide(record, weighed, flags)
 
     def learn_intent(
         self, stored: bytes, *, account: str, received_at_ns: int, traceparent: str = ""
@@ -120,7 +137,7 @@ class Authority:
         for record in list(self.state.records.values()):
             done += self._complete(record, now_ns)
         for record in self.state.undecided():
-            decided = list(self._decide(record, now_ns, flags))
+            decided = list(self._decide(record, self.weigh(record, now_ns=now_ns), flags))
             for effect in decided:
                 if isinstance(effect, RaiseFlag) and flags is not None:
                     flags = kill.raised(flags, effect.flag, now_ns)  # it stops those behind it in this list, too
@@ -288,16 +305,18 @@ class Authority:
 
     # -- deciding ---------------------------------------------------------------------------------------------------
 
-    def _decide(self, record: IntentRecord, now_ns: int, flags: authority_pb2.KillFlags | None) -> Iterator[Effect]:
+    def _decide(
+        self, record: IntentRecord, weighed: Weighed, flags: authority_pb2.KillFlags | None
+    ) -> Iterator[Effect]:
         """The one place where an intent gets its first decision."""
-        found = structure.findings(record.intent, self.limits, now_ns=now_ns)
-        if found:
-            yield from self._deny(record, [risk.invalid(finding) for finding in found], now_ns)
+        now_ns = weighed.now_ns
+        if weighed.findings:
+            yield from self._deny(record, [risk.invalid(finding) for finding in weighed.findings], now_ns)
             return
         if now_ns >= record.intent.expires_at_ns:
             yield from self._expire(record, now_ns)
             return
-        checks = self._checks(record, now_ns, flags)
+        checks = risk.with_flags(weighed.checks, record.intent, flags, self.limits, now_ns)
         if risk.blocks(checks):
             yield from (*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns, flags))
             return

@@ -124,6 +124,19 @@ def evaluate(intent: intent_pb2.Intent, facts: Facts, limits: RiskLimits) -> lis
     return [_guarded(reason, check, case) for reason, check in _CHECKS]
 
 
+def with_flags(
+    checks: Sequence[RiskCheck],
+    intent: intent_pb2.Intent,
+    flags: authority_pb2.KillFlags | None,
+    limits: RiskLimits,
+    now_ns: int,
+) -> list[RiskCheck]:
+    """The same checks held against these kill flags: no other check looks at them."""
+    case = Case(intent, Facts(now_ns, flags, None), limits)
+    killed = _guarded("KILL_ACTIVE", _kill_active, case)
+    return [killed if check.reason == "KILL_ACTIVE" else check for check in checks]
+
+
 def blocks(checks: Iterable[RiskCheck]) -> list[RiskCheck]:
     """Those that stop an entry."""
     return [check for check in checks if check.verdict not in (PASS, WARN)]

@@ -39,6 +39,10 @@ _LINGER_S = 0.02
 What the kernel journals does not linger: whoever leaves a symbol and enters it again at once would find it busy."""
 
 
+_SWARM_S = 0.05
+"""How long changes may gather before the next deadline is looked for."""
+
+
 class TenureOver(Exception):
     """The tenure has to end and the next one fold again."""
 
@@ -155,16 +159,21 @@ class Tenure:
 
     async def _decide(self, message: StoredMessage, traceparent: str) -> None:
         async with self.deciding():
-            flags = await self.flags.read()
-            record = self.authority.learn_intent(
-                message.data,
-                account=account_of(message.subject),
-                received_at_ns=message.time_ns,
-                traceparent=traceparent or message.traceparent,
-            )
-            telemetry.count("intents.received")
-            if record is not None:
-                await self._performer.perform(self.authority.decide(record, now_ns=time.time_ns(), flags=flags))
+            reading = asyncio.create_task(self.flags.read())
+            try:
+                await self._bus.written()
+                record = self.authority.learn_intent(
+                    message.data,
+                    account=account_of(message.subject),
+                    received_at_ns=message.time_ns,
+                    traceparent=traceparent or message.traceparent,
+                )
+                telemetry.count("intents.received")
+                if record is not None:
+                    weighed = self.authority.weigh(record, now_ns=time.time_ns())
+                    await self._performer.perform(self.authority.decide(record, weighed, await reading))
+            finally:
+                reading.cancel()  # nothing, unless there was nothing to decide
 
     async def _beads(self, start_sequence: int) -> None:
         await self._learn(subjects.BEADS, start_sequence, learn_bead, subject="bead.token.*", linger_s=_LINGER_S)
@@ -213,7 +222,10 @@ class Tenure:
         raise TenureOver(f"reading {stream} was stopped")
 
     async def _deadlines(self) -> None:
-        """Tick when the next deadline is due, or look again when something changed."""
+        """Tick when the next deadline is due, or look again when something changed.
+
+        Changes come in swarms, and each look walks all open intents; deadlines are minutes away.
+        """
         while True:
             self._changed.clear()
             deadline_ns = self.authority.next_deadline_ns()
@@ -221,6 +233,7 @@ class Tenure:
             try:
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
+                await asyncio.sleep(_SWARM_S)
             except TimeoutError:
                 async with self.deciding():
                     await self._performer.perform(self.authority.tick(now_ns=time.time_ns()))

@@ -19,6 +19,8 @@ SERVICE = "kernel"
 ORPHAN_POSITION = "ORPHAN_POSITION"
 """A refusal, so no anomaly tells it; but the position exists, and nobody here looks after it."""
 
+IN_DOUBT = "ORDER_IN_DOUBT"
+
 _ADVICE = {
     "ORDER_STALLED": ". It keeps its slot and its capital until a person cancels it or the venue answers (T09)",
     "VENUE_REJECTED": ". It is not sent again (T10)",
@@ -31,12 +33,21 @@ def of_entry(entry: journal_pb2.JournalEntry, journal_sequence: int) -> list[eff
     """Every alert that follows from one journaled entry, in a stable order."""
     alerts = []
     for index, alert in enumerate(_alerts(entry)):
-        alert.alert_id = derived_id("alert", SERVICE, entry.partition, journal_sequence, index)
+        alert.alert_id = derived_id("alert", SERVICE, *_identity(entry, alert, journal_sequence, index))
         alert.service = SERVICE
         alert.account = "" if entry.HasField("epoch_started") else entry.account
         alert.raised_at_ns = entry.recorded_at_ns
         alerts.append(effects.alert(alert, traceparent=entry.traceparent))
     return alerts
+
+
+def _identity(
+    entry: journal_pb2.JournalEntry, alert: audit_pb2.Alert, journal_sequence: int, index: int
+) -> tuple[str | int, ...]:
+    """Its place in the journal; but a doubt is one thing, however often a gateway that begins anew reports it."""
+    if alert.reason == IN_DOUBT:
+        return IN_DOUBT, entry.account, alert.subject_id
+    return entry.partition, journal_sequence, index
 
 
 def _alerts(entry: journal_pb2.JournalEntry) -> Iterator[audit_pb2.Alert]:
@@ -70,12 +81,14 @@ def _orphan(entry: journal_pb2.JournalEntry) -> audit_pb2.Alert:
 
 
 def _anomaly(entry: journal_pb2.JournalEntry, anomaly: journal_pb2.Anomaly) -> audit_pb2.Alert:
+    reasons = _reasons_given(entry)
+    cause = reasons[0].message if reasons and anomaly.code == IN_DOUBT else ""
     return audit_pb2.Alert(
         severity=anomaly.severity,
         reason=anomaly.code,
-        message=_sentence(anomaly),
+        message=". ".join(part for part in (_sentence(anomaly), cause) if part),
         subject_id=anomaly.execution_id or anomaly.client_order_id or anomaly.trade_id,
-        details=_reasons_given(entry),
+        details=reasons,
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import kestrel_libkernel as lk
 from kestrel.common.v1 import common_pb2
@@ -195,9 +195,10 @@ class Partition:
 
         Which field of the entry is not what the kernel computes today; empty: outcome, commands and digest are.
         """
-        if entry.input_sequence <= self.inbox_sequence:
-            raise _repeated(entry.input_sequence, self.inbox_sequence)
-        self.inbox_sequence = entry.input_sequence
+        sequence = entry.input_sequence
+        if sequence <= self.inbox_sequence:
+            raise _repeated(sequence, self.inbox_sequence)
+        self.inbox_sequence = sequence
         account = self._accounts.get(entry.account)
         if account is None:
             return "outcome"
@@ -205,11 +206,13 @@ class Partition:
             translated, result = self._taken(account, translate.parse(entry.input), entry)
         except InvalidRequest:
             return "outcome"
-        if views.outcome(result) != entry.outcome:
+        if not views.is_outcome(result, entry.outcome):
             return "outcome"
-        slots = _Slots(account.kernel)
-        if [self._command(account, translated, command, slots) for command in result.commands] != entry.commands:
-            return "commands"
+        commands = result.commands
+        if commands or entry.commands:
+            slots = _Slots(account.kernel)
+            if [self._command(account, translated, command, slots) for command in commands] != entry.commands:
+                return "commands"
         return "" if account.kernel.digest() == entry.state_digest else "state_digest"
 
     def skip(self, entry: journal_pb2.JournalEntry) -> None:
@@ -300,7 +303,10 @@ class Partition:
         if result.accepted:
             account.now_ns = now_ns
             if translated.trade is not None:
-                account.trades[translated.trade.trade_id] = replace(translated.trade, traceparent=entry.traceparent)
+                trade = translated.trade
+                account.trades[trade.trade_id] = translate.Trade(
+                    trade.trade_id, trade.exit_warrant, trade.intent, entry.traceparent
+                )
                 _forget_replaced(account, result.transitions)
         return translated, result
 

@@ -292,10 +292,26 @@ def instrument_message(slot: lk.SlotView) -> common_pb2.Instrument:
 
 def outcome(result: lk.Result) -> journal_pb2.Outcome:
     """The kernel's answer (K01)."""
+    return journal_pb2.Outcome.FromString(_outcome_bytes(result))
+
+
+def is_outcome(result: lk.Result, journaled: journal_pb2.Outcome) -> bool:
+    """Whether this answer is the one in the journal. A trade's answers are mostly alike, so bytes tell it sooner."""
+    written = _outcome_bytes(result)
+    if _in_order(written) == journaled.SerializeToString(deterministic=True):
+        return True
+    return journal_pb2.Outcome.FromString(written) == journaled
+
+
+def _outcome_bytes(result: lk.Result) -> bytes:
     raw = result.raw[:OUTCOME_BYTES]
-    return journal_pb2.Outcome.FromString(
-        _write_outcome(raw, _CODES[result.code] if result.accepted else _refusal(result))
-    )
+    return _write_outcome(raw, _CODES[result.code] if result.accepted else _refusal(result))
+
+
+@lru_cache(maxsize=1024)
+def _in_order(outcome: bytes) -> bytes:
+    """The same with its fields in their order."""
+    return journal_pb2.Outcome.FromString(outcome).SerializeToString(deterministic=True)
 
 
 def _refusal(result: lk.Result) -> bytes:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Sequence
 
 from kestrel.kernel.v1 import journal_pb2, state_pb2
 from kestrel_chassis import telemetry
 from kestrel_chassis.bus import Bus
+from kestrel_chassis.journal import BATCH_ENTRIES_MAX
 from kestrel_domain import effects, subjects
 from kestrel_domain.errors import InvalidRequest, InvariantBroken
 from kestrel_kernel.core import alerts, replay
 from kestrel_kernel.core.partition import Partition
+from kestrel_kernel.shell import reading_ahead
 
 log = telemetry.logger()
 
-REPUBLISHED_ENTRIES = 256
-"""The newest entries, whose alerts may not have left the process that wrote them. At least one commit group."""
+REPUBLISHED_ENTRIES = BATCH_ENTRIES_MAX
+"""The newest entries, whose alerts may not have left the process that wrote them: one commit group, at its largest."""
 
-_ENTRIES_PER_TURN = 256
 _ALERTS_LOOKED_BACK = 4 * REPUBLISHED_ENTRIES
 
 
@@ -41,18 +43,18 @@ async def recover(
     restored_sequence = state.journal_sequence
     start = max(1, min(restored_sequence, stream.last_sequence - REPUBLISHED_ENTRIES + 1))
     pending: list[effects.Publish] = []
-    count = 0
-    async for message in bus.read(subjects.journal_stream(partition), start_sequence=start):
-        if message.sequence == restored_sequence:
-            _require_same_entry(state, message.data)
-        if message.sequence > restored_sequence:
-            entry = replay.fold(state, message.sequence, message.data)
-        else:
-            entry = journal_pb2.JournalEntry.FromString(message.data)
-        if message.sequence > stream.last_sequence - REPUBLISHED_ENTRIES:
-            pending += alerts.of_entry(entry, message.sequence)
-        count += 1
-        if count % _ENTRIES_PER_TURN == 0:
+    journal = reading_ahead.read(bus, subjects.journal_stream(partition), start, stream.last_sequence)
+    async with contextlib.aclosing(journal):
+        async for entries in journal:
+            for sequence, data in entries:
+                if sequence == restored_sequence:
+                    _require_same_entry(state, data)
+                if sequence > restored_sequence:
+                    entry = replay.fold(state, sequence, data)
+                else:
+                    entry = journal_pb2.JournalEntry.FromString(data)
+                if sequence > stream.last_sequence - REPUBLISHED_ENTRIES:
+                    pending += alerts.of_entry(entry, sequence)
             await asyncio.sleep(0)  # the lease is renewed by the same loop
     log.info(
         "journal.replayed",

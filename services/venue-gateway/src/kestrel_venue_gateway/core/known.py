@@ -69,10 +69,14 @@ class KnownOrder:
         return bool(self.facts >> fact & 1)
 
     @property
+    def was_commanded(self) -> bool:
+        """A gateway set out to send it. What the venue alone has told is no proof of that."""
+        return self.knows(venue_pb2.ORDER_FACT_SUBMITTING) or self.knows(venue_pb2.ORDER_FACT_IN_DOUBT)
+
+    @property
     def is_in_doubt(self) -> bool:
         """It may be at the venue, and nothing that the venue said proves or disproves it."""
-        was_begun = self.knows(venue_pb2.ORDER_FACT_SUBMITTING) or self.knows(venue_pb2.ORDER_FACT_IN_DOUBT)
-        return was_begun and not self.is_answered
+        return self.was_commanded and not self.is_answered
 
     @property
     def is_answered(self) -> bool:

@@ -50,12 +50,26 @@ _ONCE_PER_ORDER = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that a connector found, that a person should know, and that is no fact about an order.
+
+    One of a reason, a subject and a cause is one alarm, however often it is found, also after a restart.
+    """
+
+    reason: str
+    message: str
+    subject_id: str = ""
+    cause: str = ""
+    severity: common_pb2.Severity.ValueType = common_pb2.SEVERITY_CRITICAL
+
+
+@dataclass(frozen=True, slots=True)
 class VenueEvent:
     """One event of one account. Later is greater: by the venue's own numbers, or else by the connector's count."""
 
     sequence: int
     time_ns: int
-    fact: Fact
+    fact: Fact | Alarm
     # Where the venue does not number: what makes this fact this fact, the same whenever and however it is heard.
     key: str = ""
 
@@ -86,6 +100,8 @@ def hear(
 
     ``known``: what was told already, where the venue does not number its events.
     """
+    if isinstance(event.fact, Alarm):
+        return Heard(dropped="alarm", alert=_alarm_alert(event.fact, account=account, venue=venue))
     attribution = attribute(event.fact, our_symbols)
     came_back: audit_pb2.Alert | None = None
     if known is not None:
@@ -227,7 +243,7 @@ def _report(event: VenueEvent, *, account: str, venue: str) -> venue_pb2.VenueRe
     elif isinstance(fact, venue_pb2.Balance):
         report.report_id = _identity(venue, account, "balance", "", event)
         report.balance.CopyFrom(fact)
-    else:
+    elif isinstance(fact, venue_pb2.Funding):
         report.report_id = _identity(venue, account, "funding", "", event)
         report.funding.CopyFrom(fact)
     return report
@@ -286,7 +302,8 @@ def _foreign_report(event: VenueEvent, *, account: str, venue: str) -> venue_pb2
 
 
 def _foreign_alert(event: VenueEvent, *, account: str, venue: str) -> audit_pb2.Alert:
-    order_id = "" if isinstance(event.fact, venue_pb2.Balance | venue_pb2.Funding) else event.fact.client_order_id
+    about_none = venue_pb2.Balance | venue_pb2.Funding | Alarm
+    order_id = "" if isinstance(event.fact, about_none) else event.fact.client_order_id
     return audit_pb2.Alert(
         alert_id=derived_id("alert", "FOREIGN_ACTIVITY", venue, account, event.key or event.sequence),
         severity=common_pb2.SEVERITY_WARNING,
@@ -319,6 +336,18 @@ def _came_back_alert(event: VenueEvent, known: KnownFacts, *, account: str, venu
         account=account,
         message=f"an order that was given up is at {venue}: {fact.client_order_id}",
         subject_id=fact.client_order_id,
+    )
+
+
+def _alarm_alert(alarm: Alarm, *, account: str, venue: str) -> audit_pb2.Alert:
+    return audit_pb2.Alert(
+        alert_id=derived_id("alert", alarm.reason, venue, account, alarm.subject_id, alarm.cause),
+        severity=alarm.severity,
+        service=SERVICE,
+        reason=alarm.reason,
+        account=account,
+        message=alarm.message,
+        subject_id=alarm.subject_id,
     )
 
 

@@ -789,6 +789,7 @@ def _report_found(command: journal_pb2.VenueCommand, found: AskResult) -> Proced
 
 
 def _report_doubt(command: journal_pb2.VenueCommand, reason: common_pb2.Refusal | None) -> Procedure:
+    """The kernel, which journals the doubt and times it, alerts, in our words for the cause."""
     no = refusal(
         "ORDER_IN_DOUBT",
         "client_order_id",
@@ -796,7 +797,6 @@ def _report_doubt(command: journal_pb2.VenueCommand, reason: common_pb2.Refusal 
         "answered by the venue",
         reason.message if reason is not None else "the venue's answer was lost",
     )
-    yield RaiseAlert(_alert(command, no.reason, no, ""))
     yield Record(_order_report(command, venue_pb2.ORDER_FACT_IN_DOUBT, reason=no))
 
 

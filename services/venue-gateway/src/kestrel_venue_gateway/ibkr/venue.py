@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -33,7 +32,7 @@ from kestrel_domain.timestamps import SECOND_NS
 from kestrel_venue_gateway.config import VenueGatewaySettings
 from kestrel_venue_gateway.core.admission import STOP_SUFFIX, TARGET_SUFFIX
 from kestrel_venue_gateway.core.known import KnownFacts
-from kestrel_venue_gateway.core.reports import Fact, VenueEvent
+from kestrel_venue_gateway.core.reports import Alarm, Fact, VenueEvent
 from kestrel_venue_gateway.core.submission import AskResult, Outcome, Presence, SendResult
 from kestrel_venue_gateway.core.traits import WEAK, VenueState
 from kestrel_venue_gateway.core.truth import Portfolio
@@ -41,19 +40,16 @@ from kestrel_venue_gateway.ibkr import library
 from kestrel_venue_gateway.ibkr.core import commands, contracts, executions, heard, recovery
 from kestrel_venue_gateway.ibkr.core.balance import Wallet
 from kestrel_venue_gateway.ibkr.core.contracts import Listing, Wanted
-from kestrel_venue_gateway.ibkr.core.orders import Alarm, Learned, Order, OrderFacts
+from kestrel_venue_gateway.ibkr.core.orders import Learned, Order, OrderFacts
 from kestrel_venue_gateway.ibkr.core.pacing import Urgency
-from kestrel_venue_gateway.ibkr.core.recovery import Answered
+from kestrel_venue_gateway.ibkr.core.recovery import Answered, FeeQuestions
 from kestrel_venue_gateway.ibkr.data import MarketData
 from kestrel_venue_gateway.ibkr.session import Connection, Endpoint
 
 _AUDIT_S = 300.0
 _BALANCE_S = 1.0
-_FEE_PAUSE_S = 5.0
-"""How long a fee may be missing before executions are asked for again; doubled each time, up to the audit's."""
 _QUESTIONS_PAUSE_S = 0.5
 """Between a message that has to be asked about and the question: the answer may be on its way."""
-_ALARMS_KEPT = 100
 _NOT_WORKING = frozenset({"Cancelled", "ApiCancelled", "Filled", "Inactive"})
 _DATA_SHARE = 8
 """One part in so many of the messages is the market data's."""
@@ -89,9 +85,8 @@ class IbkrVenue:
         self._sequence = 0
         self._first_asked_ns: dict[str, int] = {}
         self._executed: dict[str, heard.ExecutionSeen] | None = None
-        self._fee_pause_s = _FEE_PAUSE_S
+        self._fee_questions = FeeQuestions()
         self._data: MarketData | None = None
-        self.alarms: deque[Alarm] = deque(maxlen=_ALARMS_KEPT)
 
     # --- what is wrong -----------------------------------------------------------------------------------------
 
@@ -449,16 +444,16 @@ class IbkrVenue:
         for told in learned.told:
             self._put(told.key, told.time_ns, told.fact)
         for alarm in learned.alarms:
-            self.alarms.append(alarm)
             telemetry.count(f"ibkr.alarms.{alarm.reason.lower()}")
             telemetry.logger().error("ibkr.alarm", reason=alarm.reason, subject=alarm.subject_id, error=alarm.message)
+            self._put(f"alarm:{alarm.reason}:{alarm.subject_id}:{alarm.cause}", time.time_ns(), alarm)
         if learned.must_ask:
             self._must_ask.set()
         if self._connection is not None:
             self._connection.id_floor = self._facts.order_id_highest
         self._pulse()
 
-    def _put(self, key: str, time_ns: int, fact: Fact) -> None:
+    def _put(self, key: str, time_ns: int, fact: Fact | Alarm) -> None:
         self._sequence += 1
         self._outbox.put_nowait(VenueEvent(self._sequence, time_ns, fact, key))
 
@@ -516,10 +511,10 @@ class IbkrVenue:
 
     def _mind_missing_fees(self) -> None:
         """A fee is told to the connection of its moment, which may be gone, and to who asks for executions again."""
-        if not self._facts.fees_awaited():
-            self._fee_pause_s = _FEE_PAUSE_S
-        elif self._answered and time.time_ns() - self._answered.begun_at_ns > self._fee_pause_s * SECOND_NS:
-            self._fee_pause_s = min(_AUDIT_S, 2 * self._fee_pause_s)
+        if self._answered is None:
+            return
+        is_missing, asked_at_ns = bool(self._facts.fees_awaited()), self._answered.begun_at_ns
+        if self._fee_questions.is_due(is_missing=is_missing, asked_at_ns=asked_at_ns, now_ns=time.time_ns()):
             self._must_ask.set()
 
     def _tell_balance(self) -> None:
@@ -531,7 +526,7 @@ class IbkrVenue:
         if balance is not None:
             self._balance = balance
             self._put(f"balance:{now_ns}", now_ns, balance)
-        elif self._wallet.wants_asking(now_ns=now_ns):
+        if self._wallet.wants_asking(now_ns=now_ns):
             self._must_ask.set()
 
     # --- how ---------------------------------------------------------------------------------------------------

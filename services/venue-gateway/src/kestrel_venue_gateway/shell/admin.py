@@ -37,4 +37,5 @@ class VenueGatewayServicer(venue_gateway_pb2_grpc.VenueGatewayServiceServicer):
             orders_refused=session.figures.orders_refused,
             orders_in_doubt=session.figures.orders_in_doubt,
             reports_published=session.report_count,
+            degraded=session.venue.state.no_entry,
         )

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from google.protobuf.message import DecodeError
+
 from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2
@@ -33,6 +35,7 @@ class Ledger:
     flags_timeout_s: float
     watermark: int = 0
     report_count: int = 0
+    alerts_raised: set[str] | None = None
     watermark_moved: asyncio.Event = field(default_factory=asyncio.Event)
     # Told of each report once it is stored.
     on_stored: Callable[[venue_pb2.VenueReport], None] = lambda report: None
@@ -67,6 +70,28 @@ class Ledger:
         alert.raised_at_ns = alert.raised_at_ns or time.time_ns()
         telemetry.count("alerts.raised", 1)
         await self.bus.publish_until_stored(effects.alert(alert, traceparent=traceparent))
+
+    async def alert_once(self, alert: audit_pb2.Alert) -> None:
+        """Store an alert about something that may be found again and again, unless it was raised before, by anybody.
+
+        What was raised is read when the first is to be raised: most sessions raise none.
+        """
+        if self.alerts_raised is None:
+            self.alerts_raised = await self._read_alerts()
+        if alert.alert_id in self.alerts_raised:
+            return
+        await self.alert(alert)
+        self.alerts_raised.add(alert.alert_id)
+
+    async def _read_alerts(self) -> set[str]:
+        """The ids of this service's alerts that the stream has. Unreadable: none, as twice is better than never."""
+        raised: set[str] = set()
+        try:
+            async for message in self.bus.read(subjects.ALERTS, subject=f"alert.*.{reports.SERVICE}"):
+                raised.add(audit_pb2.Alert.FromString(message.data).alert_id)
+        except (KestrelError, DecodeError) as error:
+            telemetry.logger().warning("alerts.unreadable", account=self.account, error=str(error))
+        return raised
 
     async def park(self, body: bytes, subject_id: str, reason: common_pb2.Refusal) -> None:
         """Keep what the venue said and nobody can use, and say so."""

@@ -34,7 +34,7 @@ from kestrel_venue_gateway.config import VenueGatewaySettings
 from kestrel_venue_gateway.core import reports
 from kestrel_venue_gateway.core.admission import Gate
 from kestrel_venue_gateway.core.book import AccountBook
-from kestrel_venue_gateway.core.reports import Attribution, VenueEvent
+from kestrel_venue_gateway.core.reports import Alarm, Attribution, VenueEvent
 from kestrel_venue_gateway.core.submission import Commission
 from kestrel_venue_gateway.core.truth import broker_truth, failed_truth
 from kestrel_venue_gateway.shell import journal
@@ -266,7 +266,7 @@ class AccountSession:
                 telemetry.count(f"events.{heard.attribution.value}")
             if heard.dropped:
                 telemetry.count(f"events.dropped.{heard.dropped}")
-            if heard.malformed is not None:
+            if heard.malformed is not None and not isinstance(event.fact, Alarm):
                 event_id = event.key or f"event-{event.sequence}"
                 await self._ledger.park(event.fact.SerializeToString(), event_id, heard.malformed)
             if heard.report is not None:
@@ -275,7 +275,7 @@ class AccountSession:
                 self._book.known.learn_ahead(heard.report)
                 for_kernel.append((heard.report, self._trace(heard.report)))
             if heard.alert is not None:
-                await self._ledger.alert(heard.alert)
+                await self._ledger.alert_once(heard.alert)
         await self._ledger.record_events(for_kernel, events[-1].sequence)
         self._want_truth_in(self._settings.truth_quiet_s)
 
@@ -302,7 +302,8 @@ class AccountSession:
             overdue = reports.fees_overdue(self._book.known, now_ns=time.time_ns(), wait_ns=int(wait_s * SECOND_NS))
             for execution in overdue:
                 if execution.now_called not in told:
-                    await self._ledger.alert(reports.fee_alert(execution, account=self.account, venue=self.venue.name))
+                    alert = reports.fee_alert(execution, account=self.account, venue=self.venue.name)
+                    await self._ledger.alert_once(alert)
             told = {execution.now_called for execution in overdue}
 
     # --- truth -------------------------------------------------------------------------------------------------

@@ -22,21 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from kestrel.common.v1 import common_pb2 as kestrel_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$kestrel/admin/v1/venue_gateway.proto\x12\x10kestrel.admin.v1\"\x15\n\x13ListSessionsRequest\"H\n\x14ListSessionsResponse\x12\x30\n\x08sessions\x18\x01 \x03(\x0b\x32\x1e.kestrel.admin.v1.VenueSession\"\xd0\x01\n\x0cVenueSession\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x13\n\x0b\x65nvironment\x18\x04 \x01(\t\x12\x17\n\x0f\x63onnected_at_ns\x18\x05 \x01(\x03\x12\x13\n\x0borders_sent\x18\x06 \x01(\x04\x12\x16\n\x0eorders_refused\x18\x07 \x01(\x04\x12\x17\n\x0forders_in_doubt\x18\x08 \x01(\x04\x12\x19\n\x11reports_published\x18\t \x01(\x04\x32t\n\x13VenueGatewayService\x12]\n\x0cListSessions\x12%.kestrel.admin.v1.ListSessionsRequest\x1a&.kestrel.admin.v1.ListSessionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$kestrel/admin/v1/venue_gateway.proto\x12\x10kestrel.admin.v1\x1a\x1ekestrel/common/v1/common.proto\"\x15\n\x13ListSessionsRequest\"H\n\x14ListSessionsResponse\x12\x30\n\x08sessions\x18\x01 \x03(\x0b\x32\x1e.kestrel.admin.v1.VenueSession\"\xfe\x01\n\x0cVenueSession\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x13\n\x0b\x65nvironment\x18\x04 \x01(\t\x12\x17\n\x0f\x63onnected_at_ns\x18\x05 \x01(\x03\x12\x13\n\x0borders_sent\x18\x06 \x01(\x04\x12\x16\n\x0eorders_refused\x18\x07 \x01(\x04\x12\x17\n\x0forders_in_doubt\x18\x08 \x01(\x04\x12\x19\n\x11reports_published\x18\t \x01(\x04\x12,\n\x08\x64\x65graded\x18\n \x01(\x0b\x32\x1a.kestrel.common.v1.Refusal2t\n\x13VenueGatewayService\x12]\n\x0cListSessions\x12%.kestrel.admin.v1.ListSessionsRequest\x1a&.kestrel.admin.v1.ListSessionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kestrel.admin.v1.venue_gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=58
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=79
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=81
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=153
-  _globals['_VENUESESSION']._serialized_start=156
-  _globals['_VENUESESSION']._serialized_end=364
-  _globals['_VENUEGATEWAYSERVICE']._serialized_start=366
-  _globals['_VENUEGATEWAYSERVICE']._serialized_end=482
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=90
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=111
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=113
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=185
+  _globals['_VENUESESSION']._serialized_start=188
+  _globals['_VENUESESSION']._serialized_end=442
+  _globals['_VENUEGATEWAYSERVICE']._serialized_start=444
+  _globals['_VENUEGATEWAYSERVICE']._serialized_end=560
 # @@protoc_insertion_point(module_scope)

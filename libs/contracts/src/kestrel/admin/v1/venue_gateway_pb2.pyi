@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from kestrel.common.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -72,6 +73,7 @@ class VenueSession(_message.Message):
     ORDERS_REFUSED_FIELD_NUMBER: _builtins.int
     ORDERS_IN_DOUBT_FIELD_NUMBER: _builtins.int
     REPORTS_PUBLISHED_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
     venue: _builtins.str
     account: _builtins.str
     connected: _builtins.bool
@@ -81,6 +83,12 @@ class VenueSession(_message.Message):
     orders_refused: _builtins.int
     orders_in_doubt: _builtins.int
     reports_published: _builtins.int
+    @_builtins.property
+    def degraded(self) -> _common_pb2.Refusal:
+        """Why the venue takes no entries from us right now, though it may be connected: it is cut off from its servers, or what
+        happened while nobody listened is still asked. Absent while it does.
+        """
+
     def __init__(
         self,
         *,
@@ -93,10 +101,11 @@ class VenueSession(_message.Message):
         orders_refused: _builtins.int = ...,
         orders_in_doubt: _builtins.int = ...,
         reports_published: _builtins.int = ...,
+        degraded: _common_pb2.Refusal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "connected", b"connected", "connected_at_ns", b"connected_at_ns", "environment", b"environment", "orders_in_doubt", b"orders_in_doubt", "orders_refused", b"orders_refused", "orders_sent", b"orders_sent", "reports_published", b"reports_published", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "connected", b"connected", "connected_at_ns", b"connected_at_ns", "degraded", b"degraded", "environment", b"environment", "orders_in_doubt", b"orders_in_doubt", "orders_refused", b"orders_refused", "orders_sent", b"orders_sent", "reports_published", b"reports_published", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -138,6 +138,10 @@ class Wallet:
     _positions: dict[int, PositionSeen] = field(default_factory=dict)
     _multipliers: dict[int, Fraction] = field(default_factory=dict)
     _asked_ns: int | None = None
+    # What was held when everything was asked, and executed since: a position that differs was moved by others.
+    _held_when_asked: dict[int, Fraction] = field(default_factory=dict)
+    _executed_since: dict[int, Fraction] = field(default_factory=dict)
+    _moved_since_ns: int | None = None
     _last_execution_ns: int = 0
     _unexplained_since_ns: int | None = None
     _last_told: tuple[Fraction, Fraction | None] | None = None
@@ -195,6 +199,9 @@ class Wallet:
         )
         self._lots[stem], self._is_told = lot, False
         self._last_execution_ns = max(self._last_execution_ns, now_ns if is_new else executed_ns)
+        if is_new:
+            change = lot.qty - (before.qty if before is not None else 0)
+            self._executed_since[lot.con_id] = self._executed_since.get(lot.con_id, _NOTHING) + change
         if self._expected is None:
             return  # counted with the rest when the first wallet is told
         self._expected_before.append(self._expected)
@@ -240,6 +247,8 @@ class Wallet:
         for position in self._positions.values():
             self._multipliers[position.con_id] = _fraction(position.multiplier)
         self._asked_ns = now_ns if begun_ns is None else begun_ns
+        self._held_when_asked = {con_id: _fraction(position.qty) for con_id, position in self._positions.items()}
+        self._executed_since, self._moved_since_ns = {}, None
         still_told = set()
         for execution in executed:
             still_told.add(executions.split(execution.execution_id)[0])
@@ -267,11 +276,16 @@ class Wallet:
         return self._frame(self._cash)
 
     def wants_asking(self, *, now_ns: int) -> bool:
-        """Cash is not what it should be, and it was not asked since why: others' executions are told on asking only."""
-        since_ns = self._unexplained_since_ns
-        if since_ns is None or self._asked_ns is None or now_ns - since_ns < _ASK_NS:
-            return False
-        return self._asked_ns < since_ns
+        """Cash or a position is not what it should be, and it was not asked since why.
+
+        What others execute, by hand or under another client id, is told on asking only.
+        """
+        if not self._has_been_moved():
+            self._moved_since_ns = None
+        elif self._moved_since_ns is None:
+            self._moved_since_ns = now_ns
+        since = [ns for ns in (self._unexplained_since_ns, self._moved_since_ns) if ns is not None]
+        return any(now_ns - ns >= _ASK_NS and (self._asked_ns or 0) < ns for ns in since)
 
     def tell_again(self) -> None:
         """A new connection's listener has heard nothing yet: the next balance is told even if it is the old one."""
@@ -427,9 +441,18 @@ class Wallet:
 
     def _moved(self, con_id: int) -> Fraction:
         """How much more the venue says is held than the executions add up to."""
+        return self._now_held(con_id) - self._holding(con_id, True).qty - self._holding(con_id, False).qty
+
+    def _has_been_moved(self) -> bool:
+        contracts = set(self._positions) | set(self._held_when_asked)
+        return self._asked_ns is not None and any(self._now_held(each) != self._should_hold(each) for each in contracts)
+
+    def _now_held(self, con_id: int) -> Fraction:
         position = self._positions.get(con_id)
-        held = self._holding(con_id, True).qty + self._holding(con_id, False).qty
-        return (_fraction(position.qty) if position is not None else _NOTHING) - held
+        return _fraction(position.qty) if position is not None else _NOTHING
+
+    def _should_hold(self, con_id: int) -> Fraction:
+        return self._held_when_asked.get(con_id, _NOTHING) + self._executed_since.get(con_id, _NOTHING)
 
     def _price_about(self, con_id: int) -> Fraction:
         position = self._positions.get(con_id)

@@ -31,7 +31,7 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import identifiers
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.core.known import KnownFacts
-from kestrel_venue_gateway.core.reports import Fact
+from kestrel_venue_gateway.core.reports import Alarm, Fact
 from kestrel_venue_gateway.ibkr.core import errors, executions
 from kestrel_venue_gateway.ibkr.core.heard import (
     CommissionSeen,
@@ -49,7 +49,10 @@ _SAYS_NOTHING = frozenset({"", "PendingSubmit", "ApiPending", "Inactive", "Valid
 """Held by the gateway, or not at work for a reason that other messages name: neither taken nor refused."""
 _CLOSED_ORDERS_KEPT = 4096
 _EARLY_FEES_KEPT = 4096
+_WITHOUT_TOKEN_TOLD = 20
+"""By name. Hundreds are an account with another journal, and one alert says so better than hundreds."""
 _NONE = Number(0, 0)
+_WARNING = common_pb2.SEVERITY_WARNING
 _LIQUIDITY = {1: venue_pb2.LIQUIDITY_MAKER, 2: venue_pb2.LIQUIDITY_TAKER}
 
 
@@ -139,15 +142,6 @@ class Told:
     key: str
     time_ns: int
     fact: Fact
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """Something that a person should know and that is no fact about an order."""
-
-    reason: str
-    message: str
-    subject_id: str = ""
 
 
 @dataclass(slots=True)
@@ -261,12 +255,7 @@ class OrderFacts:
             if order.is_ending:
                 self._tell_end(order, learned, now_ns, all_asked=True)
             self._end_smaller(order, learned, now_ns)
-        for client_order_id, alarmed in list(self._unjournaled.items()):
-            if self.known.order(client_order_id) is not None:
-                del self._unjournaled[client_order_id]
-            elif not alarmed:
-                self._unjournaled[client_order_id] = True
-                learned.alarms.append(_without_token(client_order_id))
+        learned.alarms.extend(self._without_token())
         self._close_what_is_over(learned.touched)
         return learned
 
@@ -382,7 +371,8 @@ class OrderFacts:
         elif status not in _SAYS_NOTHING:
             learned.must_ask = True
             message = f"{order.client_order_id}: the venue says {status[:40]!r}, which no rule knows"
-            learned.alarms.append(Alarm("VENUE_STATUS_UNKNOWN", message, order.client_order_id))
+            alarm = Alarm("VENUE_STATUS_UNKNOWN", message, order.client_order_id, status[:40], _WARNING)
+            learned.alarms.append(alarm)
 
     def _acknowledge(self, order: Order, learned: Learned, now_ns: int) -> None:
         learned.touched.add(order.client_order_id)
@@ -499,9 +489,6 @@ class OrderFacts:
         if heard.qty.units > 0:
             bust.corrected.CopyFrom(fill)
         learned.told.append(Told(f"restated:{heard.execution_id}", time_ns, bust))
-        what = "restated" if heard.qty.units > 0 else "taken back"
-        message = f"execution {lot.told_id} was {what} by the venue as {heard.execution_id}"
-        learned.alarms.append(Alarm("EXECUTION_RESTATED", message, lot.told_id))
         if heard.qty.units <= 0:
             lot.told_id = ""
 
@@ -568,7 +555,7 @@ class OrderFacts:
         self._by_perm_id[perm_id] = order.client_order_id
         if len(order.perm_ids) > 1:
             message = f"{order.client_order_id} stands for more than one order of the venue: {order.perm_ids}"
-            learned.alarms.append(Alarm("ORDER_MULTIPLIED", message, order.client_order_id))
+            learned.alarms.append(Alarm("ORDER_MULTIPLIED", message, order.client_order_id, str(len(order.perm_ids))))
 
     def _describe(self, order: Order, symbol: str, order_qty: Number) -> None:
         order.is_seen = True
@@ -581,8 +568,29 @@ class OrderFacts:
     def _note_order(self, order: Order) -> None:
         """Somebody says our prefix, and no journal has the order: looked at once everything was asked."""
         order.is_seen = True
-        if not order.sent_at_ns and self.known.order(order.client_order_id) is None:
+        if not order.sent_at_ns and not self._was_commanded(order.client_order_id):
             self._unjournaled.setdefault(order.client_order_id, False)
+
+    def _was_commanded(self, client_order_id: str) -> bool:
+        known = self.known.order(client_order_id)
+        return known is not None and known.was_commanded
+
+    def _without_token(self) -> Iterable[Alarm]:
+        """Orders under our prefix that nobody here commanded, each told once; of very many, how many there are."""
+        found = []
+        for client_order_id, alarmed in list(self._unjournaled.items()):
+            if self._was_commanded(client_order_id):
+                del self._unjournaled[client_order_id]
+            elif not alarmed:
+                self._unjournaled[client_order_id] = True
+                found.append(client_order_id)
+        told, others = found[:_WITHOUT_TOKEN_TOLD], found[_WITHOUT_TOKEN_TOLD:]
+        yield from map(_without_token, told)
+        if others:
+            message = (
+                f"and {len(others)} orders more, from {others[0]} to {others[-1]}, that no journal of ours commanded"
+            )
+            yield Alarm("ORDER_WITHOUT_TOKEN", message, others[0], "and more")
 
     def _is_settled_before(self, order: Order) -> bool:
         """What the venue claims is filled was told in earlier days: executions before midnight are not had again."""
@@ -630,7 +638,7 @@ def _missing_executions(order: Order) -> Alarm:
     message = (
         f"{order.client_order_id}: the venue claims {order.claimed_qty} filled and tells executions of {order.cum_qty}"
     )
-    return Alarm("EXECUTIONS_MISSING", message, order.client_order_id)
+    return Alarm("EXECUTIONS_MISSING", message, order.client_order_id, str(order.claimed_qty))
 
 
 def _without_token(client_order_id: str) -> Alarm:
@@ -640,4 +648,4 @@ def _without_token(client_order_id: str) -> Alarm:
 
 def _unknown_code(order: Order, heard: ErrorSeen) -> Alarm:
     message = f"{order.client_order_id}: code {heard.code} is in no table: {heard.text[:200]}"
-    return Alarm("VENUE_CODE_UNKNOWN", message, order.client_order_id)
+    return Alarm("VENUE_CODE_UNKNOWN", message, order.client_order_id, str(heard.code), _WARNING)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kestrel.common.v1 import common_pb2
+from kestrel_domain.timestamps import SECOND_NS
 from kestrel_venue_gateway.core.submission import AskResult, Presence
 from kestrel_venue_gateway.ibkr.core import errors
 from kestrel_venue_gateway.ibkr.core.orders import Life, Order
@@ -29,6 +30,30 @@ class Answered:
 
     begun_at_ns: int
     is_complete: bool
+
+
+@dataclass(slots=True)
+class FeeQuestions:
+    """When to ask for executions again because fees are missing.
+
+    A fee is told to the connection of its moment, which may be gone, and to who asks for executions: 5, 10, 20 ...
+    seconds after the last answer, up to the audit's pause, in which everything is asked for anyway.
+    """
+
+    first_pause_ns: int = 5 * SECOND_NS
+    pause_ns_max: int = 300 * SECOND_NS
+    _pause_ns: int = 0
+
+    def is_due(self, *, is_missing: bool, asked_at_ns: int, now_ns: int) -> bool:
+        """Whether to ask now, everything having been asked last at ``asked_at_ns``."""
+        if not is_missing:
+            self._pause_ns = 0
+            return False
+        pause_ns = self._pause_ns or self.first_pause_ns
+        if now_ns - asked_at_ns <= pause_ns:
+            return False
+        self._pause_ns = min(self.pause_ns_max, 2 * pause_ns)
+        return True
 
 
 def verdict(

@@ -146,6 +146,8 @@ class PaperVenue:
 
     async def _is_ready(self) -> bool:
         """Whether there is a connection. Without one, nothing that is asked of the channel can have left."""
+        if self._channel.get_state() is grpc.ChannelConnectivity.READY:
+            return True
         try:
             await asyncio.wait_for(self._channel.channel_ready(), self._timeout_s)
         except TimeoutError:
