@@ -257,10 +257,10 @@ class Stand:
         entry = self.order(BUY, qty, limit=limit)
         entry.group = entry.client_order_id
         commands = [entry]
-        for suffix, prices in ((STOP_SUFFIX, {"stop": stop}), (TARGET_SUFFIX, {"limit": target})):
-            if not any(prices.values()):
+        for suffix, stop_price, limit_price in ((STOP_SUFFIX, stop, ""), (TARGET_SUFFIX, "", target)):
+            if not stop_price and not limit_price:
                 continue
-            order = self.order(SELL, qty, **prices, time_in_force=GTC)
+            order = self.order(SELL, qty, stop=stop_price, limit=limit_price, time_in_force=GTC)
             order.kind = journal_pb2.COMMAND_KIND_SUBMIT_PROTECTIVE
             order.client_order_id, order.group = entry.client_order_id + suffix, entry.group
             commands.append(order)

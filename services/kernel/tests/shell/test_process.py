@@ -58,7 +58,7 @@ async def test_after_a_kill_in_mid_run_every_input_is_journaled_exactly_once(
         return await every_input_once(bus, journal)
 
     await until(complete, "every input is in the journal once", timeout_s=60.0)
-    assert len(await journal.epochs()) == 2
+    assert len(await journal.epochs()) >= 2  # more where a busy machine let a lease run out
     commands = commands_of(await journal.entries())
     assert len(commands) == len(set(commands)) == 6
     await journal.replayed()
