@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 _ROOT = Path(__file__).parents[1]
 _SUITE = """
@@ -51,7 +51,7 @@ def _pytest(suite: Path, *arguments: str) -> str:
         cwd=suite,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=220,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -25,9 +25,9 @@ from kestrel_chassis.journal_file import EntryRecord, JournalFileReader
 from kestrel_domain.effects import Publish
 from kestrel_domain.identifiers import entry_client_order_id, token_id
 from kestrel_domain.numbers import Number
-from kestrel_testkit.auditor import Auditor, build_auditor
+from kestrel_testkit.auditor import Auditor
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("auditor"), pytest.mark.timeout(240)]
 
 ACCOUNT = "PAPER-1"
 ACCOUNT_SETTINGS = {
@@ -145,11 +145,6 @@ async def kernel(bus: Bus, nats_server: Any, secrets: Path, tmp_path: Path) -> A
     made.start()
     yield made
     made.kill()
-
-
-@pytest.fixture(scope="module")
-def auditor(tmp_path_factory: pytest.TempPathFactory) -> Auditor:
-    return build_auditor(tmp_path_factory.mktemp("auditor"))
 
 
 async def kestrel(*arguments: object) -> tuple[int, Any, str]:

@@ -6,6 +6,7 @@ A node is a generator. Whatever happens between two ``yield``s happens whole; at
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -322,7 +323,8 @@ class GatewayState:
         self.watermark = 0
         self.session = world.next_session()
         self.wants_truth = True
-        self._random = world.random
+        # Of its own: what else happens in a world does not hang on it.
+        self._random = random.Random(self.session)
 
     def begin(self, commission: submission.Commission) -> None:
         lane = self.lanes.setdefault(commission.command.trade_id, [])

@@ -19,7 +19,6 @@ from kestrel_domain.identifiers import entry_client_order_id, token_id
 from kestrel_domain.numbers import Number
 from kestrel_kernel.config import AccountSettings
 from kestrel_kernel.core.partition import Partition
-from kestrel_testkit.auditor import Auditor, build_auditor
 
 START_NS = 1_780_000_000_000_000_000
 ACCOUNTS = ("PAPER-1", "PAPER-2")
@@ -117,8 +116,3 @@ def journal() -> Journal:
     made.epoch()
     made.fill("trade-1", "60", "150.40")
     return made
-
-
-@pytest.fixture(scope="session")
-def auditor(tmp_path_factory: pytest.TempPathFactory) -> Auditor:
-    return build_auditor(tmp_path_factory.mktemp("auditor"))

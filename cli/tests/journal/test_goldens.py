@@ -103,6 +103,8 @@ def test_a_golden_story_replays_from_a_file_K22(case: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(240)
+@pytest.mark.xdist_group("auditor")
 def test_the_auditors_program_comes_to_every_digest_of_the_golden_stories_K22(auditor: Auditor, tmp_path: Path) -> None:
     assert len(CASES) >= 5
     for case in CASES:

@@ -157,6 +157,8 @@ def test_a_file_holds_every_record_of_the_journal(journal: Any, tmp_path: Path) 
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(240)
+@pytest.mark.xdist_group("auditor")
 def test_the_auditors_program_comes_to_the_same_digests_K21(journal: Any, auditor: Auditor, tmp_path: Path) -> None:
     verdict = auditor.check(journal.export(tmp_path / "journal.kj"), "--json")
     assert verdict.code == 0, verdict.errors
@@ -168,6 +170,8 @@ def test_the_auditors_program_comes_to_the_same_digests_K21(journal: Any, audito
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(240)
+@pytest.mark.xdist_group("auditor")
 def test_a_file_that_begins_later_replays_to_the_same_digests_K21(
     journal: Any, auditor: Auditor, tmp_path: Path
 ) -> None:
@@ -185,6 +189,8 @@ def test_a_file_that_begins_later_replays_to_the_same_digests_K21(
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(240)
+@pytest.mark.xdist_group("auditor")
 @pytest.mark.parametrize("has_entries", [True, False])
 def test_one_accounts_file_omits_the_others_and_says_so(
     journal: Any, auditor: Auditor, tmp_path: Path, has_entries: bool
@@ -201,6 +207,8 @@ def test_one_accounts_file_omits_the_others_and_says_so(
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(240)
+@pytest.mark.xdist_group("auditor")
 def test_both_tools_name_the_entry_where_a_byte_was_changed_K21(journal: Any, auditor: Auditor, tmp_path: Path) -> None:
     path = journal.export(tmp_path / "journal.kj")
     with path.open("rb") as file:
@@ -219,6 +227,8 @@ def test_both_tools_name_the_entry_where_a_byte_was_changed_K21(journal: Any, au
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(240)
+@pytest.mark.xdist_group("auditor")
 def test_both_tools_name_the_entry_whose_input_is_not_what_was_applied_K21(
     journal: Any, auditor: Auditor, tmp_path: Path
 ) -> None:

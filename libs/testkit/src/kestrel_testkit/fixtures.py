@@ -20,6 +20,7 @@ from kestrel_chassis import identity, streams, telemetry
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.settings import ServiceSettings
 from kestrel_domain.errors import KestrelError
+from kestrel_testkit.auditor import Auditor, build_auditor
 from kestrel_testkit.servers import (
     NatsCluster,
     NatsServer,
@@ -141,7 +142,7 @@ async def eventually(
         await asyncio.sleep(0.02)
 
 
-# ---------------------------------------------------------------------- PostgreSQL, secrets
+# ---------------------------------------------------------------------- PostgreSQL, secrets, the auditor
 
 
 @pytest.fixture(scope="session")
@@ -158,6 +159,12 @@ def postgres(postgres_server: PostgresServer) -> Iterator[Database]:
     name = f"test_{os.getpid()}_{next(_DATABASE_NUMBERS)}"
     yield Database(postgres_server.create_database(name))
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def auditor(tmp_path_factory: pytest.TempPathFactory) -> Auditor:
+    """The auditor's program. Compiling it takes longer than its tests: they are of one group, ``auditor``."""
+    return build_auditor(tmp_path_factory.mktemp("auditor"))
 
 
 @pytest.fixture(scope="session")

@@ -147,6 +147,19 @@ def test_what_is_older_than_any_venue_repeats_is_forgotten_and_a_doubt_is_not() 
     assert known.client_order_id_of("77") == OURS, "a later fill of the same order keeps its name"
 
 
+def test_order_that_rests_for_weeks_is_not_forgotten_and_one_that_ended_is() -> None:
+    known = KnownFacts()
+    for name in ("ks-rests", "ks-ended"):
+        known.learn(report(f"{name} begins", 1, **order(SUBMITTING, name)))
+        known.learn(report(f"{name} works", 1, **order(ACKNOWLEDGED, name)))
+    known.learn(report("over", 1, **order(CANCELED, "ks-ended")))
+    known.learn(report("weeks later", 3 * KEPT_NS, **order(ACKNOWLEDGED, "ks-new")))
+    resting = known.order("ks-rests")
+    assert resting is not None
+    assert resting.was_commanded
+    assert known.order("ks-ended") is None
+
+
 @given(st.lists(st.sampled_from(range(8)), max_size=12), st.integers(0, 12))
 def test_learning_a_part_ahead_comes_to_the_same_as_the_journal_alone(numbers: list[int], ahead_count: int) -> None:
     bodies: list[dict[str, Any]] = [

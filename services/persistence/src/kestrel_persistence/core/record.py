@@ -82,10 +82,11 @@ def money(message: common_pb2.Decimal, *, present: bool = True) -> str | None:
 
 def amount(message: Message, field: str) -> str | None:
     """The number in a field, as ``money``; None when it is not set."""
-    if not message.HasField(field):
-        return None
     number = getattr(message, field)
-    return decimal_text(number.units, number.scale)
+    units, scale = number.units, number.scale
+    if not units and not scale and not message.HasField(field):  # asked last: it costs as much as the reading
+        return None
+    return decimal_text(units, scale)
 
 
 @lru_cache(maxsize=16384)  # of an account's twenty amounts an input moves three

@@ -99,6 +99,11 @@ class KnownOrder:
         return self.has_ended and not self.was_given_up
 
     @property
+    def may_be_working(self) -> bool:
+        """It was commanded, and nothing says that it traded or ended: it may rest at the venue for weeks."""
+        return self.was_commanded and not self.has_traded and not self.has_ended
+
+    @property
     def has_ended(self) -> bool:
         return any(self.knows(fact) for fact in _ENDS)
 
@@ -259,7 +264,7 @@ class KnownFacts:
             if known.heard_at_ns < oldest_ns:
                 del self._executions[execution_id]
         for client_order_id, order in list(self._orders.items()):
-            if order.heard_at_ns < oldest_ns and not order.is_in_doubt:
+            if order.heard_at_ns < oldest_ns and not order.may_be_working:
                 del self._orders[client_order_id]
                 self._client_order_id_of.pop(order.venue_order_id, None)
 
