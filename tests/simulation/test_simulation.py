@@ -10,6 +10,9 @@ from tests.simulation.reached import MUST_REACH
 from tests.simulation.world import World
 
 SEEDS = range(1, 17)
+MORE_SEEDS = range(17, 65)
+"""Run only as far as the others left something unmet: which they are changes with every change of a schedule."""
+
 STEPS = 1_800
 SEEN: dict[int, Counter[str]] = {}
 
@@ -29,6 +32,10 @@ def test_a_seeded_world_breaks_no_invariant_and_comes_to_rest_K07_K21_T03_T11(se
 def test_every_fault_was_really_reached() -> None:
     """A simulation that never met its faults proves nothing."""
     total: Counter[str] = sum((SEEN.get(seed) or _run(seed) for seed in SEEDS), Counter())
+    for seed in MORE_SEEDS:
+        if all(total[name] for name in MUST_REACH):
+            break
+        total += _run(seed)
     missing = [name for name in MUST_REACH if not total[name]]
     assert not missing, f"never reached: {missing}"
 

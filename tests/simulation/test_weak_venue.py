@@ -13,7 +13,7 @@ from tests.simulation.weak_planted import BUGS
 from tests.simulation.weak_venue import WeakWorld, world_of
 from tests.simulation.world import World
 
-SEEDS = range(4, 44, 4)
+SEEDS = range(4, 124, 4)
 STEPS = 1_000
 BUG_SEEDS = range(6, 66)
 BUG_STEPS = 900
