@@ -23,7 +23,7 @@ from kestrel_chassis.bus import Bus
 from kestrel_chassis.parking import ParkingLane
 from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
-from kestrel_domain.errors import InvalidRequest, InvariantBroken
+from kestrel_domain.errors import InvalidRequest, InvariantBroken, Unavailable
 from kestrel_persistence.core.plan import streams
 from kestrel_persistence.core.trace import in_order
 from kestrel_persistence.core.verification import Verdict
@@ -517,6 +517,24 @@ async def test_checkpoints_are_signed_when_something_changed_and_only_then(recor
     await recorder.checkpointer.sign_all()
     assert [(one.chain, one.length) for one in recorder.file.read()] == [("BEADS", 5), ("JOURNAL_0", 5)]
     assert len(await recorder.fetch("SELECT 1 FROM checkpoints")) == 2
+
+
+async def test_a_checkpoint_whose_database_went_away_meanwhile_is_adopted_when_it_is_back(recorder: Recorder) -> None:
+    await publish_run_of_the_mill(recorder.bus, 5)
+    recorder.start()
+    await recorder.caught_up()
+    await recorder.fetch(
+        "CREATE FUNCTION going_away() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'going away' USING ERRCODE = 'admin_shutdown'; END $$"
+    )
+    await recorder.fetch("CREATE TRIGGER going_away BEFORE INSERT ON checkpoints EXECUTE FUNCTION going_away()")
+    with pytest.raises(Unavailable):
+        await recorder.checkpointer.sign_all()
+    await recorder.fetch("DROP TRIGGER going_away ON checkpoints")
+    assert [one.chain for one in recorder.file.read()] == ["BEADS"]
+    await recorder.checkpointer.sign_all()
+    assert [(one.chain, one.length) for one in recorder.file.read()] == [("BEADS", 5), ("JOURNAL_0", 5)]
+    assert all(verdict.verified for verdict in await recorder.verdicts())
 
 
 async def test_nothing_is_signed_that_does_not_extend_what_was_signed_before(

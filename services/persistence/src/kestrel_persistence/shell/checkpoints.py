@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -140,7 +140,9 @@ class Checkpointer:
                 continue
             await self._extend(name, chain)
             if chain.frontier.size > chain.signed_length:
-                await self._sign(name, chain)
+                self._sign(name, chain)
+            await self._adopt(chain.not_adopted)
+            chain.not_adopted.clear()
 
     async def _begin(self, name: str, chain: _Chain) -> None:
         """Grow the tree from the database to the last signed length and compare: never sign what does not extend it."""
@@ -166,15 +168,19 @@ class Checkpointer:
             if len(entries) < limit:
                 return
 
-    async def _sign(self, name: str, chain: _Chain) -> None:
+    def _sign(self, name: str, chain: _Chain) -> None:
+        """Into the file first: what is only in the database proves nothing about it."""
         statement = Checkpoint(name, chain.frontier.size, chain.head, chain.frontier.root(), self._clock_ns())
         checkpoint = signed(statement, self._key)
-        self._file.append(checkpoint)  # first outside the database: what is only there proves nothing about it
-        await self._adopt([checkpoint])
+        self._file.append(checkpoint)
+        chain.not_adopted.append(checkpoint)
         chain.signed_length = checkpoint.length
         telemetry.count("checkpoints.signed", 1)
 
-    async def _adopt(self, checkpoints: Iterable[Checkpoint]) -> None:
+    async def _adopt(self, checkpoints: Sequence[Checkpoint]) -> None:
+        """Into the database what the file holds already; a second time does no harm."""
+        if not checkpoints:
+            return
         async with self._database.connection() as connection:
             await connection.executemany(
                 "INSERT INTO checkpoints"
@@ -208,6 +214,8 @@ class _Chain:
         self.sequence = 0
         self.head = b""
         self.signed_length = 0
+        # In the file, and not yet in the database: it went away in between.
+        self.not_adopted: list[Checkpoint] = []
         self.begun = False
         self.broken = False
 
