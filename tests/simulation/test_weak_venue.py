@@ -16,7 +16,7 @@ from tests.simulation.world import World
 SEEDS = range(4, 124, 4)
 STEPS = 1_000
 BUG_SEEDS = range(6, 66)
-BUG_STEPS = 900
+BUG_STEPS = 2_500
 SEEN: dict[int, Counter[str]] = {}
 
 
