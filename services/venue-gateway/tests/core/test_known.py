@@ -79,6 +79,16 @@ def test_correction_and_its_own_correction_are_booked_under_the_first_id() -> No
     assert [execution.now_called for execution in known.executions_without_fee()] == ["x.03"]
 
 
+def test_what_a_gateway_that_was_frozen_tells_late_takes_nothing_back_T11() -> None:
+    told = [{"fill": fill("x.01", fee=ONE_DOLLAR)}, correction("x.01", "x.02"), correction("x.01", "x.03")]
+    late = known_from(*told, told[1], told[0])
+    assert [execution.now_called for execution in late.executions_without_fee()] == ["x.03"]
+    busted = {"bust": venue_pb2.FillBust(execution_id="x.01", client_order_id=OURS)}
+    execution = known_from(*told, busted, *told).execution("x.01")
+    assert execution is not None
+    assert (execution.is_busted, execution.now_called) == (True, "x.03")
+
+
 def test_fee_is_awaited_until_it_is_stated_and_again_after_a_correction() -> None:
     known = known_from({"fill": fill("x.01")})
     assert not known.knows_fee("x.01")

@@ -217,21 +217,28 @@ class KnownFacts:
     def _learn_fill(self, fill: venue_pb2.Fill, heard_at_ns: int) -> None:
         known = self._execution(fill.execution_id, heard_at_ns)
         known.client_order_id = fill.client_order_id
-        if fill.HasField("fee"):
+        if fill.HasField("fee") and fill.execution_id == known.now_called:
             known.fee = _copy(fill.fee)
         order = self._order(fill.client_order_id, fill.venue_order_id, heard_at_ns)
         if order is not None:
             order.has_traded = True
 
     def _learn_bust(self, bust: venue_pb2.FillBust, heard_at_ns: int) -> None:
+        """What is older than what is known comes from a gateway that was frozen in the middle of telling it."""
         known = self._execution(bust.execution_id, heard_at_ns)
-        known.is_busted = not bust.HasField("corrected")
-        if known.is_busted:
+        if not bust.HasField("corrected"):
+            known.is_busted = True
+        if known.is_busted or self._is_old(bust):
             return
         known.heard_at_ns, known.fee = heard_at_ns, None
         known.now_called = bust.corrected.execution_id or known.now_called
         self._executions[known.now_called] = known
         self._learn_fill(bust.corrected, heard_at_ns)
+
+    def _is_old(self, bust: venue_pb2.FillBust) -> bool:
+        """A correction under a name of its own that was learned before."""
+        by = bust.corrected.execution_id
+        return by != bust.execution_id and by in self._executions
 
     def _learn_settlement(self, settlement: venue_pb2.Settlement) -> None:
         known = self._executions.get(settlement.execution_id)
