@@ -84,6 +84,22 @@ async def test_a_reading_that_is_given_up_leaves_no_process_behind(bus: Bus, mon
 
 
 @pytest.mark.integration
+async def test_the_other_process_writes_all_of_it_and_ends_in_order(bus: Bus) -> None:
+    stored = await _fill_stream(bus, 700, 1000)
+    request = {"settings": bus.settings.model_dump(mode="json"), "stream": STREAM, "range": [1, len(stored)]}
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(sys.executable, "-m", reading_ahead.__name__, stdin=pipe, stdout=pipe)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(json.dumps(request).encode() + b"\n")
+    async with asyncio.timeout(60):
+        brought = await child.stdout.read()
+        assert await child.wait() == 0
+    assert len(brought) > sum(map(len, stored))
+    assert brought.endswith(stored[-1])
+
+
+@pytest.mark.integration
 async def test_the_other_process_ends_with_its_parent(bus: Bus) -> None:
     settings = bus.settings.model_dump(mode="json") | {"nats_url": "nats://127.0.0.1:1"}  # nobody: it would try on
     request = {"settings": settings, "stream": STREAM, "range": [1, 2]}

@@ -135,10 +135,10 @@ async def _bring_entries(request: dict[str, Any], to: IO[bytes]) -> None:
             out.write(b"".join(parts))
             await out.drain()
             parts, size = [], 0
+    transport.set_write_buffer_limits(high=0)  # from here on drained means written: what follows ends the process
     out.write(b"".join(parts))
     await out.drain()
     out.close()
-    await out.wait_closed()
     await bus.close()
 
 
