@@ -10,7 +10,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel.reconcile.v1 import reconcile_pb2
 from kestrel.signal.v1 import signal_pb2
 from kestrel_domain.errors import InvalidRequest
-from kestrel_persistence.core.record import Record, Row, count, money, name, required, row, text
+from kestrel_persistence.core.record import Record, Row, amount, count, name, required, row, text
 
 
 def bead_rows(record: Record, bead: audit_pb2.Bead) -> list[Row]:
@@ -40,7 +40,7 @@ def _decision(record: Record, bead: audit_pb2.Bead) -> list[Row]:
             reason=text(decision.reason),
             strategy=text(decision.strategy),
             symbol=text(decision.symbol),
-            notional=money(decision.notional, present=decision.HasField("notional")),
+            notional=amount(decision, "notional"),
             intent_sha256=decision.intent_sha256 or None,
             evidence_sha256=decision.evidence_sha256 or None,
             decided_at_ns=count(decision.decided_at_ns),
@@ -92,8 +92,8 @@ def _mandate(record: Record, bead: audit_pb2.Bead) -> list[Row]:
             strategy=text(mandate.strategy),
             account=text(mandate.account),
             symbols=text(",".join(mandate.symbols)),
-            max_order_notional=money(mandate.max_order_notional, present=mandate.HasField("max_order_notional")),
-            max_total_notional=money(mandate.max_total_notional, present=mandate.HasField("max_total_notional")),
+            max_order_notional=amount(mandate, "max_order_notional"),
+            max_total_notional=amount(mandate, "max_total_notional"),
             max_order_count=count(mandate.max_order_count),
             environment=name(common_pb2.Environment, mandate.environment, "ENVIRONMENT"),
             not_before_ns=count(mandate.not_before_ns),
@@ -196,7 +196,7 @@ def _signal(record: Record, bead: audit_pb2.Bead) -> list[Row]:
             action=name(signal_pb2.SignalAction, signal.action, "SIGNAL_ACTION"),
             side=name(common_pb2.Side, signal.side, "SIDE"),
             confidence=signal.confidence,
-            reference_price=money(signal.reference_price, present=signal.HasField("reference_price")),
+            reference_price=amount(signal, "reference_price"),
             market_time_ns=count(signal.market_time_ns),
             created_at_ns=count(signal.created_at_ns),
             reason=text(signal.reason),

@@ -106,9 +106,7 @@ class IbkrVenue:
     async def send(self, command: journal_pb2.VenueCommand) -> SendResult:
         is_exit = command.kind == journal_pb2.COMMAND_KIND_SUBMIT_EXIT
         try:
-            fields = commands.order_fields(command)
-            if fields.account != self._account:
-                raise InvalidRequest.of("account", fields.account, f"{self._account}, whose session this is")
+            fields = self._fields_of(command)
             connection = await self._usable()
             before = self._known_order(command.client_order_id)
             if before is not None:
@@ -156,10 +154,7 @@ class IbkrVenue:
     async def send_bracket(self, commands_: Sequence[journal_pb2.VenueCommand]) -> Sequence[SendResult]:
         """One message for each order, written in one go. The venue takes none of them before the last one is there."""
         try:
-            fields = [commands.order_fields(command) for command in commands_]
-            for each in fields:
-                if each.account != self._account:
-                    raise InvalidRequest.of("account", each.account, f"{self._account}, whose session this is")
+            fields = [self._fields_of(command) for command in commands_]
             connection = await self._usable()
             listing = await self._listing(connection, commands_[0])
             for command in commands_:
@@ -211,6 +206,13 @@ class IbkrVenue:
                     self._facts.not_sent(order.order_ref)
                 raise
         return None
+
+    def _fields_of(self, command: journal_pb2.VenueCommand) -> commands.OrderFields:
+        """Raises ``InvalidRequest`` for what this venue cannot be told, and for another account's order."""
+        fields = commands.order_fields(command)
+        if fields.account != self._account:
+            raise InvalidRequest.of("account", fields.account, f"{self._account}, whose session this is")
+        return fields
 
     def _in_living_group(self, fields: commands.OrderFields) -> commands.OrderFields:
         """An exit joins its trade's protective orders while one is at work: a group that is done refuses who joins."""

@@ -296,15 +296,13 @@ class AccountSession:
 
     async def _watch_fees(self) -> None:
         """Tell once of each execution whose fee the venue does not state in time."""
-        wait_s, told = self._settings.fee_wait_s, set[str]()
+        wait_s = self._settings.fee_wait_s
         while True:
             await asyncio.sleep(wait_s / 4)
             overdue = reports.fees_overdue(self._book.known, now_ns=time.time_ns(), wait_ns=int(wait_s * SECOND_NS))
             for execution in overdue:
-                if execution.now_called not in told:
-                    alert = reports.fee_alert(execution, account=self.account, venue=self.venue.name)
-                    await self._ledger.alert_once(alert)
-            told = {execution.now_called for execution in overdue}
+                alert = reports.fee_alert(execution, account=self.account, venue=self.venue.name)
+                await self._ledger.alert_once(alert)
 
     # --- truth -------------------------------------------------------------------------------------------------
 
