@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from kestrel_chassis.bus import Bus
 from kestrel_chassis.nats_config import MAX_FILE_STORE_BYTES, nats_config_text
 from kestrel_domain.errors import KestrelError
 from kestrel_testkit.fixtures import eventually
-from kestrel_testkit.servers import ServerProcess, free_port, nats_server_path
+from kestrel_testkit.servers import START_TIMEOUT_S, ServerProcess, free_port, nats_server_path
 from tests.chaos.proxy import Proxy, Wires
 
 _BALLAST, _BALLAST_CHUNK_BYTES = "ballast", 4096
@@ -69,7 +70,17 @@ class BreakableServer:
         self.config.write_text(change(self._text) + extra)
 
     def reload(self) -> None:
+        """Have a running server read its configuration, and wait until it has: it puts out whom it no longer knows."""
+        loaded_before = self._loaded_at()
         self.process.send_signal(signal.SIGHUP)
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while self._loaded_at() == loaded_before:
+            assert time.monotonic() < deadline_s, f"{self.name} did not reload:\n{self.process.log_tail()}"
+            time.sleep(0.02)
+
+    def _loaded_at(self) -> str:
+        with urllib.request.urlopen(self._page("varz"), timeout=START_TIMEOUT_S) as answer:
+            return str(json.load(answer)["config_load_time"])
 
     @property
     def is_running(self) -> bool:

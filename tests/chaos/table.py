@@ -320,9 +320,13 @@ TABLE = (
     Row(
         25,
         "Permission revoked",
-        "the server's configuration reloaded without it",
-        "unknown outcome, the violation in log and figures, not ready; ready again with the permission",
-        (f"{_ONE}::test_nats_25_permission_that_is_revoked_at_run_time_is_an_unknown_outcome_an_error_and_not_ready",),
+        "the server's configuration reloaded without it; without the login",
+        "unknown outcome, the violation in log and figures, not ready; ready again with the permission. "
+        "Without its login the service ends, and started again waits until it is let in",
+        (
+            f"{_ONE}::test_nats_25_permission_that_is_revoked_at_run_time_is_an_unknown_outcome_an_error_and_not_ready",
+            f"{_ONE}::test_nats_25_service_whose_login_is_taken_away_ends_and_started_again_waits_until_it_is_let_in",
+        ),
     ),
     Row(
         26,

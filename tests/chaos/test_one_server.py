@@ -18,6 +18,7 @@ from kestrel_chassis.bus import Bus
 from kestrel_chassis.journal import JournalWriter, read_journal
 from kestrel_chassis.lease import Lease
 from kestrel_chassis.messages import LimitReached
+from kestrel_chassis.service import EXIT_PUT_OUT
 from kestrel_cli.demo import collect
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvariantBroken, KestrelError, OutcomeUnknown, Unavailable
@@ -269,10 +270,39 @@ async def test_nats_25_permission_that_is_revoked_at_run_time_is_an_unknown_outc
         await admin.close()
 
 
-def authorization(allow: str) -> str:
+async def test_nats_25_service_whose_login_is_taken_away_ends_and_started_again_waits_until_it_is_let_in(
+    server: BreakableServer, secrets: Path, tmp_path: Path, measure: Measure
+) -> None:
+    """The library gives such a connection up for good. A service that stayed would be there, and deaf, for ever."""
+    server.configure(authorization(allow='">"'))
+    server.reload()
+    admin = await connect(server.url, tmp_path, nats_user="admin", nats_password="word")
+    await provision_afresh(admin)
+    login = {"nats_user": "kestrel", "nats_password": "word"}
+    kernel = services.kernel(tmp_path, server.url, secrets, common=login)
+    kernel.start()
+    try:
+        await kernel.until_ready()
+        server.configure(authorization(allow='">"', password="another"))
+        server.reload()
+        assert await kernel.ended() == EXIT_PUT_OUT
+        kernel.start()  # as whoever watches over it does
+        await eventually(lambda: "bus.connect_failed" in kernel.said(), "it asks to be let in", timeout_s=60)
+        server.configure(authorization(allow='">"'))
+        began_s = time.monotonic()
+        server.reload()
+        await kernel.until_ready()
+        measure(lost=0, doubled=0, healthy_again_s=round(time.monotonic() - began_s, 2))
+    finally:
+        kernel.end()
+        await admin.close()
+
+
+def authorization(allow: str, password: str = "word") -> str:
+    permissions = f"permissions {{ publish: {{ allow: {allow} }} }}"
     return (
         'authorization {\n  users: [\n    { user: "admin", password: "word" }\n'
-        f'    {{ user: "kestrel", password: "word", permissions {{ publish: {{ allow: {allow} }} }} }}\n  ]\n}}\n'
+        f'    {{ user: "kestrel", password: "{password}", {permissions} }}\n  ]\n}}\n'
     )
 
 

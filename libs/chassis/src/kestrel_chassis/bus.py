@@ -102,6 +102,7 @@ class Bus:
         self.on_connection: list[Callable[[bool], None]] = []
         self._publisher = Publisher(client)
         self._closing = False
+        self._on_lost: Callable[[], None] = lambda: None
         self._error_text = ""
         self._error_logged_s = 0.0
 
@@ -109,7 +110,9 @@ class Bus:
 
     @classmethod
     async def connect(cls, settings: ServiceSettings) -> Bus:
-        """Connect, trying for as long as it takes; cancel to give up. The connection then heals by itself."""
+        """Connect, trying for as long as it takes; cancel to give up. The connection then heals by itself, but for one
+        case: `when_lost`.
+        """
         client = Client()
         bus = cls(client, settings)
         wait_s = _BACKOFF_MIN_S
@@ -153,6 +156,16 @@ class Bus:
         )
         await self._publisher.start()
         self._tell(True)
+
+    def when_lost(self, tell: Callable[[], None]) -> None:
+        """``tell`` is called once the server has put this connection out for good, or now if it has already.
+
+        A server that no longer knows the login (it was changed, and the configuration loaded anew) says so and closes;
+        the library then does not try again. Nothing would ever come or go here any more.
+        """
+        self._on_lost = tell
+        if self.client.is_closed and not self._closing:
+            tell()
 
     async def close(self) -> None:
         """Stop pulls, let publishes under way end, drain, close. Bounded by some seconds; may be called twice."""
@@ -533,6 +546,7 @@ class Bus:
         if not self._closing:
             telemetry.count("bus.closed")
             telemetry.logger().error("bus.closed")
+            self._on_lost()
         self._tell(False)
 
     async def _on_lame_duck(self) -> None:

@@ -37,6 +37,8 @@ _SWITCH_INTERVAL_S = 0.0005
 own 5 ms are as long as an order's whole way to the venue should be."""
 EXIT_REFUSED = 4
 """The service refused to start: wrong streams, missing secrets, a port in use."""
+EXIT_PUT_OUT = 5
+"""The bus no longer takes this login. Started again, the service reads its password anew and waits to be let in."""
 
 
 @dataclass
@@ -124,6 +126,7 @@ async def _start(
     status.block("starting", "is starting")
     bus = await Bus.connect(settings)
     opened.push_async_callback(bus.close)
+    bus.when_lost(lambda: supervisor.stop(EXIT_PUT_OUT))
     watch = StreamWatch(bus, settings.service, await _compare_streams(bus))
     admin = AdminServer(settings, status)
     context = ServiceContext(
