@@ -219,6 +219,7 @@ class Referee:
         stored = self.bus.streams[subjects.INBOX].messages[due - 1]
         require(entry.input in (stored.data, b""), f"input {due} was journaled with other bytes than were stored")
         require(entry.input_time_ns == stored.time_ns, f"input {due} was journaled with another time than its own")
+        self.counters["input came again"] += entry.outcome.code == "DUPLICATE_EVENT"
         for index, command in enumerate(entry.commands):
             self.commands[f"{message.stream}:{message.sequence}:{index}"] = command
         if entry.account not in self.books:
@@ -452,9 +453,11 @@ class Referee:
 
     def on_flags_read(self, identity: str, session: int, *, reachable: bool, reader_now_ns: int) -> None:
         self._place += 1
-        self._looked_at[identity, session] = FlagsLookedAt(
-            self._place, self._flags_history[-1][1], reachable, reader_now_ns
-        )
+        flags = self._flags_history[-1][1]
+        seen_before = self._looked_at.get((identity, session))
+        if seen_before is not None and flags.flags and not seen_before.flags.flags:
+            self.counters["killed between two looks at the flags"] += 1
+        self._looked_at[identity, session] = FlagsLookedAt(self._place, flags, reachable, reader_now_ns)
 
     def on_spent(self, identity: str, session: int) -> None:
         self._place += 1

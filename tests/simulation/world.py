@@ -114,6 +114,8 @@ class World:
         self._down: dict[str, int] = {}
         self._frozen: list[tuple[str, Steps, int]] = []
         self._skew_ns = {name: self.random.randrange(-SKEW_NS_MAX // 2, SKEW_NS_MAX // 2) for name in self.nodes}
+        if max(self._skew_ns.values()) - min(self._skew_ns.values()) > SKEW_NS_MAX // 4:
+            self.reached("clocks differ")
         self._running = ""
         self._late: list[tuple[int, list[paper_pb2.PlaceOrderRequest]]] = []
         self._unsettled: list[tuple[int, str, venue_pb2.Fill]] = []
@@ -434,6 +436,8 @@ class World:
         self.note(f"the venue says {order.status} {order.reason.reason}", order.client_order_id)
         self.referee.on_venue_has(order.client_order_id)
         outcome = Outcome.REJECTED if order.status == "REJECTED" else Outcome.ACCEPTED
+        if outcome is Outcome.REJECTED:
+            self.reached("order rejected by the venue")
         return SendResult(outcome, order.venue_order_id, order.reason if order.HasField("reason") else None)
 
     def _deliver_late_orders(self) -> None:
@@ -501,6 +505,8 @@ class World:
             for place in range(self._events_seen[name], len(account.events)):
                 event = account.events[place]
                 fact = event.fact
+                if isinstance(fact, venue_pb2.Fill) and _is_part(fact, account):
+                    self.reached("fill of a part")
                 if not isinstance(fact, venue_pb2.Fill) or not self.fault("fee told late", 0.15):
                     continue
                 told = venue_pb2.Fill()
@@ -863,6 +869,10 @@ class TearingDisk(SimulatedDisk):
         if data is not None and hashlib.sha256(data[32:]).digest() != data[:32]:
             self._world.reached("torn snapshot found")
         return data
+
+
+def _is_part(fill: venue_pb2.Fill, account: Account) -> bool:
+    return fill.last_qty.units < account.orders[fill.client_order_id].order_qty_units
 
 
 def _order_request(command: journal_pb2.VenueCommand) -> paper_pb2.PlaceOrderRequest:
