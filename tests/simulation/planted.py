@@ -13,9 +13,12 @@ from typing import Any
 from unittest.mock import patch
 
 from kestrel.authority.v1 import authority_pb2
+from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
+from kestrel_chassis.lease import Lease
 from kestrel_domain import effects, subjects
 from kestrel_governance.core import authorization, risk
+from kestrel_governance.core.authority import Authority
 from kestrel_governance.core.state import State
 from kestrel_kernel.core import replay, views
 from kestrel_kernel.core.partition import Partition
@@ -26,6 +29,7 @@ from kestrel_policy.core import policy
 from kestrel_reconciler.core.reconciliation import Reconciliation
 from kestrel_testkit.world import at_once
 from kestrel_venue_gateway.core import admission, reports, submission
+from kestrel_venue_gateway.core.book import AccountBook
 from tests.simulation import nodes
 from tests.simulation.database import Database, Position
 from tests.simulation.world import World
@@ -208,6 +212,12 @@ def gateway_loses_settlements() -> Iterator[None]:
         yield
 
 
+@bug("did not come to rest")
+def gateway_leaves_alone_what_its_predecessor_began() -> Iterator[None]:
+    with patch.object(AccountBook, "unsettled", ()):
+        yield
+
+
 # --- the kernel ------------------------------------------------------------------------------------------------------
 
 
@@ -303,6 +313,12 @@ def kernel_begins_an_epoch_that_is_over() -> Iterator[None]:
         yield
 
 
+@bug("two hold the lease")
+def kernel_believes_in_its_lease_whatever_the_clock_says() -> Iterator[None]:
+    with patch.object(Lease, "held", property(lambda lease: lease._revision > 0)):
+        yield
+
+
 @bug("alerts were never published")
 def kernel_forgets_the_alerts_of_whoever_died() -> Iterator[None]:
     async def none(*_: Any) -> list[effects.Publish]:
@@ -360,6 +376,29 @@ def governance_ignores_kill_flags() -> Iterator[None]:
 def governance_authorizes_an_older_attempt_after_a_newer_one() -> Iterator[None]:
     checks = tuple(check for check in risk._CHECKS if check[0] != "ATTEMPT_SUPERSEDED")
     with patch.object(risk, "_CHECKS", checks):
+        yield
+
+
+@bug("approved what .* proposed")
+def governance_lets_people_approve_what_they_proposed() -> Iterator[None]:
+    original = Authority._approval_objection
+    somebody_else = common_pb2.Actor(id="carol", kind="operator")
+
+    def objection(self: Authority, record: Any, evidence: bytes, actor: Any, *given: Any) -> Any:
+        return original(self, record, evidence, somebody_else, *given)
+
+    with patch.object(Authority, "_approval_objection", objection):
+        yield
+
+
+@bug("authorized without a stored approval")
+def governance_authorizes_before_its_approval_is_stored() -> Iterator[None]:
+    original = Authority._grant
+
+    def grant(self: Authority, *given: Any) -> Iterator[Any]:
+        yield from reversed(list(original(self, *given)))
+
+    with patch.object(Authority, "_grant", grant):
         yield
 
 
