@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kestrel_chassis import bus as bus_module
 from kestrel_chassis.bus import Bus, KeyExists, LimitReached, WrongSequence
-from kestrel_chassis.messages import StoredMessage
+from kestrel_chassis.messages import PubAck, StoredMessage
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvalidRequest, OutcomeUnknown, Unavailable
 from kestrel_testkit.fixtures import connect, eventually, provision_afresh
@@ -55,6 +56,8 @@ async def test_a_wrong_expected_sequence_is_refused_and_stores_nothing(bus: Bus)
 
 async def test_a_subject_without_a_stream_is_unavailable(bus: Bus) -> None:
     with pytest.raises(Unavailable):
+        await (await bus.send(Publish("nowhere.at.all", b"", "one"), timeout=60))
+    with pytest.raises((Unavailable, OutcomeUnknown)):  # of the last attempt, which time may have cut short
         await bus.publish(Publish("nowhere.at.all", b"", "one"), timeout=0.3)
 
 
@@ -80,7 +83,7 @@ async def test_many_messages_are_stored_in_the_order_given(bus: Bus) -> None:
 
 async def test_the_first_failure_of_many_is_raised_after_all_have_ended(bus: Bus) -> None:
     with pytest.raises(Unavailable):
-        await bus.publish_all([intent("one"), Publish("nowhere.at.all", b"", "two"), intent("three")], timeout=0.5)
+        await bus.publish_all([intent("one"), Publish("nowhere.at.all", b"", "two"), intent("three")], timeout=60)
     assert (await bus.stream_state("INTENTS")).messages == 2
 
 
@@ -130,6 +133,28 @@ async def test_publish_until_stored_outlives_a_restart_of_the_server(
 
     assert [ack.sequence for ack in await waiting] == [1, 2]
     await bus.close()
+
+
+async def test_a_publish_that_is_repeated_waits_longer_each_time_up_to_a_second(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a stream has no leader nobody asks ten thousand times a second."""
+    waits_s: list[float] = []
+    publish_all = bus.publish_all
+
+    def noted(wait_s: float) -> float:
+        waits_s.append(wait_s)
+        return 0.0
+
+    async def refused(effects: Sequence[Publish], **_: Any) -> list[PubAck]:
+        if len(waits_s) < 8:
+            raise Unavailable("no leader", reason="NO_LEADER")
+        return await publish_all(effects)
+
+    monkeypatch.setattr(bus_module, "_with_jitter", noted)
+    monkeypatch.setattr(bus, "publish_all", refused)
+    assert (await bus.publish_until_stored(intent("one"))).sequence == 1
+    assert waits_s[:8] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
 
 
 async def test_what_the_library_still_holds_is_thrown_away_when_the_connection_breaks(bus: Bus) -> None:

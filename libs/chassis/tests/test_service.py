@@ -100,8 +100,12 @@ async def test_sigterm_finishes_what_is_in_hand_gives_the_lease_back_and_exits_0
     assert await service.ended() == 0, service.log.read_text()
     handled = [message.data async for message in own_bus.read("BEADS")]
     assert handled == [b"begun", b"ended"] * (len(handled) // 2)
-    info = await own_bus.api("CONSUMER.INFO.INBOX.example")
-    assert info["ack_floor"]["stream_seq"] == len(handled) // 2
+
+    async def acknowledged() -> bool:
+        info = await own_bus.api("CONSUMER.INFO.INBOX.example")
+        return bool(info["ack_floor"]["stream_seq"] == len(handled) // 2)
+
+    await eventually(acknowledged, "what was handled is acknowledged")
     assert await own_bus.bucket("leases").get("example") is None
 
 
@@ -127,6 +131,8 @@ async def test_it_refuses_to_start_on_streams_that_somebody_changed(service: Ser
     service.start()
     assert await service.ended() == EXIT_REFUSED
     assert f"INBOX: max_bytes is {1 << 25}, wanted" in service.log.read_text()
+    found = (await own_bus.api("STREAM.INFO.INBOX"))["config"]
+    assert found == config | {"max_bytes": 1 << 25}, "what somebody changed is a person's to change back"
 
 
 async def test_it_refuses_to_start_without_its_secrets(service: Service, own_bus: Bus, tmp_path: Path) -> None:

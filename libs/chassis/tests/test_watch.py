@@ -74,6 +74,7 @@ async def test_an_alert_waits_for_the_stream_of_alerts_when_that_is_the_one_that
     await bus.api("STREAM.DELETE.ALERTS")
     await watch.look(status)
     assert not status.ready
+    monkeypatch.undo()
     await streams.provision(bus)
     await watch.look(status)
     assert await told(bus) == [(STREAM_DELETED, "ALERTS")]
