@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from kestrel.audit.v1 import audit_pb2
 from kestrel_chassis import bus as bus_module
 from kestrel_chassis import telemetry
 from kestrel_chassis.bus import Bus
@@ -78,18 +79,62 @@ async def test_nats_18_full_store_is_told_apart_from_a_missing_leader_and_readin
 async def test_nats_24_flipped_byte_in_a_stored_block_stops_every_reader_of_the_journal(
     server: BreakableServer, tmp_path: Path, measure: Measure
 ) -> None:
+    """The server leaves the damaged entry out and goes on behind it: the next one does not follow what was read."""
     bus = await connect(server.url, tmp_path)
     await provision_afresh(bus)
     await JournalWriter(bus, 0, 0, b"").append(entries(200))
     await bus.close()
     server.process.stop()
-    block = journal_blocks(server.store)[0]
-    flip_a_byte(block, block.stat().st_size // 2)
+    flip_in_the_middle(server.store)
     server.process.start()
     bus = await connect(server.url, tmp_path)
-    with pytest.raises(InvariantBroken):
-        await read_from(bus, 200)
+    with pytest.raises(InvariantBroken, match=r"entry \d+ is missing, \d+ follows"):
+        assert [record async for record in read_journal(bus, 0)]
     measure(entries=200, detected=True)
+    await bus.close()
+
+
+async def test_nats_24_journal_that_the_server_cut_off_at_the_damage_halts_the_kernel_that_remembers_more(
+    server: BreakableServer, secrets: Path, tmp_path: Path, measure: Measure
+) -> None:
+    """A server that was killed has no index of its blocks, and ends the stream before the damage it finds in them.
+
+    What is left is whole in itself; the kernel's snapshot knows that there was more.
+    """
+    bus = await connect(server.url, tmp_path)
+    await provision_afresh(bus)
+    kernel = services.kernel(tmp_path, server.url, secrets)
+    kernel.start()
+    try:
+        await kernel.until_ready()
+        await bus.publish_all([Publish("inbox.0.PAPER-1.venue", b"\xff", f"garbage-{number}") for number in range(60)])
+
+        async def journaled() -> bool:
+            return (await bus.stream_state("JOURNAL_0")).last_sequence > 60
+
+        await eventually(journaled, "every input is journaled", timeout_s=60)
+        kernel.send_signal(signal.SIGTERM)
+        assert await kernel.ended() == 0
+        await bus.close()
+        server.process.kill()
+        forget_the_index(flip_in_the_middle(server.store))
+        server.process.start()
+        bus = await connect(server.url, tmp_path)
+        left = [record.sequence async for record in read_journal(bus, 0)]
+        assert 0 < len(left) < 60
+        kernel.start()
+
+        async def halted() -> bool:
+            alerts = [audit_pb2.Alert.FromString(message.data).reason async for message in bus.read("ALERTS")]
+            return "PARTITION_HALTED" in alerts
+
+        await eventually(halted, "the alert is out", timeout_s=60)
+        assert "JOURNAL_LOST_ENTRIES" in kernel.said()
+        assert not await kernel.is_ready()
+        assert (await bus.stream_state("JOURNAL_0")).last_sequence == len(left), "nothing is written behind the cut"
+    finally:
+        kernel.end()
+    measure(entries=61, left=len(left), detected=True)
     await bus.close()
 
 
@@ -175,6 +220,16 @@ def forget_the_tail(store: Path) -> None:
     block = journal_blocks(store)[-1]
     with block.open("r+b") as file:
         file.truncate(block.stat().st_size * 3 // 4)
+    forget_the_index(block)
+
+
+def flip_in_the_middle(store: Path) -> Path:
+    block = journal_blocks(store)[0]
+    flip_a_byte(block, block.stat().st_size // 2)
+    return block
+
+
+def forget_the_index(block: Path) -> None:
     for index in block.parent.glob("index.db"):
         index.unlink()
 
@@ -379,15 +434,6 @@ async def test_nats_26_connection_that_is_lost_while_the_certificate_is_expired_
         await bus.close()
     finally:
         server.process.kill()
-
-
-async def read_from(bus: Bus, sequence: int) -> None:
-    """Read the journal as somebody who knows that it reached this sequence."""
-    seen = 0
-    async for record in read_journal(bus, 0):
-        seen = record.sequence
-    if seen < sequence:
-        raise InvariantBroken(f"the journal ends at {seen}; it reached {sequence}")
 
 
 def journal_blocks(store: Path) -> list[Path]:

@@ -369,11 +369,14 @@ def test_adoption_takes_the_venues_position_with_a_way_out_X12(desk: Any, messag
 
 
 def test_time_never_goes_back(desk: Any, messages: Any) -> None:
+    """The stamps of another server, elected meanwhile, may lie before those of the last one."""
     desk.put(messages.entry())
+    before_ns = desk.partition._accounts["PAPER-1"].now_ns
     entry = desk.put(
         messages.order("ack-1", venue_pb2.ORDER_FACT_ACKNOWLEDGED, messages.entry_order_id()), after_ns=-9_000_000
     )
     assert entry.outcome.accepted
+    assert entry.input_time_ns < before_ns == desk.partition._accounts["PAPER-1"].now_ns
 
 
 def test_the_chain_holds_over_every_entry(desk: Any, messages: Any) -> None:

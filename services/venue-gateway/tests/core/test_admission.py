@@ -183,6 +183,14 @@ def test_token_ends_at_the_nanosecond_it_says_TOKEN_EXPIRED(desk: Any, after_ns:
     assert verdict(desk, command, FlagsRead(True, b"", now_ns)) == reason
 
 
+@pytest.mark.parametrize(("ahead_ns", "reason"), [(5 * SECOND_NS, "ADMITTED"), (5 * SECOND_NS + 1, "TOKEN_INVALID")])
+def test_clock_that_is_behind_the_signers_by_no_more_than_the_margin_changes_nothing(
+    desk: Any, ahead_ns: int, reason: str
+) -> None:
+    assert desk.gate.clock_skew_ns_max == 5 * SECOND_NS
+    assert verdict(desk, desk.entry(spoil_claims=setting("issued_at_ns", desk.now_ns + ahead_ns))) == reason
+
+
 def test_token_from_the_future_is_refused(desk: Any) -> None:
     assert verdict(desk, desk.entry(spoil_claims=setting("issued_at_ns", desk.now_ns + MINUTE_NS))) == "TOKEN_INVALID"
 
