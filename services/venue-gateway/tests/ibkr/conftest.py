@@ -83,7 +83,7 @@ class TwsProcess:
 
     def _end(self, number_: signal.Signals) -> None:
         self.process.send_signal(number_)
-        self.process.wait(20)
+        self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -110,37 +110,37 @@ class Admin:
             start_ns=self.tws._bars * MINUTE_NS,
             interval_ns=MINUTE_NS,
         )
-        await self.stub.PublishBar(tws_pb2.PublishBarRequest(bar=bar), timeout=20, wait_for_ready=True)
+        await self.stub.PublishBar(tws_pb2.PublishBarRequest(bar=bar), timeout=60, wait_for_ready=True)
 
     async def fault(self, name: str, count: int = 1, **more: Any) -> None:
         fault = tws_pb2.Fault.Value(f"FAULT_{name}")
         await self.stub.SetFault(
-            tws_pb2.SetFaultRequest(fault=fault, count=count, **more), timeout=20, wait_for_ready=True
+            tws_pb2.SetFaultRequest(fault=fault, count=count, **more), timeout=60, wait_for_ready=True
         )
 
     async def happened(self) -> dict[str, int]:
         """How often each armed fault has happened."""
-        armed = await self.stub.ListFaults(tws_pb2.ListFaultsRequest(), timeout=20, wait_for_ready=True)
+        armed = await self.stub.ListFaults(tws_pb2.ListFaultsRequest(), timeout=60, wait_for_ready=True)
         name = tws_pb2.Fault.Name
         return {name(row.setting.fault).removeprefix("FAULT_"): row.happened_count for row in armed.faults}
 
     async def clear(self) -> None:
-        await self.stub.ClearFaults(tws_pb2.ClearFaultsRequest(), timeout=20, wait_for_ready=True)
+        await self.stub.ClearFaults(tws_pb2.ClearFaultsRequest(), timeout=60, wait_for_ready=True)
 
     async def connectivity(self, name: str) -> None:
         value = tws_pb2.Connectivity.Value(f"CONNECTIVITY_{name}")
         await self.stub.SetConnectivity(
-            tws_pb2.SetConnectivityRequest(connectivity=value), timeout=20, wait_for_ready=True
+            tws_pb2.SetConnectivityRequest(connectivity=value), timeout=60, wait_for_ready=True
         )
 
     async def drop(self, *, abruptly: bool = False) -> None:
         await self.stub.DropConnections(
-            tws_pb2.DropConnectionsRequest(abruptly=abruptly), timeout=20, wait_for_ready=True
+            tws_pb2.DropConnectionsRequest(abruptly=abruptly), timeout=60, wait_for_ready=True
         )
 
     async def ledger(self) -> tws_pb2.GetLedgerResponse:
         request = tws_pb2.GetLedgerRequest(account=ACCOUNT)
-        found: tws_pb2.GetLedgerResponse = await self.stub.GetLedger(request, timeout=20, wait_for_ready=True)
+        found: tws_pb2.GetLedgerResponse = await self.stub.GetLedger(request, timeout=60, wait_for_ready=True)
         return found
 
     async def close(self) -> None:
@@ -371,23 +371,34 @@ async def admin(tws: TwsProcess) -> AsyncIterator[Admin]:
     await door.close()
 
 
+def _pace(timeout_s: float, heartbeat_s: float) -> dict[str, Any]:
+    return {"ibkr_connect_timeout_s": 2 * heartbeat_s, "ibkr_heartbeat_s": heartbeat_s, "request_timeout_s": timeout_s}
+
+
+PATIENT = _pace(30.0, 30.0)
+"""For what ends by an answer: how long that takes on a busy machine is no concern of the test."""
+STEADY = _pace(1.0, 30.0)
+"""For what ends by a silence, on a connection that is not to end by one."""
+BRISK = _pace(1.0, 1.0)
+"""For connections that end by a silence; a busy machine may be silent, too, so the test has to bear one more end."""
+
+
 def connector_settings(tws: TwsProcess, **changes: Any) -> VenueGatewaySettings:
     values: dict[str, Any] = {
         "venue": "ibkr",
         "accounts": [ACCOUNT],
         "ibkr_port": tws.port,
         "ibkr_library": LIBRARY,
-        "ibkr_connect_timeout_s": 2.0,
-        "ibkr_heartbeat_s": 1.0,
         "ibkr_absence_grace_s": 0.3,
-        "request_timeout_s": 1.0,
+        **PATIENT,
     }
     return VenueGatewaySettings(**{**values, **changes})
 
 
 @pytest.fixture
-async def books(tws: TwsProcess, admin: Admin) -> AsyncIterator[Books]:
-    kept = Books(connector_settings(tws))
+async def books(request: pytest.FixtureRequest, tws: TwsProcess, admin: Admin) -> AsyncIterator[Books]:
+    """Patient ones, unless the test asks for another pace."""
+    kept = Books(connector_settings(tws, **getattr(request, "param", PATIENT)))
     yield kept
     await kept.close()
 

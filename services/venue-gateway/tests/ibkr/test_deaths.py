@@ -13,7 +13,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel_domain.numbers import Number
 from kestrel_venue_gateway.core.submission import Outcome
 
-from .conftest import Admin, Books, TwsProcess, connector_settings, eventually, number
+from .conftest import BRISK, Admin, Books, TwsProcess, connector_settings, eventually, number
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -26,7 +26,7 @@ async def world(tmp_path: Path) -> AsyncIterator[tuple[TwsProcess, Admin, Books]
     tws = TwsProcess(tmp_path)
     admin = Admin(tws)
     await admin.bar("100")
-    books = Books(connector_settings(tws))
+    books = Books(connector_settings(tws, **BRISK))
     yield tws, admin, books
     await books.close()
     await admin.close()

@@ -16,9 +16,11 @@ from kestrel_venue_gateway.core.known import KnownFacts
 from kestrel_venue_gateway.core.submission import Outcome, Presence
 from kestrel_venue_gateway.ibkr.venue import IbkrVenue
 
-from .conftest import ACCOUNT, Admin, Books, TwsProcess, connector_settings, eventually, number
+from .conftest import ACCOUNT, BRISK, STEADY, Admin, Books, TwsProcess, connector_settings, eventually, number
 
 pytestmark = pytest.mark.integration
+steady = pytest.mark.parametrize("books", [STEADY], indirect=True, ids=["steady"])
+brisk = pytest.mark.parametrize("books", [BRISK], indirect=True, ids=["brisk"])
 
 LIMIT = {"order_type": common_pb2.ORDER_TYPE_LIMIT, "price": number("90")}
 
@@ -137,6 +139,7 @@ def _words(more: dict[str, Any]) -> list[str]:
 _AT_A_RECONNECT = {"CLIENT_ID_IN_USE", "NEXT_ID_ROLLBACK", "HALF_DEAD", "WRONG_POSITION"}
 
 
+@brisk
 @pytest.mark.parametrize(
     ("fault", "more"), _FAULTS, ids=[f"{name}-{more.get('request', '')}" for name, more in _FAULTS]
 )
@@ -181,6 +184,7 @@ async def test_rejection_is_told_in_the_venues_words_and_not_tried_again_T10_IBK
     assert books.cum_qty(ref) == Number(0, 0)
 
 
+@steady
 async def test_vanished_order_stays_in_doubt_and_is_never_sent_again_T09_IBKR_TIMEOUT(
     books: Books, admin: Admin, ref: str
 ) -> None:
@@ -190,12 +194,14 @@ async def test_vanished_order_stays_in_doubt_and_is_never_sent_again_T09_IBKR_TI
     assert answer.outcome is Outcome.UNKNOWN
     assert (await books.send(ref)).outcome is Outcome.UNKNOWN
     await books.lose_connection(admin)
+    await books.ready()
     assert (await books.send(ref)).outcome is Outcome.UNKNOWN
     assert books.known.orders_in_doubt() == [ref]
     assert [row.order_count for row in (await admin.ledger()).arrivals if row.order_ref == ref] in ([], [1])
     assert books.facts(ref) == ["SUBMITTING"] * len(books.facts(ref))
 
 
+@steady
 async def test_gateway_without_its_servers_sends_no_order_and_loses_nothing_of_what_happens_meanwhile(
     books: Books, admin: Admin, ref: str
 ) -> None:
@@ -221,11 +227,11 @@ async def test_correction_and_bust_replace_what_was_booked_also_behind_a_crash(
         row.order_ref: row.execution_id for row in (await admin.ledger()).executions if row.order_ref.startswith(ref)
     }
     request = tws_pb2.CorrectExecutionRequest(execution_id=ids[first], qty=number("7"), price=number("99.5"))
-    await admin.stub.CorrectExecution(request, timeout=20, wait_for_ready=True)
+    await admin.stub.CorrectExecution(request, timeout=60, wait_for_ready=True)
     await eventually(lambda: books.cum_qty(first) == Number(7, 0), "the correction is booked")
     await books.die()  # and hears of the bust only by asking
     await admin.stub.BustExecution(
-        tws_pb2.BustExecutionRequest(execution_id=ids[second]), timeout=20, wait_for_ready=True
+        tws_pb2.BustExecutionRequest(execution_id=ids[second]), timeout=60, wait_for_ready=True
     )
     await eventually(lambda: books.cum_qty(second) == Number(0, 0), "the bust is booked")
     await books.assert_nothing_lost_nothing_doubled(admin)
@@ -243,7 +249,7 @@ async def test_orders_of_others_are_told_as_theirs_and_never_booked_as_ours_X11(
             account=ACCOUNT, symbol="AAPL", side=common_pb2.SIDE_BUY, order_qty=number("3"), order_type="MKT",
             client_id=client_id, order_ref=name,
         )  # fmt: skip
-        await admin.stub.PlaceManualOrder(request, timeout=20, wait_for_ready=True)
+        await admin.stub.PlaceManualOrder(request, timeout=60, wait_for_ready=True)
     await books.lose_connection(admin)  # other clients' executions are only told to who asks
 
     def foreign() -> list[Any]:
@@ -265,12 +271,13 @@ async def test_commission_that_never_comes_leaves_the_fill_booked_and_named(
     assert [known.client_order_id for known in books.known.executions_without_fee() if known.client_order_id == ref]
 
 
+@steady
 async def test_nightly_restart_with_order_ids_issued_anew_confuses_no_order(
     books: Books, admin: Admin, ref: str
 ) -> None:
     before = await books.settle(admin, f"{ref}a")
     count = books.connections
-    await admin.stub.ResetDay(tws_pb2.ResetDayRequest(roll_back_ids=True), timeout=20, wait_for_ready=True)
+    await admin.stub.ResetDay(tws_pb2.ResetDayRequest(roll_back_ids=True), timeout=60, wait_for_ready=True)
     await eventually(lambda: books.connections > count, "the connection was lost")
     after = await books.settle(admin, f"{ref}b")
     await eventually(lambda: books.cum_qty(after) == Number(10, 0), "the new order is filled")
@@ -280,6 +287,7 @@ async def test_nightly_restart_with_order_ids_issued_anew_confuses_no_order(
     assert not [row for row in arrivals if row.order_count > 1]
 
 
+@steady
 async def test_malformed_frame_is_named_and_the_connection_replaced(books: Books, admin: Admin, ref: str) -> None:
     await books.ready()
     await admin.fault("MALFORMED_FRAME")
