@@ -43,6 +43,10 @@ ACCOUNT_SETTINGS = {
 }
 
 
+ORDERLY_STOP_S = 30.0
+"""Longer than a supervisor waits: what an orderly stop leaves behind is looked at, however slow the machine is."""
+
+
 @dataclass
 class Inbox:
     """Puts messages into the inbox, each once."""
@@ -167,7 +171,7 @@ class RunningKernel:
         """As the supervisor does."""
         self.stopping.set()
         await self.bus.stop_pulls()
-        await asyncio.wait({self.tasks[0]}, timeout=1.0)
+        await asyncio.wait({self.tasks[0]}, timeout=ORDERLY_STOP_S)
         self.parking.close()
         for task in self.tasks:
             task.cancel()
@@ -218,7 +222,7 @@ class KernelProcess:
 
     def wait(self) -> int:
         assert self.process is not None
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:

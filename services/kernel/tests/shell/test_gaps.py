@@ -119,7 +119,7 @@ async def test_inputs_lost_on_the_way_are_journaled_once_and_in_order_within_the
     await complete(kernel, journal, feed, until)
     assert len(lost) >= 5
     assert telemetry.figures()["inbox.read_again"] >= 5
-    assert len(await journal.epochs()) == 1
+    assert 1 <= len(await journal.epochs()) <= 1 + telemetry.figures().get("leases.lost", 0)
     assert len((await feed.bus.api("CONSUMER.NAMES.INBOX"))["consumers"]) == 1
 
 
@@ -166,7 +166,8 @@ async def test_connections_cut_while_inputs_are_on_the_way_lose_none_of_them(
     ended.set()
     await feeding
     await complete(kernel, journal, feed, until)
-    assert telemetry.figures()["inbox.read_again"] >= CUT_COUNT // 2
+    figures = telemetry.figures()  # a cut that lasts longer than a lease costs the epoch instead
+    assert figures.get("inbox.read_again", 0) + figures.get("leases.lost", 0) >= CUT_COUNT // 2
 
 
 async def test_a_server_killed_again_and_again_while_inputs_are_taken_loses_none_of_them(
@@ -188,4 +189,5 @@ async def test_a_server_killed_again_and_again_while_inputs_are_taken_loses_none
     ended.set()
     await feeding
     await complete(kernel, journal, feed, until)
-    assert telemetry.figures()["inbox.read_again"] >= 1
+    figures = telemetry.figures()  # a server that is away for longer than a lease costs the epoch instead
+    assert figures.get("inbox.read_again", 0) + figures.get("leases.lost", 0) >= 1

@@ -62,8 +62,13 @@ async def test_after_a_kill_in_mid_run_every_input_is_journaled_exactly_once(
     commands = commands_of(await journal.entries())
     assert len(commands) == len(set(commands)) == 6
     await journal.replayed()
-    parked = {message.message_id async for message in bus.read(subjects.PARKED)}
-    assert len(parked) == len([number for number in range(INPUT_COUNT) if number % 37 == 0 and number % 50 != 0])
+    garbage_count = len([number for number in range(INPUT_COUNT) if number % 37 == 0 and number % 50 != 0])
+
+    async def all_parked() -> bool:
+        return (await bus.stream_state(subjects.PARKED)).messages >= garbage_count
+
+    await until(all_parked, "what could not be used is parked")
+    assert len({message.message_id async for message in bus.read(subjects.PARKED)}) == garbage_count
 
 
 async def test_two_instances_write_one_history_even_when_the_owner_was_frozen(
@@ -72,7 +77,7 @@ async def test_two_instances_write_one_history_even_when_the_owner_was_frozen(
     instances = {name: process(name) for name in ("left", "right")}
 
     async def owned() -> bool:
-        return len(await journal.epochs()) == 1
+        return len(await journal.epochs()) >= 1
 
     await until(owned, "one of them owns the partition")
     await feed(inbox, messages, 40)
@@ -81,12 +86,14 @@ async def test_two_instances_write_one_history_even_when_the_owner_was_frozen(
         return await every_input_once(bus, journal)
 
     await until(complete, "the owner took all of it")
-    owner = (await journal.entries())[0].epoch_started.owner
+    entries = await journal.entries()
+    before = len(await journal.epochs())
+    owner = [entry for entry in entries if entry.HasField("epoch_started")][-1].epoch_started.owner
     instances[owner].signal(signal.SIGSTOP)
     await feed(inbox, messages, 30)
 
     async def taken_over() -> bool:
-        return len(await journal.epochs()) >= 2
+        return len(await journal.epochs()) > before
 
     await until(taken_over, "the other took over", timeout_s=60.0)
     instances[owner].signal(signal.SIGCONT)
@@ -109,10 +116,11 @@ async def test_an_orderly_stop_leaves_a_snapshot_and_gives_the_lease_back(
     await until(complete, "all was taken")
     first.signal(signal.SIGTERM)
     assert first.wait() == 0
+    before = len(await journal.epochs())
     process("second")
 
     async def again() -> bool:
-        return len(await journal.epochs()) == 2
+        return len(await journal.epochs()) > before
 
     await until(again, "the next owner began")
     log = first.log.read_bytes()
