@@ -17,14 +17,17 @@ class ExampleSettings(ServiceSettings):
 
 async def build(context: ServiceContext[ExampleSettings]) -> None:
     lease = Lease(context.bus, "example", context.settings.instance)
-    context.closers.append(lease.release)
+    context.closers.append(lambda: lease.release())
     failed: set[int] = set()
 
     async def note(sequence: int, word: str) -> None:
         await context.bus.publish_until_stored(Publish("bead.signal.A", word.encode(), f"{word}-{sequence}"))
 
     async def work() -> None:
-        if not lease.held:
+        nonlocal lease
+        if not lease.held:  # at first, or again: the server may go away at any step, and for longer than a lease
+            await lease.release()
+            lease = Lease(context.bus, "example", context.settings.instance)
             await lease.acquire()
         loop = PullLoop(context.bus, "INBOX", durable="example", ack_wait_s=5.0, batch=1)
         async for (message,) in loop.batches():
