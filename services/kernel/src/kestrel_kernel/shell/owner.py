@@ -10,7 +10,8 @@ A broken invariant halts this partition for good, loudly; the others go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
@@ -77,7 +78,17 @@ class PartitionOwner:
         finally:
             # Whoever lost it, or failed in it, is not ready: a partition that nobody can serve must not look served.
             self._status.block(self._name, f"partition {self._partition} waits for its lease")
-            await lease.release()
+            with self._work_in_hand():
+                await lease.release()
+
+    @contextlib.contextmanager
+    def _work_in_hand(self) -> Iterator[None]:
+        """What a stop waits for: without a snapshot and a free lease, whoever comes next is away for longer."""
+        self._parts.bus.batches_in_hand += 1
+        try:
+            yield
+        finally:
+            self._parts.bus.batches_in_hand -= 1
 
     async def _acquire(self, lease: Lease) -> None:
         """Wait for the lease. Whoever waits longer than a moment stands by, and that is ready too."""
@@ -112,7 +123,8 @@ class PartitionOwner:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
-            await tenure.end()
+            with self._work_in_hand():
+                await tenure.end()
 
     async def _halt(self, error: KestrelError) -> None:
         """Stop this partition until a person has looked."""
