@@ -375,21 +375,50 @@ def governance_ignores_kill_flags() -> Iterator[None]:
 @bug("was authorized after attempt")
 def governance_authorizes_an_older_attempt_after_a_newer_one() -> Iterator[None]:
     checks = tuple(check for check in risk._CHECKS if check[0] != "ATTEMPT_SUPERSEDED")
-    pending, propose = Authority.pending, World.propose
+    pending, propose, chance = Authority.pending, World.propose, World.chance
+    others = {"person answers": 2.0, "person kills": 0.0, "person looks": 3.0, "person passes": 0.0}
 
     def newest_first(self: Authority, *given: Any, **named: Any) -> Any:
         return pending(self, *given, **named)[::-1]
 
     def propose_again(world: World) -> None:
-        if not (world._proposed and world._propose_again()):
+        newest = list(world._proposed.values())[-5:]
+        waiting = next((one for one in newest if one.strategy == "manual" and one.attempt < 3), None)
+        if waiting is None:
             propose(world)
+        else:
+            world._publish_intent(waiting.intent_id, waiting.attempt + 1, waiting.instrument.symbol, waiting.account)
 
     with (
         patch.object(risk, "_CHECKS", checks),
-        # By chance it takes long until people answer the later one of two attempts first.
+        # By chance it takes long until people answer the later one of two attempts first and its order comes to nothing.
         patch.object(Authority, "pending", newest_first),
         patch.object(World, "propose", propose_again),
+        patch.object(World, "chance", lambda world, name, p: chance(world, name, p * others.get(name, 1.0))),
     ):
+        yield
+
+
+@bug("approved what .* proposed")
+def governance_lets_people_approve_what_they_proposed() -> Iterator[None]:
+    original = Authority._approval_objection
+    somebody_else = common_pb2.Actor(id="carol", kind="operator")
+
+    def objection(self: Authority, record: Any, evidence: bytes, actor: Any, *given: Any) -> Any:
+        return original(self, record, evidence, somebody_else, *given)
+
+    with patch.object(Authority, "_approval_objection", objection):
+        yield
+
+
+@bug("authorized without a stored approval")
+def governance_authorizes_before_its_approval_is_stored() -> Iterator[None]:
+    original = Authority._grant
+
+    def grant(self: Authority, *given: Any) -> Iterator[Any]:
+        yield from reversed(list(original(self, *given)))
+
+    with patch.object(Authority, "_grant", grant):
         yield
 
 
