@@ -391,7 +391,7 @@ def governance_authorizes_an_older_attempt_after_a_newer_one() -> Iterator[None]
 
     with (
         patch.object(risk, "_CHECKS", checks),
-        # By chance it takes long until people answer the later one of two attempts first and its order comes to nothing.
+        # By chance it takes long until people answer the later of two attempts first and its order comes to nothing.
         patch.object(Authority, "pending", newest_first),
         patch.object(World, "propose", propose_again),
         patch.object(World, "chance", lambda world, name, p: chance(world, name, p * others.get(name, 1.0))),
