@@ -26,6 +26,7 @@ class Desk:
     account: str = "PAPER-1"
     venue: str = "paper"
     now_ns: int = NOW_NS
+    command_life_ns: int = MINUTE_NS
     key: tokens.SigningKey = field(default_factory=tokens.SigningKey.generate)
 
     @property
@@ -64,7 +65,7 @@ class Desk:
             attempt=1,
             anchor=common_pb2.StateAnchor(hash="abc", as_of_ns=self.now_ns - MINUTE_NS),
             created_at_ns=self.now_ns - MINUTE_NS,
-            expires_at_ns=self.now_ns + MINUTE_NS,
+            expires_at_ns=self.now_ns + self.command_life_ns,
         )
 
     def claims(self, intent: intent_pb2.Intent) -> authority_pb2.TokenClaims:
@@ -106,7 +107,7 @@ class Desk:
             leverage=intent.leverage,
             token=tokens.sign_token(self.key, claims),
             intent=intent.SerializeToString(),
-            expires_at_ns=self.now_ns + MINUTE_NS,
+            expires_at_ns=self.now_ns + self.command_life_ns,
             strategy=intent.strategy,
         )
 

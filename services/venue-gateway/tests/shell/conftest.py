@@ -24,12 +24,12 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_chassis.consume import PullLoop
 from kestrel_domain import effects, subjects, tokens
 from kestrel_domain.numbers import Number
-from kestrel_domain.timestamps import DAY_NS
+from kestrel_domain.timestamps import DAY_NS, MINUTE_NS
 from kestrel_testkit import fixtures
 from kestrel_testkit.servers import free_port
 from kestrel_venue_gateway.config import VenueGatewaySettings
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 ACCOUNT = "PAPER-1"
 
 
@@ -82,7 +82,7 @@ class PaperProcess:
 
     def _end(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
-        self.process.wait(10)
+        self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -102,11 +102,11 @@ class PaperProcess:
             start_ns=day * DAY_NS,
             interval_ns=DAY_NS,
         )
-        await self.control.PublishBar(paper_pb2.PublishBarRequest(bar=bar), timeout=10)
+        await self.control.PublishBar(paper_pb2.PublishBarRequest(bar=bar), timeout=60, wait_for_ready=True)
 
     async def ledger(self) -> paper_pb2.GetLedgerResponse:
         response: paper_pb2.GetLedgerResponse = await self.control.GetLedger(
-            paper_pb2.GetLedgerRequest(account=ACCOUNT), timeout=10
+            paper_pb2.GetLedgerRequest(account=ACCOUNT), timeout=60, wait_for_ready=True
         )
         return response
 
@@ -216,7 +216,7 @@ class GatewayProcess:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 async def all_messages(bus: Any, stream: str, kind: Any) -> list[Any]:
@@ -253,6 +253,12 @@ class World:
     async def alerts(self) -> list[audit_pb2.Alert]:
         return await all_messages(self.bus, subjects.ALERTS, audit_pb2.Alert)
 
+    async def has_read_the_journal(self) -> None:
+        """The gateway has: it answers a command behind everything that is there now."""
+        never = self.desk.cancel("ks" + "z" * 26, "never-was")
+        await self.kernel.command(never)
+        await self.settled(never, venue_pb2.ORDER_FACT_CANCEL_REJECTED)
+
     async def settled(self, command: journal_pb2.VenueCommand, *facts: int) -> list[int]:
         """Waits until the order has one of these facts; all its facts."""
         await eventually(
@@ -264,9 +270,10 @@ class World:
 
 @pytest.fixture
 def live_desk(desk: Any, secrets: Path) -> Any:
-    """The desk, with governance's key of this world and today's date."""
+    """The desk, with governance's key of this world and today's date; its commands outlive a slow machine's start."""
     desk.key = tokens.SigningKey((secrets / "token-private.pem").read_bytes())
     desk.now_ns = time.time_ns()
+    desk.command_life_ns = 5 * MINUTE_NS
     return desk
 
 
