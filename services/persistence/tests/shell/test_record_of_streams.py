@@ -345,16 +345,17 @@ async def test_a_row_the_database_refuses_is_parked_with_its_words_and_the_rest_
         23,
     ]
 
-    async def both_parked() -> bool:
-        return len(await recorder.fetch("SELECT 1 FROM parked_messages")) == 3
+    async def all_told() -> bool:
+        parked = await recorder.fetch("SELECT 1 FROM parked_messages")
+        alerts = await recorder.fetch("SELECT 1 FROM alerts WHERE reason = 'MESSAGE_PARKED'")
+        return len(parked) == len(alerts) == 3
 
-    await eventually(both_parked, "the refused messages are parked, and their parking is stored")
+    await eventually(all_told, "the refused messages are parked and told, and both is stored")
     parked = await recorder.fetch(
         "SELECT parked_sequence, reason, message FROM parked_messages WHERE parked_stream = 'BEADS'"
     )
     assert {line["parked_sequence"] for line in parked} == {7, 23}
     assert all(line["reason"] == "DATABASE_REFUSED" and "0x00" in line["message"] for line in parked)
-    assert len(await recorder.fetch("SELECT 1 FROM alerts WHERE reason = 'MESSAGE_PARKED'")) == 3
     assert len(await recorder.fetch("SELECT 1 FROM unusable_messages")) == 3
     await recorder.checkpointer.sign_all()
     assert problems(await recorder.verdicts()) == {}
