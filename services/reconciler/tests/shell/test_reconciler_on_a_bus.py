@@ -31,13 +31,13 @@ from kestrel_reconciler.shell.outlet import Outlet, checked
 from kestrel_testkit.fixtures import eventually
 from kestrel_testkit.servers import free_port
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 
 class Process:
     """``python -m kestrel_reconciler``, on the test's bus."""
 
-    def __init__(self, bus: Bus, secrets: Path, folder: Path) -> None:
+    def __init__(self, bus: Bus, secrets: Path, folder: Path, *, patience_s: float = 20.0) -> None:
         self.port = free_port()
         self._secrets = secrets
         self._channels: list[grpc.aio.Channel] = []
@@ -50,7 +50,7 @@ class Process:
                 "secrets_dir": str(secrets),
                 "data_dir": str(folder / "data"),
             },
-            "reconciler": {"admin_port": self.port, "confirm_after_seconds": 0.5, "truth_patience_seconds": 2},
+            "reconciler": {"admin_port": self.port, "confirm_after_seconds": 0.5, "truth_patience_seconds": patience_s},
         }
         self._config.write_text(yaml.safe_dump(settings))
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,7 +63,7 @@ class Process:
     def end(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)
-        code = self._process.wait(30)
+        code = self._process.wait(60)
         self._process = None
         return code
 
@@ -119,6 +119,14 @@ def process(bus: Bus, secrets: Path, tmp_path: Path) -> Iterator[Process]:
     found.close()
 
 
+@pytest.fixture
+def impatient_process(bus: Bus, secrets: Path, tmp_path: Path) -> Iterator[Process]:
+    """For whose questions nobody answers."""
+    found = Process(bus, secrets, tmp_path, patience_s=2.0)
+    yield found
+    found.close()
+
+
 async def journal(bus: Bus, entry: object, number: int) -> None:
     body = entry.SerializeToString()  # type: ignore[attr-defined]
     await bus.publish_until_stored(Publish(f"journal.0.{samples.ACCOUNT}", body, f"j-{number}", samples.TRACEPARENT))
@@ -160,6 +168,11 @@ async def test_a_drift_is_found_alerted_remembered_through_a_kill_and_resolved_b
     await eventually(drifted, "the drift is a break", timeout_s=60)
     (bead,) = await beads(bus, "drift")
     assert (bead.drift.machine_state, bead.drift.broker_state) == ("BUY 100 AAPL", "BUY 70 AAPL")
+
+    async def alerted() -> bool:
+        return await bus.last_message("ALERTS", "alert.critical.reconciler") is not None
+
+    await eventually(alerted, "people are told", timeout_s=60)
     alert = await bus.last_message("ALERTS", "alert.critical.reconciler")
     assert alert is not None
     assert audit_pb2.Alert.FromString(alert.data).subject_id == bead.drift.break_id
@@ -170,14 +183,14 @@ async def test_a_drift_is_found_alerted_remembered_through_a_kill_and_resolved_b
 
     async def remembered() -> bool:
         try:
-            answer = await stub.ListBreaks(reconciler_pb2.ListBreaksRequest(), wait_for_ready=True, timeout=20)
+            answer = await stub.ListBreaks(reconciler_pb2.ListBreaksRequest(), wait_for_ready=True, timeout=60)
         except grpc.aio.AioRpcError as error:
             return not_active(error)
         return [one.break_id for one in answer.breaks] == [bead.drift.break_id]
 
     await eventually(remembered, f"the break is open after the restart: {process.log()}", timeout_s=60)
 
-    run = await stub.RunNow(reconciler_pb2.RunNowRequest(request_id="run-1", account=samples.ACCOUNT), timeout=40)
+    run = await stub.RunNow(reconciler_pb2.RunNowRequest(request_id="run-1", account=samples.ACCOUNT), timeout=90)
     assert run.run.verdict == reconcile_pb2.RUN_VERDICT_BROKEN
     assert list(run.run.break_ids) == [bead.drift.break_id]
     request = reconciler_pb2.ResolveRequest(
@@ -187,13 +200,13 @@ async def test_a_drift_is_found_alerted_remembered_through_a_kill_and_resolved_b
         notes="the broker booked a manual sale back",
     )
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await process.stub("trader").Resolve(request, timeout=20)
+        await process.stub("trader").Resolve(request, timeout=60)
     assert error_from_rpc(refused.value).reason == "ROLE_MISSING"
 
     gateway.truth = samples.truth({"AAPL": 100}, wallet=100)
-    answer = await stub.Resolve(request, timeout=20)
+    answer = await stub.Resolve(request, timeout=60)
     assert answer.resolved_break.resolution.resolved_by.id == "risk"
-    again = await stub.Resolve(request, timeout=20)
+    again = await stub.Resolve(request, timeout=60)
     assert again == answer
     (resolution,) = await beads(bus, "resolution")
     assert resolution.resolution.resolution.notes == request.notes
@@ -205,7 +218,10 @@ async def test_a_drift_is_found_alerted_remembered_through_a_kill_and_resolved_b
     assert process.end(signal.SIGTERM) == 0, process.log()
 
 
-async def test_a_gateway_that_does_not_answer_is_indeterminate_and_not_flat(bus: Bus, process: Process) -> None:
+async def test_a_gateway_that_does_not_answer_is_indeterminate_and_not_flat(
+    bus: Bus, impatient_process: Process
+) -> None:
+    process = impatient_process
     await journal(bus, samples.bought(100, time_ns=time.time_ns()), 1)
     process.start()
 
@@ -253,7 +269,7 @@ async def test_only_one_instance_is_active_and_the_other_takes_over(
 
         async def is_active(process: Process) -> bool:
             try:
-                await process.stub().ListBreaks(reconciler_pb2.ListBreaksRequest(), wait_for_ready=True, timeout=20)
+                await process.stub().ListBreaks(reconciler_pb2.ListBreaksRequest(), wait_for_ready=True, timeout=60)
             except grpc.aio.AioRpcError as error:
                 return not_active(error)
             return True
@@ -261,7 +277,7 @@ async def test_only_one_instance_is_active_and_the_other_takes_over(
         await eventually(lambda: is_active(first), "the first is active", timeout_s=60)
         second.start()
         with pytest.raises(grpc.aio.AioRpcError) as passive:
-            await second.stub().ListBreaks(reconciler_pb2.ListBreaksRequest(), wait_for_ready=True, timeout=20)
+            await second.stub().ListBreaks(reconciler_pb2.ListBreaksRequest(), wait_for_ready=True, timeout=60)
         assert error_from_rpc(passive.value).reason == "NOT_ACTIVE"
         assert first.end(signal.SIGTERM) == 0, first.log()
         await eventually(lambda: is_active(second), "the second has taken over", timeout_s=60)
