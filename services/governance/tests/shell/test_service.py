@@ -27,7 +27,7 @@ from kestrel_domain.tokens import VerifyingKey, read_token
 from kestrel_testkit.fixtures import connect, provision_afresh
 from kestrel_testkit.servers import free_port
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 Desk = Any
 Bus = Any
@@ -81,7 +81,7 @@ class Governance:
         assert self.processes[number].returncode is None, self.log(number)
         async with self.calls("trader", status_pb2_grpc.StatusServiceStub, number) as stub:
             try:
-                return await stub.GetStatus(status_pb2.GetStatusRequest(), timeout=2)
+                return await stub.GetStatus(status_pb2.GetStatusRequest(), timeout=10)
             except grpc.aio.AioRpcError:
                 return None
 
@@ -93,7 +93,7 @@ class Governance:
 
     async def call(self, operator: str, method: str, request: Any, number: int = 0) -> Any:
         async with self.calls(operator, governance_pb2_grpc.GovernanceServiceStub, number) as stub:
-            return await getattr(stub, method)(request, timeout=15)
+            return await getattr(stub, method)(request, timeout=60)
 
     async def refused(self, operator: str, method: str, request: Any, number: int = 0) -> str:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -111,7 +111,7 @@ class Governance:
 
 
 async def until(
-    holds: Callable[[], Awaitable[bool]], what: str, *, log: Callable[[], str] = str, bound_s: float = 40.0
+    holds: Callable[[], Awaitable[bool]], what: str, *, log: Callable[[], str] = str, bound_s: float = 90.0
 ) -> None:
     """Look again and again, for a bounded time."""
     loop = asyncio.get_running_loop()

@@ -61,12 +61,12 @@ class PolicyProcess:
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(60)
 
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     @contextlib.asynccontextmanager
     async def client(self, operator: str = "trader") -> AsyncIterator[policy_pb2_grpc.PolicyServiceAsyncStub]:
@@ -258,7 +258,7 @@ async def _ready(policy: PolicyProcess) -> None:
     async def answers() -> bool:
         async with policy.client() as client:
             try:
-                await client.ListSignals(policy_pb2.ListSignalsRequest(limit=1), timeout=2)
+                await client.ListSignals(policy_pb2.ListSignalsRequest(limit=1), timeout=10)
             except grpc.aio.AioRpcError:
                 await asyncio.sleep(0.05)
                 return False
