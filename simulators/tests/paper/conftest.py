@@ -21,7 +21,7 @@ from kestrel.paper.v1 import paper_pb2, paper_pb2_grpc
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.timestamps import DAY_NS
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 STOCK = common_pb2.Instrument(
     symbol="AAPL", version=1, currency="USD", price_scale=4, qty_scale=0, tick_units=100, lot_units=1, multiplier=1
 )

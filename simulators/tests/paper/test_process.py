@@ -115,14 +115,17 @@ def test_a_killed_client_finds_its_orders_by_asking(paper: Any, words: Any) -> N
 def test_delayed_orders_are_filled_after_a_restart_when_their_time_came_meanwhile_T15(paper: Any, words: Any) -> None:
     paper.start("--mode", "adversarial", "--seed", "3", "--delay-scale", "0.02")
     paper.control.PublishBar(paper_pb2.PublishBarRequest(bar=words.bar(1, 100)))
-    for number in range(60):
-        paper.venue.PlaceOrder(words.order(f"o{number}", 100))
-    working = [order.client_order_id for order in _open_orders(paper)]
-    assert working
+    assert any(_is_left_open(paper, words.order(f"o{number}", 100)) for number in range(300))
     paper.kill()
     paper.start()
     paper.until(lambda: not _open_orders(paper))
     assert_whole(paper)
+
+
+def _is_left_open(paper: Any, order: paper_pb2.PlaceOrderRequest) -> bool:
+    """Looked at behind each order: by the last one a slow machine has seen the delayed ones filled."""
+    paper.venue.PlaceOrder(order)
+    return bool(_open_orders(paper))
 
 
 def _open_orders(paper: Any) -> list[paper_pb2.PaperOrder]:
@@ -204,7 +207,7 @@ def test_a_disk_that_fails_ends_the_venue_and_takes_nothing_back(paper: Any, wor
 
     with pytest.raises(grpc.RpcError):
         place_for_ever()
-    assert paper.process.wait(30) != 0
+    assert paper.process.wait(60) != 0
     assert "cannot be written" in paper.process.stderr.read()
     assert answered
     paper.start()

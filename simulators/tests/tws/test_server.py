@@ -24,7 +24,7 @@ from kestrel_simulators.tws.server import CLIENTS_MAX, TwsProcess, start_server
 
 pytestmark = pytest.mark.integration
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 HOST = "127.0.0.1"
 ACCOUNT = "DU1234567"
 STOCK = common_pb2.Instrument(
