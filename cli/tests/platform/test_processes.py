@@ -163,7 +163,7 @@ def test_leftovers_are_stopped_by_pid_and_start_and_strangers_are_not(tmp_path: 
         path = tmp_path / "children.json"
         path.write_text(json.dumps(children))
         assert processes.stop_leftovers(path) == [f"kernel (pid {leftover.pid})"]
-        leftover.wait(5)
+        leftover.wait(DEADLINE_S)
         assert stranger.poll() is None
         assert not path.exists()
         assert processes.stop_leftovers(path) == []

@@ -152,9 +152,9 @@ class PlatformSupervisor:
 
     async def run(self, ready: asyncio.Event | None = None) -> bool:
         """Start, watch, stop. True when it became ready and was stopped in good order."""
-        self._prepare()
         if self._handle_signals:
-            self._install_signals()
+            self._install_signals()  # before anything that takes time: who holds the lock may be told to stop
+        self._prepare()
         tasks = [asyncio.create_task(p.run(self._dependencies(p)), name=p.name) for p in self._processes.values()]
         housekeeping = asyncio.create_task(self._bound_logs())
         try:
