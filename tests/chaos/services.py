@@ -66,23 +66,26 @@ class ServiceProcess:
         await eventually(lambda: process.poll() is not None, f"{self.section} ends", timeout_s=60)
         return int(process.returncode)
 
-    async def is_ready(self) -> bool:
-        """As a probe of a container asks."""
+    async def _says(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> bool:
+        """As a probe of a container asks. No answer says nothing."""
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.health_port}") as channel:
             try:
-                answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+                answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
             except grpc.aio.AioRpcError:
                 return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(answer.status == status)
+
+    async def is_ready(self) -> bool:
+        return await self._says(health_pb2.HealthCheckResponse.SERVING)
+
+    async def is_not_ready(self) -> bool:
+        return await self._says(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def until_ready(self) -> None:
         await eventually(self.is_ready, f"{self.section} is ready", timeout_s=60)
 
     async def until_not_ready(self, *, timeout_s: float = 60.0) -> None:
-        async def not_ready() -> bool:
-            return not await self.is_ready()
-
-        await eventually(not_ready, f"{self.section} says that it is not ready", timeout_s=timeout_s)
+        await eventually(self.is_not_ready, f"{self.section} says that it is not ready", timeout_s=timeout_s)
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -91,7 +94,7 @@ class ServiceProcess:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=60)
 
 
 def kernel(folder: Path, nats_url: str, secrets: Path, **changes: Any) -> ServiceProcess:
