@@ -144,7 +144,7 @@ class RunningPlatform:
     def last_price(self, symbol: str) -> Number:
         return next(bar for bar in _bars() if bar.symbol == symbol).close.at(4)
 
-    async def leave_everything(self, desk: Desk, within_s: float = 60.0) -> None:
+    async def leave_everything(self, desk: Desk, within_s: float = 90.0) -> None:
         """Ask for exits until no trade is open."""
 
         async def flat() -> bool:
@@ -163,7 +163,7 @@ class RunningPlatform:
         channel = admin.channel(self.endpoints.address(service), self.layout.secrets / "ca.pem", credential)
         try:
             status = await status_pb2_grpc.StatusServiceStub(channel).GetStatus(
-                status_pb2.GetStatusRequest(), timeout=2
+                status_pb2.GetStatusRequest(), timeout=10
             )
         except grpc.aio.AioRpcError:
             return False
@@ -171,13 +171,13 @@ class RunningPlatform:
             await channel.close(None)
         return bool(status.ready)
 
-    async def until_ready(self, within_s: float = 60.0) -> None:
+    async def until_ready(self, within_s: float = 90.0) -> None:
         async def ready() -> bool:
             return all([await self.is_ready(service) for service in SERVICES])
 
         await until(ready, within_s, "all services to be ready")
 
-    async def until_stored(self, within_s: float = 60.0) -> None:
+    async def until_stored(self, within_s: float = 90.0) -> None:
         """Every stream is in the database, and every input in the journal."""
         dsn = servers.database_url(self.layout, self.endpoints)
         async with self.bus() as bus, self.desk() as desk:

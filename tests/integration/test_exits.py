@@ -21,7 +21,7 @@ async def open_trade(platform: RunningPlatform, intent_id: str, symbol: str) -> 
         async def is_open() -> bool:
             return any(slot.trade_id == intent_id and slot.qty.units for slot in await desk.open_slots())
 
-        await until(is_open, 45, f"{intent_id} to be open")
+        await until(is_open, 90, f"{intent_id} to be open")
 
 
 async def test_an_exit_stands_on_its_warrant_while_governance_is_stopped_T07(platform: RunningPlatform) -> None:
@@ -30,7 +30,7 @@ async def test_an_exit_stands_on_its_warrant_while_governance_is_stopped_T07(pla
     os.kill(governance, signal.SIGSTOP)
     try:
         async with platform.desk() as desk:
-            await platform.leave_everything(desk, within_s=45)
+            await platform.leave_everything(desk, within_s=90)
     finally:
         os.kill(governance, signal.SIGCONT)
     await platform.until_ready()
@@ -48,14 +48,27 @@ async def test_a_kill_flag_stops_entries_and_lets_exits_pass_INV_KILL_BLOCKS_ENT
             beads = platform.command("beads", "--kind", "decision")
             return any("entry-while-killed" in str(bead) and "DENIED" in str(bead) for bead in _rows(beads))
 
-        await until(denied, 45, "the entry to be denied", pause_s=0.5)
-        await platform.leave_everything(desk, within_s=45)
+        await until(denied, 90, "the entry to be denied", pause_s=0.5)
+        await platform.leave_everything(desk, within_s=90)
         orders = (await desk.ledger()).orders
     assert len(orders) == before + 1, "the exit went out and the entry did not"
     run_kestrel("rearm", "--reason", "test is over", "--as", "risk", "--data-dir", folder)
-    assert platform.command("status")["kill_flags"], "one person alone does not re-arm"
+    assert await kill_flags(platform), "one person alone does not re-arm"
     run_kestrel("rearm", "--reason", "test is over", "--as", "admin", "--data-dir", folder)
-    assert not platform.command("status")["kill_flags"]
+    assert not await kill_flags(platform)
+
+
+async def kill_flags(platform: RunningPlatform) -> list[object]:
+    """As `kestrel status` shows them, once governance has said."""
+    shown: list[list[object]] = []
+
+    async def said() -> bool:
+        flags = platform.command("status")["kill_flags"]
+        shown[:] = [flags] if flags is not None else []
+        return bool(shown)
+
+    await until(said, 90, "governance to say which flags there are", pause_s=0.5)
+    return shown[0]
 
 
 def _rows(answer: object) -> list[object]:
