@@ -55,7 +55,7 @@ class VenueProcess:
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
-            await asyncio.to_thread(process.wait, 30.0)
+            await asyncio.to_thread(process.wait, 60.0)
 
     def _listens(self) -> bool:
         assert self._process is not None
@@ -67,7 +67,7 @@ class VenueProcess:
 
 def _is_open(port: int) -> bool:
     with socket.socket() as probe:
-        probe.settimeout(1.0)
+        probe.settimeout(10.0)
         return probe.connect_ex((HOST, port)) == 0
 
 
