@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation import weak_planted
 from tests.simulation.planted import BUGS
 from tests.simulation.reached import MUST_REACH, RARE, WEAK
 from tests.simulation.scenarios import IN_TWO_PARTITIONS, SCENARIOS
@@ -14,7 +15,8 @@ from tests.simulation.stage import Stage
 from tests.simulation.world import LAYOUTS
 
 README = Path(__file__).with_name("README.md")
-CASES = 25
+PAGE = Path(__file__).parents[2] / "docs" / "concepts" / "reliability.md"
+CASES, INVARIANTS = 25, 12
 
 
 @pytest.mark.xdist_group("simulation")
@@ -41,3 +43,10 @@ def test_every_counter_that_the_table_of_faults_names_has_to_be_reached() -> Non
     named = {name for line in faults.splitlines() if line.startswith("| ") for name in re.findall(r"`([^`]+)`", line)}
     assert len(named) > 60
     assert named - {*MUST_REACH, *RARE, *WEAK} == set()
+
+
+def test_every_planted_bug_that_the_page_on_reliability_names_is_planted() -> None:
+    invariants = re.findall(r"^\| (\d+) \| .+ \| (`\w+`[^|]*) \|$", PAGE.read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in invariants] == list(range(1, INVARIANTS + 1))
+    named = {name for _, bugs in invariants for name in re.findall(r"`(\w+)`", bugs)}
+    assert named - {*BUGS, *weak_planted.BUGS} == set()
