@@ -23,6 +23,7 @@ from kestrel_chassis.parking import ParkingLane
 from kestrel_chassis.snapshots import SnapshotStore
 from kestrel_chassis.status import ServiceStatus
 from kestrel_domain import effects
+from kestrel_domain.errors import OutcomeUnknown, Unavailable
 from kestrel_kernel.config import KernelSettings
 from kestrel_kernel.core import replay
 from kestrel_kernel.core.partition import Partition
@@ -257,11 +258,17 @@ def process(settings: KernelSettings, tmp_path: Path) -> Iterator[Callable[[str]
 
 @pytest.fixture
 def until() -> Callable[..., Awaitable[None]]:
-    """Look until it is so, within a bound."""
+    """Look until it is so, within a bound. While nobody can be asked (an election, say), it is not so yet."""
+
+    async def is_so(condition: Callable[[], Awaitable[bool]]) -> bool:
+        try:
+            return await condition()
+        except (Unavailable, OutcomeUnknown):
+            return False
 
     async def look(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 60.0) -> None:
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while not await condition():
+        while not await is_so(condition):
             assert asyncio.get_running_loop().time() < deadline, f"not within {timeout_s} s: {what}"
             await asyncio.sleep(0.05)
 

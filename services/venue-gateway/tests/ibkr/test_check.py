@@ -20,7 +20,7 @@ PASS, FAIL, SKIP = Verdict.PASS, Verdict.FAIL, Verdict.SKIP
 
 
 async def _lines(tws: Any, **changes: Any) -> dict[str, Line]:
-    values: dict[str, Any] = {"port": tws.port, "library": LIBRARY, "timeout_s": 10.0, "account": "DU1234567"}
+    values: dict[str, Any] = {"port": tws.port, "library": LIBRARY, "timeout_s": 30.0, "account": "DU1234567"}
     return {line.name: line async for line in Examination(Options(**{**values, **changes})).run()}
 
 
@@ -101,7 +101,7 @@ async def test_an_account_of_real_money_fails_and_is_never_traded_on_C10(tws: An
 async def test_a_list_that_never_ends_fails_alone_and_the_next_question_is_asked(tws: Any, admin: Any) -> None:
     await admin.fault("NO_END_MARKER", count=0, request="REQ_OPEN_ORDERS")
     await admin.fault("NO_END_MARKER", count=0, request="REQ_ALL_OPEN_ORDERS")
-    lines = await _lines(tws, timeout_s=3.0)
+    lines = await _lines(tws, timeout_s=8.0)
     assert lines["open orders"].verdict is FAIL
     assert "no answer" in lines["open orders"].said
     assert lines["completed orders"].verdict is PASS
