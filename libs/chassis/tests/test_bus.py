@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
 from kestrel_chassis import bus as bus_module
 from kestrel_chassis.bus import Bus, KeyExists, LimitReached, WrongSequence
@@ -369,3 +370,16 @@ async def test_a_bucket_that_cannot_be_reached_is_unavailable(own_nats_server: N
     with pytest.raises(Unavailable):
         await bus.bucket("spent").create("token", b"", timeout=0.3)
     await bus.close()
+
+
+async def test_who_is_canceled_while_the_answer_comes_in_ends_and_does_not_go_on(bus: Bus) -> None:
+    """Otherwise who was told to end goes on, and whoever waits for that, as a task group does, waits for ever."""
+    asking = asyncio.create_task(bus.api("INFO"))
+    answers: dict[str, asyncio.Future[Any]] = bus.client._resp_map
+    while not answers:  # noqa: ASYNC110  # a few turns
+        await asyncio.sleep(0)
+    for answer in answers.values():
+        answer.set_result(Msg(bus.client, data=b"{}"))
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking

@@ -38,7 +38,8 @@ async def simulator(address: str) -> str:
     """A simulated venue is ready when its gRPC server answers."""
     async with grpc.aio.insecure_channel(address) as channel:
         try:
-            await asyncio.wait_for(channel.channel_ready(), _TIMEOUT_S)
+            async with asyncio.timeout(_TIMEOUT_S):
+                await channel.channel_ready()
         except TimeoutError as error:
             raise ProbeUnanswered("no connection") from error
     return ""

@@ -129,7 +129,8 @@ class ManagedProcess:
             self._set(Phase.STOPPING)
             process.send_signal(self.spec.stop_signal)
             try:
-                await asyncio.wait_for(process.wait(), self.spec.stop_timeout_s)
+                async with asyncio.timeout(self.spec.stop_timeout_s):
+                    await process.wait()
             except TimeoutError:
                 self.note = f"did not stop within {self.spec.stop_timeout_s:.0f} s and was killed"
                 self.kill()

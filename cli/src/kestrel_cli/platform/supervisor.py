@@ -221,7 +221,8 @@ class PlatformSupervisor:
                 told = ", ".join(f"{p.name} ({p.note or p.phase})" for p in late)
                 return self._give_up(f"not ready after {READY_TIMEOUT_S:.0f} s: {told}", [p for p in late if p.pid])
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop_asked.wait(), 0.05)
+                async with asyncio.timeout(0.05):
+                    await self._stop_asked.wait()
         return False
 
     def _give_up(self, problem: str, because_of: list[ManagedProcess]) -> bool:

@@ -139,6 +139,7 @@ class Bus:
             name=f"{settings.service}@{settings.instance}",
             inbox_prefix=f"_INBOX_{settings.service.replace('-', '_')}",
             pending_size=0,
+            flusher_queue_size=0,  # without an end: who waits for room in it forgets that he was canceled
             connect_timeout=2,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
@@ -443,10 +444,8 @@ class Bus:
         wait_s = _BACKOFF_MIN_S
         while True:
             try:
-                reply = await self.client.request(
-                    f"$JS.API.{call}", payload, timeout=max(0.05, deadline_s - time.monotonic())
-                )
-                answer: dict[str, Any] = json.loads(reply.data)
+                data = await self._request(f"$JS.API.{call}", payload, max(0.05, deadline_s - time.monotonic()))
+                answer: dict[str, Any] = json.loads(data)
                 if "error" not in answer:
                     return answer
                 error = answer["error"]
@@ -486,11 +485,23 @@ class Bus:
     async def request_core(self, subject: str, data: bytes, *, timeout: float = 5.0) -> bytes:  # noqa: ASYNC109
         """Ask whoever listens. Raises ``Unavailable`` (nobody), ``OutcomeUnknown`` (no answer in time)."""
         try:
-            return bytes((await self.client.request(subject, data, timeout=timeout)).data)
+            return await self._request(subject, data, timeout)
         except nats.errors.TimeoutError as error:
             raise OutcomeUnknown(f"{subject}: no answer within {timeout} s") from error
         except nats.errors.Error as error:
             raise Unavailable(f"{subject}: nobody listens ({type(error).__name__})") from error
+
+    async def _request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
+        """Ask, within a bound. Raises what the library raises.
+
+        The bound is ours: the library's own is ``asyncio.wait_for``, and before Python 3.12 that forgets a cancellation
+        which comes together with the answer. Who was told to end would then go on, and whoever waits for it for ever.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                return bytes((await self.client.request(subject, data, timeout=None)).data)  # type: ignore[arg-type]
+        except TimeoutError as error:
+            raise nats.errors.TimeoutError from error
 
     async def publish_core(self, subject: str, data: bytes) -> None:
         """Say it to whoever listens now. Raises ``Unavailable``."""

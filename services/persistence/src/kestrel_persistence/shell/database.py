@@ -36,6 +36,7 @@ else:
     Connection = asyncpg.Connection
 
 ACQUIRE_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 5.0
 FEW_ROWS = 8
 """Up to here an INSERT a table is quicker than a COPY."""
 PIECE = 125
@@ -149,7 +150,8 @@ class Database:
         if self._pool is not None:
             pool, self._pool = self._pool, None
             try:
-                await asyncio.wait_for(pool.close(), 5)
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    await pool.close()
             except TimeoutError:
                 pool.terminate()
 

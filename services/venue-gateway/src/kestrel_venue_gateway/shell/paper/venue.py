@@ -149,7 +149,8 @@ class PaperVenue:
         if self._channel.get_state() is grpc.ChannelConnectivity.READY:
             return True
         try:
-            await asyncio.wait_for(self._channel.channel_ready(), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                await self._channel.channel_ready()
         except TimeoutError:
             return False
         return True
