@@ -20,7 +20,7 @@ from kestrel_kernel.core.partition import Partition, encode_snapshot
 _ORDERS, _QUICK_ORDERS = 1_000_000, 10_000
 _ORDERS_PER_BLOCK, _REFUSED_PER_BLOCK = 10, 8
 _LOOKS = 10
-_SECONDS_MAX = 330.0
+_SECONDS_MAX = 1_800.0
 _TELL_EVERY_S = 10.0
 
 Figures = dict[str, Any]

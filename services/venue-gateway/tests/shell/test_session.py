@@ -12,7 +12,10 @@ from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2
 from kestrel.venue.v1 import venue_pb2
+from kestrel_chassis import telemetry
 from kestrel_chassis.consume import PullLoop
+from kestrel_chassis.lease import Lease
+from kestrel_chassis.messages import StoredMessage
 from kestrel_chassis.parking import ParkingLane
 from kestrel_domain import effects, subjects
 from kestrel_domain.errors import RemoteProtocolError, Unavailable
@@ -215,6 +218,82 @@ async def test_journal_entry_that_makes_no_sense_is_parked_and_the_next_command_
     await run_until(open_session(ScriptedVenue([])), wait_until, denied, "the next command is answered")
     parked = [audit_pb2.ParkedMessage.FromString(message.data) async for message in bus.read(subjects.PARKED)]
     assert [(message.stream, message.sequence) for message in parked] == [("JOURNAL_0", 1)]
+
+
+class ReadingNoted:
+    """Notes behind which sequence the journal was read, each time it was read to its end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read_behind: list[int] = []
+        self._read_to_end = journal.read_to_end
+        monkeypatch.setattr(journal, "read_to_end", self)
+
+    async def __call__(self, bus: Any, stream: str, after_sequence: int) -> AsyncGenerator[StoredMessage, None]:
+        async for message in self._read_to_end(bus, stream, after_sequence):
+            yield message
+        self.read_behind.append(after_sequence)
+
+
+async def test_who_stands_by_has_the_journal_folded_when_the_login_becomes_free(
+    bus: Any, open_session: Any, live_desk: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = ReadingNoted(monkeypatch)
+    other = Lease(bus, "gateway-paper-PAPER-1", "the other one")
+    await other.acquire()
+    session = open_session(ScriptedVenue([]))
+    running = asyncio.create_task(session.run())
+    try:
+        await wait_until(lambda: session.standing_by, "it stands by")
+        command = live_desk.entry()
+        command.token = ""
+        entry = journal_pb2.JournalEntry(account="PAPER-1", commands=[command])
+        await bus.publish(effects.publish(subjects.journal(0, "PAPER-1"), entry, "one"))
+        await wait_until(lambda: 1 in reading.read_behind, "it has read what was written meanwhile")
+        assert await stored(bus) == []
+
+        reading.read_behind.clear()
+        await other.release()
+
+        async def denied() -> bool:
+            return [report.order.fact for report in await stored(bus)] == [venue_pb2.ORDER_FACT_DENIED]
+
+        await wait_until(denied, "the command is taken up")
+        assert set(reading.read_behind) == {1}, "nothing was read again"
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"\xff\xff\xff", journal_pb2.JournalEntry(account="PAPER-1", door="venue", input=b"\xff").SerializeToString()],
+    ids=["entry", "input"],
+)
+async def test_what_makes_no_sense_is_parked_by_who_holds_the_login_not_by_who_stands_by_P11(
+    bus: Any, open_session: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch, nonsense: bytes
+) -> None:
+    reading = ReadingNoted(monkeypatch)
+    await bus.publish(effects.publish(subjects.journal(0, "PAPER-1"), journal_pb2.JournalEntry(), "sound"))
+    other = Lease(bus, "gateway-paper-PAPER-1", "the other one")
+    await other.acquire()
+    session = open_session(ScriptedVenue([]))
+    running = asyncio.create_task(session.run())
+    try:
+        await wait_until(lambda: 1 in reading.read_behind, "it reads ahead")
+        await bus.publish(effects.Publish(subjects.journal(0, "PAPER-1"), nonsense, "bad"))
+        await wait_until(lambda: telemetry.figures().get("sessions.reading_ahead_given_up"), "it has met the nonsense")
+        assert (await bus.stream_state(subjects.PARKED)).messages == 0
+        await other.release()
+
+        async def parked() -> bool:
+            return (await bus.stream_state(subjects.PARKED)).messages == 1
+
+        await wait_until(parked, "the nonsense is parked")
+        found = [audit_pb2.ParkedMessage.FromString(message.data) async for message in bus.read(subjects.PARKED)]
+        assert [(message.stream, message.sequence) for message in found] == [("JOURNAL_0", 2)]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_journal_message_lost_on_the_way_is_read_before_those_behind_it(

@@ -1,9 +1,11 @@
 """One login at one venue: the lease, the account's book, and the tasks that move commands out and facts in.
 
-    acquire lease -> fold the journal -> find where the venue's stream was left -> take up unsettled commands
-        -> [ follow journal | follow venue events | publish truth ]  until the lease is lost or the service stops
+    acquire lease, folding the journal meanwhile -> fold the rest -> find where the venue's stream was left
+        -> take up unsettled commands -> [ follow journal | follow venue events | publish truth ]
+        until the lease is lost or the service stops
 
-Whatever breaks, the session begins again from the lease: its whole state follows from the journal.
+Whatever breaks, the session begins again from the lease: its whole state follows from the journal. Who stands by keeps
+its fold at the journal's end, so that it takes over at once, however long the journal is.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -48,6 +50,7 @@ _CATCH_UP_TIMEOUT_S = 3.0
 _SETTLE_TIMEOUT_S = 3.0
 _STEADY_S = 60.0
 _STANDBY_AFTER_S = 2.0
+_READ_AHEAD_EVERY_S = 1.0
 
 
 class ParkingLane(Protocol):
@@ -92,7 +95,7 @@ class AccountSession:
             traits=venue.traits,
         )
         self._ledger = Ledger(bus, account, venue.name, self._partition, settings.flags_timeout_s)
-        self._book = AccountBook(account, venue.name, self._partition)
+        self._book = self._new_book()
         self._submissions = self._new_submissions()
         self._truth_requests: list[str] = []
         self._truth_wanted = asyncio.Event()
@@ -144,14 +147,35 @@ class AccountSession:
 
     async def _acquire(self, lease: Lease) -> None:
         """Wait for the login. Who waits longer than a moment stands by for somebody else, and that is ready too."""
+        self._book = self._new_book()
         acquiring = asyncio.create_task(lease.acquire())
+        reading = asyncio.create_task(self._read_ahead())
         try:
             await asyncio.wait({acquiring}, timeout=_STANDBY_AFTER_S)
             self._set_standing_by(not acquiring.done())
             await acquiring
         finally:
             acquiring.cancel()
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
             self._set_standing_by(False)
+
+    async def _read_ahead(self) -> None:
+        """Fold what others wrote, until canceled. At what makes no sense it gives up: that has to be parked, which is
+        for who holds the login, who then reads from the beginning.
+        """
+        while True:
+            try:
+                async with aclosing(self._unread()) as messages:
+                    async for message in messages:
+                        self._fold(message)
+            except (DecodeError, InvalidRequest):
+                telemetry.count("sessions.reading_ahead_given_up")
+                self._book = self._new_book()
+                return
+            except KestrelError as error:
+                telemetry.logger().warning("session.reads_not_ahead", account=self.account, error=str(error))
+            await asyncio.sleep(_READ_AHEAD_EVERY_S)
 
     async def stop(self) -> None:
         """Let what is under way finish, within a bound; what is left is taken up by the next session."""
@@ -181,8 +205,7 @@ class AccountSession:
 
     async def _fold_history(self) -> None:
         """Book and cursor, from what is stored: the journal, and what INBOX holds that the kernel has not read yet."""
-        self._book = AccountBook(self.account, self.venue.name, self._partition)
-        async with aclosing(journal.read_to_end(self._bus, self._stream, 0)) as messages:
+        async with aclosing(self._unread()) as messages:
             async for message in messages:
                 await self._learn(message)
         await self._learn_inbox()
@@ -202,6 +225,9 @@ class AccountSession:
             except DecodeError:
                 telemetry.count("reports.unreadable")
 
+    def _unread(self) -> AsyncGenerator[StoredMessage, None]:
+        return journal.read_to_end(self._bus, self._stream, self._book.journal_sequence)
+
     # --- commands out ------------------------------------------------------------------------------------------
 
     async def _follow_journal(self, group: asyncio.TaskGroup) -> None:
@@ -212,18 +238,22 @@ class AccountSession:
 
     async def _learn(self, message: StoredMessage) -> list[Commission]:
         """Fold one journal message. One that makes no sense is parked, and those behind it do not wait."""
-        if message.subject != subjects.journal(self._partition, self.account):
-            self._book.pass_over(message.sequence)
-            return []
         try:
-            entry = journal_pb2.JournalEntry.FromString(message.data)
-            entry.traceparent = entry.traceparent or message.traceparent
-            return self._book.apply(message.sequence, entry)
+            return self._fold(message)
         except (DecodeError, InvalidRequest) as error:
             self._book.pass_over(message.sequence)
             unreadable = error if isinstance(error, KestrelError) else InvalidRequest.of("entry", error, "JournalEntry")
             await self._parking.park(message, unreadable)
             return []
+
+    def _fold(self, message: StoredMessage) -> list[Commission]:
+        """Raises ``DecodeError`` or ``InvalidRequest`` if it makes no sense."""
+        if message.subject != subjects.journal(self._partition, self.account):
+            self._book.pass_over(message.sequence)
+            return []
+        entry = journal_pb2.JournalEntry.FromString(message.data)
+        entry.traceparent = entry.traceparent or message.traceparent
+        return self._book.apply(message.sequence, entry)
 
     # --- facts in ----------------------------------------------------------------------------------------------
 
@@ -376,6 +406,9 @@ class AccountSession:
             telemetry.count("truths.ahead_of_reports")
 
     # --- small things ------------------------------------------------------------------------------------------
+
+    def _new_book(self) -> AccountBook:
+        return AccountBook(self.account, self.venue.name, self._partition)
 
     def _new_submissions(self) -> Submissions:
         gate = replace(self._gate, run=uuid.uuid4().hex)
