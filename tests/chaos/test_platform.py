@@ -19,6 +19,8 @@ pytestmark = [
     pytest.mark.timeout(240),
 ]
 
+INTENTS_PER_SERVICE = 6
+
 
 async def test_nats_29_sigterm_of_every_service_under_load_loses_and_doubles_nothing(
     platform: RunningPlatform, measure: Measure
@@ -29,7 +31,7 @@ async def test_nats_29_sigterm_of_every_service_under_load_loses_and_doubles_not
         symbols = itertools.cycle(SYMBOLS)
         for service in SERVICES:
             ended = platform.pid_of(service)
-            for number in range(6):
+            for number in range(INTENTS_PER_SERVICE):
                 if number == 2:
                     os.kill(ended, signal.SIGTERM)
                 await platform.propose(bus, f"{service}-{number}", next(symbols))
@@ -38,9 +40,11 @@ async def test_nats_29_sigterm_of_every_service_under_load_loses_and_doubles_not
             async def replaced(service: str = service, ended: int = ended) -> bool:
                 return platform.pid_of(service) != ended and await platform.is_ready(service)
 
-            await until(replaced, 90, f"another {service} to be ready")
+            await until(replaced, 120, f"another {service} to be ready")
             assert "service.stopped" in platform.layout.log(service).read_text(), "it ended in order"
         await platform.until_ready()
+        proposed = [f"{service}-{number}" for service in SERVICES for number in range(INTENTS_PER_SERVICE)]
+        await platform.until_decided(bus, desk, proposed)
         await platform.leave_everything(desk)
     await platform.until_stored()
     comparison, venue = await platform.compare_books()

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ import asyncpg
 import grpc
 
 from kestrel.admin.v1 import governance_pb2, persistence_pb2, status_pb2, status_pb2_grpc
+from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.intent.v1 import intent_pb2
@@ -34,7 +35,7 @@ from kestrel_cli.platform import servers
 from kestrel_cli.platform.buses import connected_bus
 from kestrel_cli.platform.layout import SERVICES, Endpoints, Layout
 from kestrel_domain import effects, subjects
-from kestrel_domain.errors import Unavailable
+from kestrel_domain.errors import OutcomeUnknown, Unavailable
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import MINUTE_NS
 
@@ -144,6 +145,29 @@ class RunningPlatform:
     def last_price(self, symbol: str) -> Number:
         return next(bar for bar in _bars() if bar.symbol == symbol).close.at(4)
 
+    async def until_decided(self, bus: Bus, desk: Desk, intent_ids: Collection[str], within_s: float = 90.0) -> None:
+        """Governance has said yes or no to each of these intents, and the kernel has what it said yes to.
+
+        Before that, that no trade is open says nothing: one may be on its way.
+        """
+
+        async def decided() -> bool:
+            verdicts: dict[str, authority_pb2.Verdict.ValueType] = {}
+            with_token: set[str] = set()
+            async for message in bus.read(subjects.BEADS, subject=f"bead.*.{ACCOUNT}"):
+                bead = audit_pb2.Bead.FromString(message.data)
+                if bead.HasField("decision"):
+                    verdicts[bead.decision.intent_id] = bead.decision.verdict
+                if bead.HasField("token"):
+                    with_token.add(bead.token.intent_id)
+            waiting = {pending.intent.intent_id for pending in await desk.pending()}
+            permitted = {each for each in intent_ids if verdicts.get(each) == authority_pb2.VERDICT_APPROVED}
+            if set(intent_ids) - verdicts.keys() - waiting or permitted - with_token:
+                return False
+            return not await desk.lag()
+
+        await until(decided, within_s, "governance to decide every intent", pause_s=0.3)
+
     async def leave_everything(self, desk: Desk, within_s: float = 90.0) -> None:
         """Ask for exits until no trade is open."""
 
@@ -193,6 +217,10 @@ class RunningPlatform:
 
     async def compare_books(self) -> tuple[counts.Comparison, counts.Book]:
         """The venue's ledger, the journal and the database, and the venue's own book."""
+        found: tuple[counts.Comparison, counts.Book] = await patiently(self._compare_books)
+        return found
+
+    async def _compare_books(self) -> tuple[counts.Comparison, counts.Book]:
         async with self.bus() as bus, self.desk() as desk:
             venue = collect.read_venue(await desk.ledger())
             journal = await collect.read_journal(bus, 1, ACCOUNT)
@@ -201,7 +229,8 @@ class RunningPlatform:
 
     async def audit(self) -> persistence_pb2.VerifyAuditResponse:
         async with self.desk() as desk:
-            return await desk.verify()
+            answer: persistence_pb2.VerifyAuditResponse = await patiently(desk.verify)
+        return answer
 
 
 @functools.cache
@@ -227,18 +256,28 @@ async def until(holds: Callable[[], Awaitable[bool]], within_s: float, what: str
         try:
             if await holds():
                 return
-        except (grpc.aio.AioRpcError, Unavailable, asyncpg.PostgresError, OSError, TimeoutError) as error:
+        except (
+            grpc.aio.AioRpcError,
+            Unavailable,
+            OutcomeUnknown,
+            asyncpg.PostgresError,
+            OSError,
+            TimeoutError,
+        ) as error:
             last = str(error)
         await asyncio.sleep(pause_s)
     raise AssertionError(f"waited {within_s:.0f} s in vain for {what}; last error: {last or 'none'}")
 
 
-async def patiently(call: Callable[[], Awaitable[Any]], within_s: float = 60.0) -> Any:
+async def patiently(call: Callable[[], Awaitable[Any]], within_s: float = 90.0) -> Any:
     """Repeat an idempotent call while nobody answers."""
     deadline = time.monotonic() + within_s
     while True:
         try:
             return await call()
+        except (Unavailable, OutcomeUnknown):
+            if time.monotonic() > deadline:
+                raise
         except grpc.aio.AioRpcError as error:
             if error.code() not in _UNANSWERED or time.monotonic() > deadline:
                 raise

@@ -34,6 +34,7 @@ async def test_kill_9_in_mid_run_loses_nothing_and_doubles_nothing_P10(platform:
             await platform.propose(bus, f"{victim}-{number}", next(symbols))
             await asyncio.sleep(0.05)
         await platform.until_ready()
+        await platform.until_decided(bus, desk, [f"{victim}-{number}" for number in range(INTENTS_PER_CASE)])
         await platform.leave_everything(desk)
     await platform.until_stored()
 
