@@ -57,8 +57,11 @@ async def fold(bus: Bus, authority: Authority, parking: ParkingLane, partitions:
 
 
 async def fold_market(bus: Bus, authority: Authority) -> int:
-    """Learn the newest bar of each instrument; the sequence at which live reading goes on."""
-    next_sequence = (await bus.stream_state(subjects.MARKET)).last_sequence + 1
+    """Learn the newest bar of each instrument; the sequence at which live reading goes on.
+
+    That is behind what was learned, not behind what the stream's leader has: the server asked may be a little behind.
+    """
+    next_sequence = 1
     loop = PullLoop(bus, subjects.MARKET, ack="none", last_per_subject=True, ordered=True)
     try:
         await loop.start()
@@ -66,6 +69,7 @@ async def fold_market(bus: Bus, authority: Authority) -> int:
             async for batch in loop.batches():
                 for message in batch:
                     learn_bar(authority, message)
+                next_sequence = batch[-1].sequence + 1
                 if batch[-1].pending == 0:
                     break
     finally:
