@@ -21,7 +21,7 @@ from tests.chaos import services
 from tests.chaos.conftest import Measure
 from tests.chaos.servers import BreakableServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(240)]
 
 
 def intent(number: int) -> Publish:

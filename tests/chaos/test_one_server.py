@@ -29,7 +29,7 @@ from tests.chaos.conftest import Measure
 from tests.chaos.load import entries
 from tests.chaos.servers import BreakableServer, SmallDisk, flip_a_byte
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(240)]
 
 DISK_BYTES, BALLAST_BYTES, MESSAGE_BYTES = 24 << 20, 12 << 20, 100_000
 INVARIANT_BROKEN = 3
