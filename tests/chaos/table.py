@@ -209,6 +209,7 @@ TABLE = (
             f"{_CONSUMERS}::test_nats_14_slow_handler_sees_everything_once_and_its_lag",
             f"{_CHASSIS}/test_consume.py::test_an_ordered_loop_ends_before_what_follows_a_lost_delivery",
         ),
+        "A lag is a figure, and shown by `kestrel status`; no alert is raised for it",
     ),
     Row(
         15,
