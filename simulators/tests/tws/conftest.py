@@ -119,7 +119,7 @@ class SimulatorUnderTest:
         """Let a library trade; its scenarios, each with what was wrong, if anything."""
         command = [PYTHONS[library], str(HERE / "client_script_scenario.py"), library]
         command += ["127.0.0.1", str(self.port), str(self.admin_port), *scenarios]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         assert done.returncode == 0, f"{lines[-1:]}\n{done.stderr[-3000:]}"
         return {line["scenario"]: line["error"] for line in lines}

@@ -9,7 +9,7 @@ import pytest
 
 from kestrel.tws.v1 import tws_pb2
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 LIBRARIES = [pytest.param(name, marks=pytest.mark.xdist_group(f"tws-{name}")) for name in ("ib_insync", "ib_async")]
 
