@@ -26,6 +26,7 @@ from kestrel_venue_gateway.core.reports import Fact, VenueEvent
 from kestrel_venue_gateway.core.traits import STRONG, VenueState
 from kestrel_venue_gateway.core.truth import Portfolio
 from kestrel_venue_gateway.shell import journal
+from kestrel_venue_gateway.shell import session as session_module
 from kestrel_venue_gateway.shell.session import AccountSession
 
 pytestmark = pytest.mark.integration
@@ -153,7 +154,10 @@ async def test_place_in_the_venues_stream_survives_an_inbox_that_forgot_it(
     assert venue.asked_after == [2]
 
 
-async def test_truth_waits_for_its_facts_to_be_stored(bus: Any, open_session: Any, wait_until: Any) -> None:
+async def test_truth_waits_for_its_facts_to_be_stored(
+    bus: Any, open_session: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_CATCH_UP_TIMEOUT_S", 60.0)  # as long as a busy machine takes to store them
     session = open_session(ScriptedVenue([fill("x1"), balance("10")]))
 
     async def truths() -> bool:
