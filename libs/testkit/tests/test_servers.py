@@ -49,6 +49,10 @@ def test_a_frozen_server_can_be_ended_and_ending_twice_is_ending_once(tmp_path: 
     server.start()
     pid = server.pid
     server.suspend()
+    assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    server.resume()
+    server.suspend()
+    assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
     server.stop()
     server.kill()
     assert not psutil.pid_exists(pid)

@@ -104,8 +104,12 @@ class ServerProcess:
         os.kill(self.pid, number)
 
     def suspend(self) -> None:
-        """Freeze it, as a machine that hangs would."""
+        """Freeze it, as a machine that hangs would. Its threads may work on for a moment: waits for the last one."""
         self.send_signal(signal.SIGSTOP)
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        while not self._has_stopped():
+            assert time.monotonic() < deadline_s, f"{self._name} does not stop"
+            time.sleep(0.005)
 
     def resume(self) -> None:
         self.send_signal(signal.SIGCONT)
@@ -122,6 +126,13 @@ class ServerProcess:
         with contextlib.suppress(OSError):
             return self._log_path.read_text(errors="replace")[-2000:]
         return ""
+
+    def _has_stopped(self) -> bool:
+        """Every thread of it, as the system tells a parent; or it has ended. Believed where that cannot be asked."""
+        if not hasattr(os, "waitid"):
+            return True
+        events = os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG
+        return os.waitid(os.P_PID, self.pid, events) is not None
 
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
