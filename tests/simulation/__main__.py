@@ -111,6 +111,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
+    gc.freeze()  # what is loaded by now stays: looking for garbage after each world looks at that world only
     seeds = range(options.seed, options.seed + options.seeds)
     without = frozenset(filter(None, options.without.split(",")))
     run = partial(run_seed, steps=options.steps, without=without, wants_trace=options.trace)

@@ -162,6 +162,7 @@ class OwnerLease:
     def acquire_again(self) -> Iterator[None]:
         """Give it back and take it once more, for a later epoch."""
         self.release()
+        self._forget()  # a lease is acquired once: the old one is never held again
         self._lease = self._new()
         yield from self.acquire()
 
@@ -173,9 +174,7 @@ class OwnerLease:
     def end(self) -> None:
         with self._time():
             self._loop.end()
-        held = self._store.leases[self._name]
-        if self._lease in held:
-            held.remove(self._lease)
+        self._forget()
 
     def turn(self) -> None:
         if self._loop.has_work():
@@ -204,6 +203,11 @@ class OwnerLease:
         lease = Lease(self._store, self._name, f"sim-{self._world.next_session()}", TTL_S)  # type: ignore[arg-type]
         self._store.leases.setdefault(self._name, []).append(lease)
         return lease
+
+    def _forget(self) -> None:
+        known = self._store.leases[self._name]
+        if self._lease in known:
+            known.remove(self._lease)
 
     def _time_s(self) -> float:
         return self._world.true_ns / SECOND_NS

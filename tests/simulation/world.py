@@ -18,7 +18,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
@@ -46,6 +48,11 @@ from tests.simulation.nodes import ACCOUNT, DRIFT_QTY, SECOND_ACCOUNT, STORED_ST
 from tests.simulation.referee import OVER, SKEW_NS_MAX, WORKING, Books, Referee, Violation, is_over
 from tests.simulation.story import Line, story
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsLenAndGetItem
+
+T = TypeVar("T")
+
 START_NS = 1_780_000_000 * SECOND_NS
 WALLET = Number(1_000_000, 0)
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF")
@@ -56,6 +63,9 @@ STRANGER_SYMBOL, DRIFT_SYMBOL = "YYY", "ZZZ"
 SIGNING_KEY = tokens.SigningKey.generate()
 REST_STEPS_MAX = 20_000
 EXPOSURE_RATIO_MAX = "0.02"  # a few orders at a time: the limit has to be met to be tested
+KILLED = {
+    kind: f"{kind} killed" for kind in ("kernel", "governance", "gateway", "reconciler", "persistence", "policy")
+}
 FREEZES = ("kernel", "gateway", "persistence")
 TURNS = {"kernel": 2, "gateway": 2, "governance": 2}
 """Who is on an order's way gets that many turns for one of the others."""
@@ -76,6 +86,10 @@ class Chance(random.Random):
         while drawn >= count:
             drawn = self.getrandbits(bit_count)
         return first + drawn
+
+    def choice(self, seq: SupportsLenAndGetItem[T]) -> T:
+        """One of them."""
+        return seq[self.randrange(len(seq))]
 
 
 @dataclass
@@ -102,6 +116,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.random = Chance(self.seed)
+        self._draw = self.random.random  # looked up once: it is called several times at each step
         self.accounts, self.partition_count = self._layout()
         self.journals = tuple(map(subjects.journal_stream, range(self.partition_count)))
         self.limits: RiskLimits = _limits(self.accounts)
@@ -241,7 +256,7 @@ class World:
 
     def _maybe_kill(self, name: str) -> None:
         kind = self.nodes[name].kind
-        if kind == "driver" or name not in self._nodes or not self.fault(f"{kind} killed", 0.01):
+        if kind == "driver" or name not in self._nodes or not self.fault(KILLED[kind], 0.01):
             return
         steps = self._nodes.pop(name)
         self._down[name] = self.random.randrange(0, 40)
@@ -278,13 +293,13 @@ class World:
     # --- chance --------------------------------------------------------------------------------------------------
 
     def chance(self, name: str, probability: float) -> bool:
-        if self.random.random() < probability:
+        if self._draw() < probability:
             self.reached(name)
             return True
         return False
 
     def fault(self, name: str, probability: float) -> bool:
-        if not self.faults_on or self.random.random() >= probability or name in self.without:
+        if not self.faults_on or self._draw() >= probability or name in self.without:
             return False
         self.faults_met[name] += 1
         self.reached(name)
@@ -337,6 +352,8 @@ class World:
         """What a consumer gets at this moment: a few of the messages that are there."""
         limit = self.random.randrange(1, 5)
         stored = self.bus.stored(stream)
+        if start_sequence > len(stored):
+            return []  # as mostly
         if not prefix:
             return stored[start_sequence - 1 : start_sequence - 1 + limit]
         found = (message for message in islice(stored, start_sequence - 1, None) if message.subject.startswith(prefix))
@@ -884,6 +901,7 @@ def _order_request(command: journal_pb2.VenueCommand) -> paper_pb2.PlaceOrderReq
     )
 
 
+@lru_cache(maxsize=64)  # not to be changed: a message that it is put into has a copy of its own
 def _instrument(symbol: str) -> common_pb2.Instrument:
     return common_pb2.Instrument(
         symbol=symbol, version=1, currency="USD", price_scale=4, qty_scale=0, tick_units=100, lot_units=1, multiplier=1

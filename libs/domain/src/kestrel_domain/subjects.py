@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from kestrel.common.v1 import common_pb2
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import checked_id, checked_symbol
@@ -24,27 +26,35 @@ KILL_FLAGS_KEY = "kill"
 """The one key of the flags bucket: all raised flags in one ``KillFlags`` value, so one read sees one state."""
 
 NO_ACCOUNT = "_"
+_few = lru_cache(maxsize=4096)
+"""Each message asks for its subject, and subjects are as many as accounts, doors and symbols. A refusal is not kept."""
+
 DOORS = ("entry", "exit", "venue", "tick", "control", "adopt")
 
 
+@_few
 def journal_stream(partition: int) -> str:
     return f"JOURNAL_{partition}"
 
 
+@_few
 def intent(account: str) -> str:
     return f"intent.{checked_id('account', account)}"
 
 
+@_few
 def inbox(partition: int, account: str, door: str) -> str:
     if door not in DOORS:
         raise InvalidRequest.of("door", door, "one of " + ", ".join(DOORS))
     return f"inbox.{partition}.{checked_id('account', account)}.{door}"
 
 
+@_few
 def journal(partition: int, account: str) -> str:
     return f"journal.{partition}.{checked_id('account', account)}"
 
 
+@_few
 def truth(venue: str, account: str) -> str:
     return f"truth.{checked_id('venue', venue)}.{checked_id('account', account)}"
 
@@ -54,10 +64,12 @@ def truth_request(venue: str, account: str) -> str:
     return f"ask.truth.{checked_id('venue', venue)}.{checked_id('account', account)}"
 
 
+@_few
 def bead(kind: str, account: str) -> str:
     return f"bead.{checked_id('kind', kind)}.{checked_id('account', account or NO_ACCOUNT)}"
 
 
+@_few
 def alert(severity: common_pb2.Severity.ValueType, service: str) -> str:
     name = common_pb2.Severity.Name(severity).removeprefix("SEVERITY_").lower()
     return f"alert.{name}.{checked_id('service', service)}"
@@ -67,6 +79,7 @@ def parked(service: str) -> str:
     return f"parked.{checked_id('service', service)}"
 
 
+@_few
 def market(venue: str, symbol: str) -> str:
     return f"market.{checked_id('venue', venue)}.{checked_symbol('symbol', symbol)}"
 
