@@ -188,6 +188,7 @@ class Referee:
         self._decisions: dict[tuple[str, int], authority_pb2.Decision] = {}
         self._authorized: dict[tuple[str, int], intent_pb2.AuthorizedIntent] = {}
         self._refused: set[tuple[str, int]] = set()
+        self._genuine: set[tuple[str, bytes]] = set()
 
     # --- what is stored ----------------------------------------------------------------------------------------------
 
@@ -412,6 +413,7 @@ class Referee:
         approved = decision is not None and decision.verdict == authority_pb2.VERDICT_APPROVED
         require(approved, "authorized without a stored approval", key[0])
         claims = tokens.read_token(self.key, entry.token, stored_intent=entry.intent)
+        self._genuine.add((entry.token, entry.intent))
         require(claims.token_id == token_id(*key), "a token under another id than its attempt's", key[0])
         first = self._authorized.setdefault(key, entry)
         require(first == entry, "one attempt was authorized with two contents", key[0])
@@ -497,7 +499,8 @@ class Referee:
             self.counters["exit sent"] += 1
             return
         intent = intent_pb2.Intent.FromString(command.intent)
-        tokens.read_token(self.key, command.token, stored_intent=command.intent)
+        if (command.token, command.intent) not in self._genuine:  # these very bytes were held against the key before
+            tokens.read_token(self.key, command.token, stored_intent=command.intent)
         key = token_id(intent.intent_id, intent.attempt)
         require(order == entry_client_order_id(key), "not the order id of its token", order)
         self._check_mark(key, identity, order)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
@@ -47,6 +48,20 @@ def risk_at_stop(intent: intent_pb2.Intent) -> Exact | None:
     distance = money.of(entry) - money.of(intent.stop_price)
     signed = distance if intent.side == common_pb2.SIDE_BUY else -distance
     return signed * quantity(intent) * intent.instrument.multiplier
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What an order is counted at and what it risks, as they are stored."""
+
+    notional: Number
+    risk_at_stop: Number | None
+
+
+def amounts(intent: intent_pb2.Intent, collar_ratio: Number) -> Amounts:
+    """Raises ``InvalidRequest`` where one of them does not fit the wire."""
+    counted, lost = notional(intent, collar_ratio), risk_at_stop(intent)
+    return Amounts(money.amount(counted), None if lost is None else money.amount(lost))
 
 
 def sha256(
