@@ -317,9 +317,13 @@ class World:
     def fault(self, name: str, probability: float) -> bool:
         if not self.faults_on or self._draw() >= probability or name in self.without:
             return False
+        self.met(name)
+        return True
+
+    def met(self, name: str) -> None:
+        """A fault happens."""
         self.faults_met[name] += 1
         self.reached(name)
-        return True
 
     def reached(self, name: str) -> None:
         self.counters[name] += 1

@@ -100,7 +100,7 @@ class SimulatedBus:
 
     def stored(self, stream: str) -> list[Message]:
         """All of a stream, in order; not to be changed."""
-        return self._stream(stream).messages
+        return (self.streams.get(stream) or self._stream(stream)).messages
 
     def last_sequence(self, stream: str) -> int:
         return len(self._stream(stream).messages)

@@ -73,10 +73,8 @@ def sha256(
     limits_sha256: bytes,
 ) -> bytes:
     """The hash an approval carries. Length-prefixed, so that no two bundles share a text."""
-    digest = hashlib.sha256(b"kestrel/evidence/v1")
     parts = [stored_intent_sha256, limits_sha256, money.text(notional).encode()]
     parts.append(money.text(risk_at_stop).encode() if risk_at_stop is not None else b"none")
     parts += [f"{check.reason}={check.verdict}".encode() for check in checks]
-    for part in parts:
-        digest.update(len(part).to_bytes(4, "big") + part)
-    return digest.digest()
+    sized = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+    return hashlib.sha256(b"kestrel/evidence/v1" + sized).digest()
