@@ -40,7 +40,6 @@ def checked_symbol(field: str, value: str) -> str:
     return value
 
 
-@lru_cache(maxsize=4096, typed=True)  # two in five are asked for again: an alert, a signal, an order of a replay
 def derived_id(kind: str, *parts: str | int | bytes) -> str:
     """26 characters of base 32 (128 bits of SHA-256) over a kind and length-prefixed parts."""
     digest = hashlib.sha256(kind.encode())
