@@ -41,8 +41,10 @@ def run_seed(seed: int, steps: int, without: frozenset[str] = frozenset(), wants
         if not isinstance(error, Violation):
             failure += "\n\n" + traceback.format_exc()
     trace = [str(line) for line in world.trace] if wants_trace else []
+    outcome = Outcome(seed, world.step_count, world.counters, failure, trace)
+    vars(world).clear()  # what knew it lets it go: what is left for the collector is little
     gc.collect()
-    return Outcome(seed, world.step_count, world.counters, failure, trace)
+    return outcome
 
 
 def _shrunk(seed: int, steps: int, without: frozenset[str]) -> str:
@@ -111,6 +113,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
+    gc.freeze()  # what is loaded by now stays: looking for garbage after each world looks at that world only
     seeds = range(options.seed, options.seed + options.seeds)
     without = frozenset(filter(None, options.without.split(",")))
     run = partial(run_seed, steps=options.steps, without=without, wants_trace=options.trace)

@@ -9,8 +9,6 @@ from kestrel_persistence.core.chain import Head
 from kestrel_persistence.core.record import Record, Row
 from kestrel_testkit.world import Message
 
-_KEY = ("stream", "sequence", "position")
-
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -18,6 +16,9 @@ class Position:
 
     sequence: int = 0
     head: Head = field(default_factory=Head)
+
+
+_BEGINNING = Position()
 
 
 class Database:
@@ -28,15 +29,15 @@ class Database:
         self.positions: dict[str, Position] = {}
 
     def position(self, stream: str) -> Position:
-        return self.positions.get(stream, Position())
+        return self.positions.get(stream, _BEGINNING)
 
     def commit(self, stream: str, rows: Iterable[Row], before: Position, after: Position) -> bool:
         """All of it, or nothing when somebody else has stored further since ``before`` was read."""
         if self.position(stream) != before:
             return False
         for row in rows:
-            key = (row.table, *(row.values.get(column) for column in _KEY))
-            self.rows.setdefault(key, row)
+            value = row.values.get
+            self.rows.setdefault((row.table, value("stream"), value("sequence"), value("position")), row)
         self.positions[stream] = after
         return True
 

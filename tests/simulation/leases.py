@@ -10,7 +10,6 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -138,18 +137,33 @@ class LeaseStore:
         return self._revision
 
 
+class WorldTime:
+    """While it is entered, leases read the world's clock. Set by hand: patching as a test does was a twentieth of all
+    time."""
+
+    def __init__(self, time_s: Callable[[], float]) -> None:
+        self._clock = SimpleNamespace(monotonic=time_s)
+        self._real: Any = None
+
+    def __enter__(self) -> None:
+        self._real, vars(chassis)["time"] = vars(chassis)["time"], self._clock
+
+    def __exit__(self, *_: object) -> None:
+        vars(chassis)["time"] = self._real
+
+
 class OwnerLease:
     """A process's lease, and the loop that keeps it. While the process does not run, nothing is renewed."""
 
     def __init__(self, world: World, store: LeaseStore, name: str) -> None:
         self._world, self._store, self._name = world, store, name
         self._loop = WorldLoop(self._time_s)
-        self._clock = SimpleNamespace(monotonic=self._time_s)
+        self._time = WorldTime(self._time_s)
         self._lease = self._new()
 
     def acquire(self) -> Iterator[None]:
         """Wait for it; at each ``yield`` somebody else may run."""
-        with self._time():
+        with self._time:
             task = self._loop.begin(self._lease.acquire())
         while True:
             self.turn()
@@ -162,24 +176,23 @@ class OwnerLease:
     def acquire_again(self) -> Iterator[None]:
         """Give it back and take it once more, for a later epoch."""
         self.release()
+        self._forget()  # a lease is acquired once: the old one is never held again
         self._lease = self._new()
         yield from self.acquire()
 
     def release(self) -> None:
-        with self._time():
+        with self._time:
             self._loop.begin(self._lease.release())
         self.turn()
 
     def end(self) -> None:
-        with self._time():
+        with self._time:
             self._loop.end()
-        held = self._store.leases[self._name]
-        if self._lease in held:
-            held.remove(self._lease)
+        self._forget()
 
     def turn(self) -> None:
         if self._loop.has_work():
-            with self._time():
+            with self._time:
                 self._loop.turn()
 
     @property
@@ -189,7 +202,7 @@ class OwnerLease:
     def is_held(self) -> bool:
         """By its own clock, and whatever its loop has found out; and never by two at once."""
         self.turn()
-        with self._time():
+        with self._time:
             held = self._lease.held
             others = [one for one in self._store.leases[self._name] if one is not self._lease and one.held]
         if held:
@@ -205,15 +218,10 @@ class OwnerLease:
         self._store.leases.setdefault(self._name, []).append(lease)
         return lease
 
+    def _forget(self) -> None:
+        known = self._store.leases[self._name]
+        if self._lease in known:
+            known.remove(self._lease)
+
     def _time_s(self) -> float:
         return self._world.true_ns / SECOND_NS
-
-    @contextmanager
-    def _time(self) -> Iterator[None]:
-        """The lease reads the world's clock. Set by hand: patching as a test does was a twentieth of all time."""
-        real = vars(chassis)["time"]
-        vars(chassis)["time"] = self._clock
-        try:
-            yield
-        finally:
-            vars(chassis)["time"] = real

@@ -8,7 +8,7 @@ holds what is stored against the venue. Whatever it needs, it keeps up to date; 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -101,11 +101,21 @@ class Books:
     booked: Counter[str] = field(default_factory=Counter)
     # By execution: its fee as booked, with what a settlement added.
     fees: dict[str, Number] = field(default_factory=dict)
+    over: set[str] = field(default_factory=set)
+    """Of ``slots``, the trades that are over: a slot is never changed, only taken anew."""
 
     def take_slot(self, slot: state_pb2.SlotSnapshot) -> None:
         before = self.slots.get(slot.trade_id)
         self.held[slot.instrument.symbol] += slot.qty.units - (before.qty.units if before is not None else 0)
         self.slots[slot.trade_id] = slot
+        if is_over(slot):
+            self.over.add(slot.trade_id)
+        else:
+            self.over.discard(slot.trade_id)
+
+    def open_slots(self) -> list[state_pb2.SlotSnapshot]:
+        """Trades that are not over."""
+        return [slot for trade_id, slot in self.slots.items() if trade_id not in self.over]
 
     def book(self, fill: journal_pb2.BookedFill) -> None:
         self.booked[fill.symbol] += _signed_units(fill)
@@ -159,6 +169,7 @@ class Referee:
         self._inputs_due: list[deque[int]] = [deque() for _ in self.partitions]
         # By trade: each time a bust made it larger, the entry that says so and what was open before.
         self._grown: dict[str, list[tuple[Entry, Number]]] = {}
+        self._orders_of_trade: defaultdict[str, set[str]] = defaultdict(set)
         self._known_entries: dict[int, int] = {}
         self._decided_on: dict[tuple[str, int], dict[int, int]] = {}
         self._newest: dict[str, int] = {}
@@ -177,6 +188,7 @@ class Referee:
         self._decisions: dict[tuple[str, int], authority_pb2.Decision] = {}
         self._authorized: dict[tuple[str, int], intent_pb2.AuthorizedIntent] = {}
         self._refused: set[tuple[str, int]] = set()
+        self._genuine: set[tuple[str, bytes]] = set()
 
     # --- what is stored ----------------------------------------------------------------------------------------------
 
@@ -222,6 +234,7 @@ class Referee:
         self.counters["input came again"] += entry.outcome.code == "DUPLICATE_EVENT"
         for index, command in enumerate(entry.commands):
             self.commands[f"{message.stream}:{message.sequence}:{index}"] = command
+            self._orders_of_trade[command.trade_id].add(command.client_order_id)
         if entry.account not in self.books:
             return  # it names no account, and nothing follows from it
         books = self.books[entry.account]
@@ -243,10 +256,11 @@ class Referee:
     def _take_slot(
         self, books: Books, slot: state_pb2.SlotSnapshot, entry: journal_pb2.JournalEntry, place: Entry
     ) -> None:
-        before = books.slots.get(slot.trade_id)
-        open_qty = abs(Number.of(before.qty)) if before is not None else Number.zero()
-        if abs(Number.of(slot.qty)) > open_qty and any(fill.is_busted for fill in entry.fills):
-            self._grown.setdefault(slot.trade_id, []).append((place, open_qty))
+        if any(fill.is_busted for fill in entry.fills):
+            before = books.slots.get(slot.trade_id)
+            open_qty = abs(Number.of(before.qty)) if before is not None else Number.zero()
+            if abs(Number.of(slot.qty)) > open_qty:
+                self._grown.setdefault(slot.trade_id, []).append((place, open_qty))
         books.take_slot(slot)
 
     def _book(self, books: Books, entry: journal_pb2.JournalEntry) -> None:
@@ -400,6 +414,7 @@ class Referee:
         approved = decision is not None and decision.verdict == authority_pb2.VERDICT_APPROVED
         require(approved, "authorized without a stored approval", key[0])
         claims = tokens.read_token(self.key, entry.token, stored_intent=entry.intent)
+        self._genuine.add((entry.token, entry.intent))
         require(claims.token_id == token_id(*key), "a token under another id than its attempt's", key[0])
         first = self._authorized.setdefault(key, entry)
         require(first == entry, "one attempt was authorized with two contents", key[0])
@@ -487,7 +502,8 @@ class Referee:
             self.counters["exit sent"] += 1
             return
         intent = intent_pb2.Intent.FromString(command.intent)
-        tokens.read_token(self.key, command.token, stored_intent=command.intent)
+        if (command.token, command.intent) not in self._genuine:  # these very bytes were held against the key before
+            tokens.read_token(self.key, command.token, stored_intent=command.intent)
         key = token_id(intent.intent_id, intent.attempt)
         require(order == entry_client_order_id(key), "not the order id of its token", order)
         self._check_mark(key, identity, order)
@@ -608,12 +624,9 @@ class Referee:
 
     def open_slots(self, account: str = "") -> list[state_pb2.SlotSnapshot]:
         """Trades that are not over, of one account or of all."""
-        return [
-            slot
-            for books in self.books.values()
-            for slot in books.slots.values()
-            if not is_over(slot) and account in ("", books.account)
-        ]
+        if account:
+            return self.books[account].open_slots()
+        return [slot for books in self.books.values() for slot in books.open_slots()]
 
     def unjournaled(self) -> int:
         """How many inputs no journal has."""
@@ -623,7 +636,7 @@ class Referee:
         return any(books.unheard() for books in self.books.values())
 
     def orders_of(self, trade_id: str) -> set[str]:
-        return {one.client_order_id for one in self.commands.values() if one.trade_id == trade_id}
+        return self._orders_of_trade.get(trade_id, set())
 
     def sent_count(self, client_order_id: str) -> int:
         return self._sent[client_order_id]
@@ -685,7 +698,7 @@ class Referee:
 
 def is_over(slot: state_pb2.SlotSnapshot) -> bool:
     """Nothing of the trade is left: no position, no order that could make one, none that protected it."""
-    return slot.stage in OVER and not any(order.life in WORKING for order in (slot.stop, slot.target))
+    return slot.stage in OVER and slot.stop.life not in WORKING and slot.target.life not in WORKING
 
 
 def require(holds: bool, message: str, about: str = "") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -20,8 +20,7 @@ LAST_LINES = 40
 _NODES_NEWS = ("starts", "is killed", "freezes", "faults stop")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """Something happened. A published message is kept as it is, and read only if the line is printed."""
 
     step: int

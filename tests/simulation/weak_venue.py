@@ -375,7 +375,10 @@ class WeakWorld(World):
         )
 
     def fault(self, name: str, probability: float) -> bool:
-        return super().fault(name, probability * _MORE_OFTEN.get(name, 1))
+        if not self.faults_on or self._draw() >= probability * _MORE_OFTEN.get(name, 1) or name in self.without:
+            return False
+        self.met(name)
+        return True
 
     def chance(self, name: str, probability: float) -> bool:
         return super().chance(name, probability * _LIKELIER.get(name, 1))

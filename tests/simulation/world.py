@@ -15,10 +15,12 @@ import gc
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
@@ -46,6 +48,11 @@ from tests.simulation.nodes import ACCOUNT, DRIFT_QTY, SECOND_ACCOUNT, STORED_ST
 from tests.simulation.referee import OVER, SKEW_NS_MAX, WORKING, Books, Referee, Violation, is_over
 from tests.simulation.story import Line, story
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsLenAndGetItem
+
+T = TypeVar("T")
+
 START_NS = 1_780_000_000 * SECOND_NS
 WALLET = Number(1_000_000, 0)
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF")
@@ -56,6 +63,7 @@ STRANGER_SYMBOL, DRIFT_SYMBOL = "YYY", "ZZZ"
 SIGNING_KEY = tokens.SigningKey.generate()
 REST_STEPS_MAX = 20_000
 EXPOSURE_RATIO_MAX = "0.02"  # a few orders at a time: the limit has to be met to be tested
+KILLED = {kind: f"{kind} killed" for kind in ("kernel", "governance", "gateway", "reconciler", "persistence", "policy")}
 FREEZES = ("kernel", "gateway", "persistence")
 TURNS = {"kernel": 2, "gateway": 2, "governance": 2}
 """Who is on an order's way gets that many turns for one of the others."""
@@ -77,6 +85,22 @@ class Chance(random.Random):
             drawn = self.getrandbits(bit_count)
         return first + drawn
 
+    def choice(self, seq: SupportsLenAndGetItem[T]) -> T:
+        """One of them."""
+        return seq[self.randrange(len(seq))]
+
+    def numbers_below(self, count: int) -> Callable[[], int]:
+        """Draws one as ``randrange`` does, each time it is called: what is drawn at every step has its own."""
+        bit_count, getrandbits = count.bit_length(), self.getrandbits
+
+        def draw() -> int:
+            drawn = getrandbits(bit_count)
+            while drawn >= count:
+                drawn = getrandbits(bit_count)
+            return drawn
+
+        return draw
+
 
 @dataclass
 class World:
@@ -84,7 +108,7 @@ class World:
 
     seed: int
     step_count: int = 0
-    random: random.Random = field(init=False)
+    random: Chance = field(init=False)
     bus: SimulatedBus = field(default_factory=SimulatedBus)
     venue: PaperVenue = field(default_factory=PaperVenue)
     true_ns: int = START_NS
@@ -102,11 +126,15 @@ class World:
 
     def __post_init__(self) -> None:
         self.random = Chance(self.seed)
+        # Looked up once: they are called at each step, some of them several times.
+        self._draw, self._draw_ms = self.random.random, self.random.numbers_below(39)
+        self._draw_limit = self.random.numbers_below(4)
         self.accounts, self.partition_count = self._layout()
         self.journals = tuple(map(subjects.journal_stream, range(self.partition_count)))
         self.limits: RiskLimits = _limits(self.accounts)
         self.nodes = nodes_of(self.accounts, self.partition_count)
         self._turns = tuple(name for name, node in self.nodes.items() for _ in range(TURNS.get(node.kind, 1)))
+        self._draw_turn = self.random.numbers_below(len(self._turns))
         self.shell_bus = ShellBus(self.bus)
         self.disk = TearingDisk(self)
         self.database = Database()
@@ -204,13 +232,15 @@ class World:
 
     def _step(self) -> None:
         self.step_count += 1
-        self.true_ns += self.random.randrange(1, 40) * MILLISECOND_NS
+        self.true_ns += (1 + self._draw_ms()) * MILLISECOND_NS
         if self.fault("time jumps", 0.002):
             self.true_ns += self.random.randrange(1, 90) * SECOND_NS
         self._advance_venue()
-        self._deliver_late_orders()
-        self._settle()
-        name = self.random.choice(self._turns)
+        if self._late:
+            self._deliver_late_orders()
+        if self._unsettled:
+            self._settle()
+        name = self._turns[self._draw_turn()]
         if self._down.get(name, 0) > 0:
             self._down[name] -= 1
             return
@@ -220,7 +250,8 @@ class World:
         if not self._advance(name, self._nodes[name]):
             del self._nodes[name]
         self._maybe_kill(name)
-        self._maybe_wake()
+        if self._frozen:
+            self._maybe_wake()
         if self.fault("de-duplication forgets", 0.001):
             for stream in list(self.bus.streams):
                 self.bus.forget_ids(stream)
@@ -243,7 +274,7 @@ class World:
 
     def _maybe_kill(self, name: str) -> None:
         kind = self.nodes[name].kind
-        if kind == "driver" or name not in self._nodes or not self.fault(f"{kind} killed", 0.01):
+        if kind == "driver" or name not in self._nodes or not self.fault(KILLED[kind], 0.01):
             return
         steps = self._nodes.pop(name)
         self._down[name] = self.random.randrange(0, 40)
@@ -257,7 +288,7 @@ class World:
             steps.close()  # type: ignore[attr-defined]
 
     def _maybe_wake(self) -> None:
-        if not self._frozen or self.random.random() > 0.1:
+        if self._draw() > 0.1:
             return
         name, steps, steps_left = self._frozen.pop(0)
         alive = self._advance(name, steps)
@@ -280,17 +311,21 @@ class World:
     # --- chance --------------------------------------------------------------------------------------------------
 
     def chance(self, name: str, probability: float) -> bool:
-        if self.random.random() < probability:
+        if self._draw() < probability:
             self.reached(name)
             return True
         return False
 
     def fault(self, name: str, probability: float) -> bool:
-        if not self.faults_on or self.random.random() >= probability or name in self.without:
+        if not self.faults_on or self._draw() >= probability or name in self.without:
             return False
+        self.met(name)
+        return True
+
+    def met(self, name: str) -> None:
+        """A fault happens."""
         self.faults_met[name] += 1
         self.reached(name)
-        return True
 
     def reached(self, name: str) -> None:
         self.counters[name] += 1
@@ -337,8 +372,10 @@ class World:
 
     def read_some(self, stream: str, start_sequence: int, *, prefix: str = "") -> list[Message]:
         """What a consumer gets at this moment: a few of the messages that are there."""
-        limit = self.random.randrange(1, 5)
+        limit = 1 + self._draw_limit()
         stored = self.bus.stored(stream)
+        if start_sequence > len(stored):
+            return []  # as mostly
         if not prefix:
             return stored[start_sequence - 1 : start_sequence - 1 + limit]
         found = (message for message in islice(stored, start_sequence - 1, None) if message.subject.startswith(prefix))
@@ -441,8 +478,6 @@ class World:
         return SendResult(outcome, order.venue_order_id, order.reason if order.HasField("reason") else None)
 
     def _deliver_late_orders(self) -> None:
-        if not self._late:
-            return
         for late in [late for late in self._late if late[0] <= self.true_ns]:
             self._late.remove(late)
             self.note("arrives at the venue only now", late[1][0].client_order_id)
@@ -519,8 +554,6 @@ class World:
 
     def _settle(self) -> None:
         """What was held back is said; not of a fill that was taken back or corrected meanwhile, which said it."""
-        if not self._unsettled:
-            return
         for one in [one for one in self._unsettled if one[0] <= self.true_ns]:
             self._unsettled.remove(one)
             _, name, fill = one
@@ -894,6 +927,7 @@ def _order_request(command: journal_pb2.VenueCommand) -> paper_pb2.PlaceOrderReq
     )
 
 
+@lru_cache(maxsize=64)  # not to be changed: a message that it is put into has a copy of its own
 def _instrument(symbol: str) -> common_pb2.Instrument:
     return common_pb2.Instrument(
         symbol=symbol, version=1, currency="USD", price_scale=4, qty_scale=0, tick_units=100, lot_units=1, multiplier=1

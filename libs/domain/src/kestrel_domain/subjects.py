@@ -1,13 +1,20 @@
 """Streams, subjects and buckets: the table of the architecture page, as code.
 
-``_`` stands for "no account" where a subject needs one.
+``_`` stands for "no account" where a subject needs one. Each message asks for its subject, and subjects are as many as
+accounts, doors and symbols, so they are remembered.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+from typing import ParamSpec
+
 from kestrel.common.v1 import common_pb2
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import checked_id, checked_symbol
+
+P = ParamSpec("P")
 
 INTENTS, INBOX, TRUTH, BEADS, ALERTS, PARKED, MARKET = (
     "INTENTS",
@@ -27,24 +34,34 @@ NO_ACCOUNT = "_"
 DOORS = ("entry", "exit", "venue", "tick", "control", "adopt")
 
 
+def _remembered(subject: Callable[P, str]) -> Callable[P, str]:
+    """A refusal is not kept."""
+    return lru_cache(maxsize=4096)(subject)  # type: ignore[return-value]  # what it takes is hashable
+
+
+@_remembered
 def journal_stream(partition: int) -> str:
     return f"JOURNAL_{partition}"
 
 
+@_remembered
 def intent(account: str) -> str:
     return f"intent.{checked_id('account', account)}"
 
 
+@_remembered
 def inbox(partition: int, account: str, door: str) -> str:
     if door not in DOORS:
         raise InvalidRequest.of("door", door, "one of " + ", ".join(DOORS))
     return f"inbox.{partition}.{checked_id('account', account)}.{door}"
 
 
+@_remembered
 def journal(partition: int, account: str) -> str:
     return f"journal.{partition}.{checked_id('account', account)}"
 
 
+@_remembered
 def truth(venue: str, account: str) -> str:
     return f"truth.{checked_id('venue', venue)}.{checked_id('account', account)}"
 
@@ -54,10 +71,12 @@ def truth_request(venue: str, account: str) -> str:
     return f"ask.truth.{checked_id('venue', venue)}.{checked_id('account', account)}"
 
 
+@_remembered
 def bead(kind: str, account: str) -> str:
     return f"bead.{checked_id('kind', kind)}.{checked_id('account', account or NO_ACCOUNT)}"
 
 
+@_remembered
 def alert(severity: common_pb2.Severity.ValueType, service: str) -> str:
     name = common_pb2.Severity.Name(severity).removeprefix("SEVERITY_").lower()
     return f"alert.{name}.{checked_id('service', service)}"
@@ -67,6 +86,7 @@ def parked(service: str) -> str:
     return f"parked.{checked_id('service', service)}"
 
 
+@_remembered
 def market(venue: str, symbol: str) -> str:
     return f"market.{checked_id('venue', venue)}.{checked_symbol('symbol', symbol)}"
 

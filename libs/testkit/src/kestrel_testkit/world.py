@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from kestrel_domain import subjects
@@ -58,6 +59,7 @@ _STREAM_BY_TOKEN = {
 }
 
 
+@lru_cache(maxsize=4096)  # as many subjects as accounts, doors and symbols
 def stream_of(subject: str) -> str:
     """The stream that a subject belongs to."""
     first, _, rest = subject.partition(".")
@@ -93,13 +95,12 @@ class SimulatedBus:
 
     def read(self, stream: str, *, start_sequence: int = 1, prefix: str = "") -> Iterator[Message]:
         """Stored messages from a sequence on, of subjects that begin with ``prefix``."""
-        for message in self._stream(stream).messages[start_sequence - 1 :]:
-            if message.subject.startswith(prefix):
-                yield message
+        messages = self._stream(stream).messages[start_sequence - 1 :]
+        return iter([message for message in messages if message.subject.startswith(prefix)] if prefix else messages)
 
     def stored(self, stream: str) -> list[Message]:
         """All of a stream, in order; not to be changed."""
-        return self._stream(stream).messages
+        return (self.streams.get(stream) or self._stream(stream)).messages
 
     def last_sequence(self, stream: str) -> int:
         return len(self._stream(stream).messages)

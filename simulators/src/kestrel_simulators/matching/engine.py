@@ -285,6 +285,11 @@ class MatchingEngine:
         self._move_time(now_ns)
         if market is None:
             market = self.markets[instrument.symbol] = Market(instrument, bar.open_units)
+        if not self._books.get(instrument.symbol):  # nobody waits for a price
+            market.begin(bar)
+            market.finish(bar)
+            self._match_woken()
+            return
         self._expire_days_before(market, bar)
         market.begin(bar)
         self._match_all_at(market, bar.open_units)

@@ -6,6 +6,7 @@ Amounts have scale ``AMOUNT_SCALE``. A rounding always says which way, and goes 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kestrel.common.v1 import common_pb2
 from kestrel_domain.errors import InvalidRequest
@@ -45,6 +46,10 @@ class Instrument:
     @classmethod
     def of(cls, message: common_pb2.Instrument, field: str = "instrument") -> Instrument:
         """From the wire, or ``InvalidRequest`` naming what is wrong with it."""
+        return _instrument(message.SerializeToString(), field)
+
+    @classmethod
+    def _of(cls, message: common_pb2.Instrument, field: str) -> Instrument:
         checked_symbol(f"{field}.symbol", message.symbol)
         for name, highest in (("price_scale", PRICE_SCALE_MAX), ("qty_scale", QTY_SCALE_MAX)):
             if not 0 <= getattr(message, name) <= highest:
@@ -104,3 +109,8 @@ class Instrument:
     @property
     def _divisor(self) -> int:
         return int(10 ** (self.price_scale + self.qty_scale))
+
+
+@lru_cache(maxsize=1024)  # each bar names one, and few are different
+def _instrument(data: bytes, field: str) -> Instrument:
+    return Instrument._of(common_pb2.Instrument.FromString(data), field)

@@ -22,7 +22,6 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.effects import Publish
 from kestrel_domain.errors import InvalidRequest
 from kestrel_domain.identifiers import checked_id, derived_id
-from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
 from kestrel_domain.tokens import SigningKey
 from kestrel_governance.core import authorization, beads, evidence, kill, mandates, money, reasons, risk, structure
@@ -191,11 +190,10 @@ class Authority:
         if record is None:
             missing = _refusal("NOT_PENDING", "intent_id", intent_id, "an intent that waits for a person")
             return self._refused("APPROVE", intent_id, missing, actor, request_id, reason, now_ns)
-        done, refusal = self._approval_objection(record, evidence_sha256, actor, now_ns, flags)
+        done, refusal, checks = self._approval_objection(record, evidence_sha256, actor, now_ns, flags)
         if refusal is not None:
             answer = self._refused("APPROVE", intent_id, refusal, actor, request_id, reason, now_ns)
             return Answer((*done, *answer.effects), refusal, record.decision)
-        checks = self._checks(record, now_ns, flags)
         decision = self._decision(record, authority_pb2.VERDICT_APPROVED, checks, now_ns, reason, actor=actor)
         return Answer(tuple(self._grant(record, decision, now_ns)), decision=decision)
 
@@ -358,25 +356,25 @@ class Authority:
         actor: common_pb2.Actor,
         now_ns: int,
         flags: authority_pb2.KillFlags | None,
-    ) -> tuple[list[Effect], common_pb2.Refusal | None]:
-        """Why this person's yes does not count, and what follows from that."""
+    ) -> tuple[list[Effect], common_pb2.Refusal | None, list[authority_pb2.RiskCheck]]:
+        """Why this person's yes does not count, and what follows from that; and every check, as it is now."""
         proposer = record.intent.proposer
         if proposer.kind == "operator" and proposer.id == actor.id:
-            return [], _refusal("FOUR_EYES", "actor", actor.id, "an approver who did not propose it")
+            return [], _refusal("FOUR_EYES", "actor", actor.id, "an approver who did not propose it"), []
         if now_ns >= record.intent.expires_at_ns:
             rule = "a decision before it expires"
-            return self._expire(record, now_ns), _refusal("INTENT_EXPIRED", "intent_id", record.key[0], rule)
+            return self._expire(record, now_ns), _refusal("INTENT_EXPIRED", "intent_id", record.key[0], rule), []
         checks = self._checks(record, now_ns, flags)
         blocking = risk.blocks(checks)
         for_good = next((check for check in blocking if check.reason in _FOR_GOOD), None)
         if for_good is not None:  # it will never be approved, so it stops waiting
             done = [*self._stale_kill(record, checks, now_ns), *self._deny(record, checks, now_ns, flags)]
-            return done, _refusal_of(for_good)
+            return done, _refusal_of(for_good), checks
         if blocking:
-            return [], _refusal_of(blocking[0])
-        if evidence_sha256 != self._evidence_sha256(record, checks):
-            return [], _other_evidence(record, evidence_sha256, checks)
-        return [], None
+            return [], _refusal_of(blocking[0]), checks
+        if evidence_sha256 != self._evidence_sha256(record, checks, self._amounts(record)):
+            return [], _other_evidence(record, evidence_sha256, checks), checks
+        return [], None, checks
 
     def _grant(self, record: IntentRecord, decision: authority_pb2.Decision, now_ns: int) -> Iterator[Effect]:
         """Decision, then permission, then the bead about its token."""
@@ -498,52 +496,53 @@ class Authority:
             strategy=intent.strategy,
             symbol=intent.instrument.symbol,
         )
-        if self._is_countable(record, checks, now_ns):
-            decision.notional.CopyFrom(self._notional(record).message())
+        counted = self._counted(record, checks, now_ns)
+        if counted is not None:
+            decision.notional.CopyFrom(counted.notional.message())
             if checks:
-                decision.evidence_sha256 = self._evidence_sha256(record, checks)
+                decision.evidence_sha256 = self._evidence_sha256(record, checks, counted)
         return decision
 
-    def _is_countable(self, record: IntentRecord, checks: list[authority_pb2.RiskCheck], now_ns: int) -> bool:
+    def _counted(
+        self, record: IntentRecord, checks: list[authority_pb2.RiskCheck], now_ns: int
+    ) -> evidence.Amounts | None:
         """Well formed, and its notional fits the wire: a denial of anything else is recorded without one."""
         if checks and checks[0].reason == risk.INVALID_INTENT:
-            return False
+            return None
         if not checks and structure.findings(record.intent, self.limits, now_ns=now_ns):  # risk looks at nothing else
-            return False
+            return None
         try:
-            self._notional(record)
-            money.amount(evidence.risk_at_stop(record.intent) or money.ZERO)
+            return self._amounts(record)
         except InvalidRequest:
-            return False
-        return True
+            return None
 
-    def _notional(self, record: IntentRecord) -> Number:
-        return money.amount(evidence.notional(record.intent, self.limits.price_collar_ratio_max))
+    def _amounts(self, record: IntentRecord) -> evidence.Amounts:
+        return evidence.amounts(record.intent, self.limits.price_collar_ratio_max)
 
-    def _evidence_sha256(self, record: IntentRecord, checks: list[authority_pb2.RiskCheck]) -> bytes:
-        lost = evidence.risk_at_stop(record.intent)
+    def _evidence_sha256(
+        self, record: IntentRecord, checks: list[authority_pb2.RiskCheck], amounts: evidence.Amounts
+    ) -> bytes:
         return evidence.sha256(
             record.sha256,
             checks,
-            notional=self._notional(record),
-            risk_at_stop=None if lost is None else money.amount(lost),
+            notional=amounts.notional,
+            risk_at_stop=amounts.risk_at_stop,
             limits_sha256=self._limits_sha256,
         )
 
     def _evidence_of(
         self, record: IntentRecord, now_ns: int, flags: authority_pb2.KillFlags | None
     ) -> governance_pb2.PendingIntent:
-        checks = self._checks(record, now_ns, flags)
-        lost = evidence.risk_at_stop(record.intent)
-        evidence_sha256 = self._evidence_sha256(record, checks)
+        checks, amounts = self._checks(record, now_ns, flags), self._amounts(record)
+        evidence_sha256 = self._evidence_sha256(record, checks, amounts)
         record.remember_shown(evidence_sha256, checks)
         return governance_pb2.PendingIntent(
             intent=record.intent,
             intent_sha256=record.sha256,
             evidence_sha256=evidence_sha256,
             checks=checks,
-            notional=self._notional(record).message(),
-            risk_at_stop=None if lost is None else money.amount(lost).message(),
+            notional=amounts.notional.message(),
+            risk_at_stop=None if amounts.risk_at_stop is None else amounts.risk_at_stop.message(),
             anchor_age_ns=now_ns - record.intent.anchor.as_of_ns,
             received_at_ns=record.received_at_ns,
         )

@@ -74,7 +74,8 @@ def entry_is_working(slot: state_pb2.SlotSnapshot) -> bool:
 
 def protection_is_working(slot: state_pb2.SlotSnapshot) -> bool:
     """It adds nothing to a position; of a trade that is over, it keeps the symbol until it is taken back."""
-    return any(order.life in _WORKING_LIVES or order.in_doubt for order in (slot.stop, slot.target))
+    stop, target = slot.stop, slot.target
+    return stop.life in _WORKING_LIVES or stop.in_doubt or target.life in _WORKING_LIVES or target.in_doubt
 
 
 def slot_exposure(slot: state_pb2.SlotSnapshot, notional_of_entry: Mapping[str, Exact]) -> Exact:

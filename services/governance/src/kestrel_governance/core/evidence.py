@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
@@ -49,6 +50,20 @@ def risk_at_stop(intent: intent_pb2.Intent) -> Exact | None:
     return signed * quantity(intent) * intent.instrument.multiplier
 
 
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What an order is counted at and what it risks, as they are stored."""
+
+    notional: Number
+    risk_at_stop: Number | None
+
+
+def amounts(intent: intent_pb2.Intent, collar_ratio: Number) -> Amounts:
+    """Raises ``InvalidRequest`` where one of them does not fit the wire."""
+    counted, lost = notional(intent, collar_ratio), risk_at_stop(intent)
+    return Amounts(money.amount(counted), None if lost is None else money.amount(lost))
+
+
 def sha256(
     stored_intent_sha256: bytes,
     checks: Sequence[authority_pb2.RiskCheck],
@@ -58,10 +73,8 @@ def sha256(
     limits_sha256: bytes,
 ) -> bytes:
     """The hash an approval carries. Length-prefixed, so that no two bundles share a text."""
-    digest = hashlib.sha256(b"kestrel/evidence/v1")
     parts = [stored_intent_sha256, limits_sha256, money.text(notional).encode()]
     parts.append(money.text(risk_at_stop).encode() if risk_at_stop is not None else b"none")
     parts += [f"{check.reason}={check.verdict}".encode() for check in checks]
-    for part in parts:
-        digest.update(len(part).to_bytes(4, "big") + part)
-    return digest.digest()
+    sized = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+    return hashlib.sha256(b"kestrel/evidence/v1" + sized).digest()

@@ -132,6 +132,8 @@ def amount(value: Exact) -> Number:
 
 def text(value: object) -> str:
     """For people. Numbers with at most eight decimals and no trailing zeros; all else as it is."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, Exact):
         return _text(value.numerator, value.denominator)
     if isinstance(value, Number):

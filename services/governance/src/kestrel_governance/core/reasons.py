@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from kestrel.common.v1 import common_pb2
 from kestrel_domain.errors import InvariantBroken
@@ -188,6 +189,7 @@ def of(code: str) -> Reason:
     return REASONS[code]
 
 
+@cache  # each check of each decision names its page
 def runbook(code: str) -> str:
     """The page that says what to do about it."""
     return of(code).runbook

@@ -228,12 +228,12 @@ class Partition:
 
     def next_deadline_ns(self) -> tuple[int, str] | None:
         """When, and for which account, a tick is wanted first."""
-        deadlines = [
-            (account.view.next_deadline_ns, name)
-            for name, account in self._accounts.items()
-            if account.view.next_deadline_ns is not None
-        ]
-        return min(deadlines, default=None)
+        found = None
+        for name, account in self._accounts.items():
+            due_ns = account.view.next_deadline_ns
+            if due_ns is not None and (found is None or (due_ns, name) < found):
+                found = due_ns, name
+        return found
 
     def account_names(self) -> list[str]:
         return sorted(self._accounts)

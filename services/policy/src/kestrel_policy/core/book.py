@@ -197,7 +197,7 @@ def is_open(slot: state_pb2.SlotSnapshot) -> bool:
     nothing that protected it works at the venue any more.
     """
     has_ended = slot.stage in _ENDED_STAGES or slot.lifecycle in _ENDED_LIFECYCLES
-    is_protected = any(order.life in LIVE_ORDERS for order in (slot.stop, slot.target))
+    is_protected = slot.stop.life in LIVE_ORDERS or slot.target.life in LIVE_ORDERS
     return bool(slot.trade_id) and (slot.qty.units != 0 or not has_ended or is_protected)
 
 

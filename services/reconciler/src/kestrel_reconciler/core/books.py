@@ -147,8 +147,10 @@ class Books:
     def _replace(self, slot: state_pb2.SlotSnapshot, time_ns: int) -> None:
         before = self.slots.get(slot.slot_index)
         self.slots[slot.slot_index] = slot
+        if _facts(before) == _facts(slot):
+            return
         for changed in (before, slot):
-            if changed is not None and changed.instrument.symbol and _facts(before) != _facts(slot):
+            if changed is not None and changed.instrument.symbol:
                 self.last_change_ns[changed.instrument.symbol] = time_ns
 
     def _book(self, fill: journal_pb2.BookedFill, time_ns: int) -> None:
@@ -182,8 +184,8 @@ def _facts(slot: state_pb2.SlotSnapshot | None) -> tuple[object, ...]:
     """What of a slot the broker could know too; a new mark is no change."""
     if slot is None:
         return ()
-    orders = ((o.client_order_id, o.life, o.cum_qty.units, o.cum_qty.scale) for o in _orders(slot))
-    return (slot.instrument.symbol, slot.qty.units, slot.qty.scale, *orders)
+    orders = [(o.client_order_id, o.life, o.cum_qty.units, o.cum_qty.scale) for o in _orders(slot)]
+    return (slot.instrument.symbol, slot.qty.units, slot.qty.scale, orders)
 
 
 def _input(entry: journal_pb2.JournalEntry) -> inbox_pb2.InboxMessage | None:
