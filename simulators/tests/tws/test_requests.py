@@ -172,6 +172,8 @@ BY_KIND = {
     "Number": NUMBERS,
     "Number | None": st.none() | NUMBERS,
 }
+ORDER_TYPES = TEXTS.filter(lambda text: text != "None")
+"""Where an order may name the type of another one, libraries write "None" for none."""
 TAGS = st.lists(st.builds(TagValue, TEXTS, TEXTS), max_size=3).map(tuple)
 
 
@@ -216,6 +218,8 @@ ORDERS = values_of(
     conditions=conditions(),
     total_quantity=NUMBERS,
     discretionary_amt=NUMBERS,
+    delta_neutral_order_type=ORDER_TYPES,
+    adjusted_order_type=ORDER_TYPES,
     pegged_change_amount=NUMBERS,
     reference_change_amount=NUMBERS,
     order_misc_options=st.just(""),
