@@ -89,6 +89,7 @@ def test_an_answer_a_transition_and_a_fill_are_written_as_a_slow_twin_says_them(
     kernel = desk.partition._accounts["PAPER-1"].kernel
     stamp = translate.Stamp(desk.now_ns, 1, 2)
     configuration = desk.partition._accounts["PAPER-1"].configuration
+    writer = views.aftermath(kernel)
     seen: set[str] = set()
     for message in (
         messages.entry(),
@@ -100,15 +101,11 @@ def test_an_answer_a_transition_and_a_fill_are_written_as_a_slow_twin_says_them(
     ):
         door = message.WhichOneof("body")
         result = kernel.apply(translate.translate(message, door, configuration, stamp).value)
-        assert views.outcome(result) == twins.outcome(result.outcome)
-        for raw, event in zip(result.raw_events, result.events, strict=True):
-            seen.add(type(event).__name__)
-            if isinstance(event, lk.Transition):
-                written = journal_pb2.JournalEntry.FromString(views.transition_bytes(raw)).transitions[0]
-                assert written == twins.transition(event)
-            elif isinstance(event, lk.BookedFill):
-                written = journal_pb2.JournalEntry.FromString(views.fill_bytes(raw, "AAPL")).fills[0]
-                assert written == twins.fill(event, "AAPL")
+        assert journal_pb2.JournalEntry.FromString(views.outcome(result)).outcome == twins.outcome(result.outcome)
+        written = journal_pb2.JournalEntry.FromString(writer.write()[0])
+        assert list(written.transitions) == [twins.transition(each) for each in result.transitions]
+        assert list(written.fills) == [twins.fill(each, "AAPL") for each in result.fills]
+        seen.update(type(event).__name__ for event in result.events)
     assert {"Transition", "BookedFill"} <= seen
 
 
