@@ -120,7 +120,7 @@ def test_what_has_no_room_is_refused_and_a_field_that_is_none_too() -> None:
 
 
 def test_what_an_input_left_behind_is_written_kind_by_kind_and_then_the_state(desk: Any) -> None:
-    """Fields as in a journal entry: 11 transitions, 12 fills with their slot's symbol, 14 slots, 15 account, 16 digest."""
+    """Fields as in a journal entry: 11 transitions, 12 fills with their slot's symbol, 14 slots, 15 account."""
     writers = {
         EventKind.FILL_BOOKED: wire.Writer(
             wire.EVENT_IN_SLOT, 12, [wire.text("event.execution_id", 1), wire.text("slot.symbol", 2)]

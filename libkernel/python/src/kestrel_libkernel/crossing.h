@@ -7,6 +7,7 @@
 #define LKPY_CROSSING_H
 
 #include "lk/lk.h"
+#include "read.h"
 #include "wire.h"
 
 /* Where the answer to one input of a batch ends in the answers, and what most callers ask of it. */
@@ -171,6 +172,37 @@ static int64_t lkpy_write_aftermath(lkpy_aftermath_t *aftermath)
     return wire.is_full ? -1 : (int64_t)wire.end;
 }
 
+_Static_assert(offsetof(lkpy_event_in_slot_t, slot) == sizeof(lk_event_t), "the bytes of both, one behind the other");
 _Static_assert(LK_EVENT_COUNT <= 16, "lkpy_aftermath_t has a place for each kind of event");
+
+/* How a message becomes an input: row_count lkpy_row_t (see read.h), LKPY_READ_ROWS_MAX at most; which of them must be
+ * there, a bit for each; and the lk_input_t that they are read into. The memory is the caller's. */
+typedef struct {
+    const uint32_t *rows;
+    size_t row_count;
+    uint64_t required;
+    const char *words;
+    const char *blank;
+} lkpy_reader_t;
+
+/* Read a message into *input by the first of the readers that takes it. Returns which one it was, from 0 on, or -1:
+ * none of them did, and what is in *input means nothing. */
+static int64_t lkpy_read(const lkpy_reader_t *readers, size_t reader_count, const char *data, size_t data_bytes,
+                         int64_t now_ns, uint64_t sequence, char *input)
+{
+    lkpy_source_t source = {(const uint8_t *)data, (const uint8_t *)data + data_bytes};
+    lk_input_t *made = (lk_input_t *)(void *)input;
+
+    for (size_t i = 0; i < reader_count; i++) {
+        memcpy(input, readers[i].blank, sizeof *made);
+        made->now_ns = now_ns;
+        made->sequence = sequence;
+        if (lkpy_read_message(source, (const lkpy_row_t *)(const void *)readers[i].rows, readers[i].row_count,
+                              readers[i].required, readers[i].words, made)) {
+            return (int64_t)i;
+        }
+    }
+    return -1;
+}
 
 #endif

@@ -208,6 +208,15 @@ class Input(_Packed):
     event_id: str = ""
 
 
+class Prepared(Input):
+    """An input of any kind that somebody else has packed: ``reading`` does."""
+
+    __slots__ = ()
+
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+
+
 class Enter(Input, kind=InputKind.ENTER):
     """Open a trade. Prices at the instrument's ``price_scale``, quantity at its ``qty_scale``. As a ``bracket``: stop
     and target are orders, placed at the venue with the entry."""

@@ -23,8 +23,8 @@ from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
 from kestrel_domain import effects, subjects
 from kestrel_domain.errors import InvalidRequest, InvariantBroken, KestrelError
 from kestrel_domain.identifiers import checked_id, partition_of
-from kestrel_kernel.core import scaling, translate, views
-from kestrel_libkernel import wire
+from kestrel_kernel.core import plain, scaling, translate, views
+from kestrel_libkernel import reading, wire
 
 PARKED = "PARKED"
 """Outcome code of an input that could not be parsed or placed. It is recorded, so that the position moves past it."""
@@ -77,6 +77,7 @@ class _Account:
     configuration: state_pb2.AccountConfiguration
     kernel: lk.Kernel
     trades: dict[str, translate.Trade]
+    reader: reading.Reader
     aftermath: wire.Aftermath
     now_ns: int = 0
     """The kernel's time: it never goes back."""
@@ -87,7 +88,8 @@ class _Account:
         cls, configuration: state_pb2.AccountConfiguration, kernel: lk.Kernel, trades: dict[str, translate.Trade]
     ) -> _Account:
         view = kernel.account()
-        return cls(configuration, kernel, trades, views.aftermath(kernel), view.now_ns, view)
+        reader, aftermath = plain.reader(configuration), views.aftermath(kernel)
+        return cls(configuration, kernel, trades, reader, aftermath, view.now_ns, view)
 
     @property
     def view(self) -> lk.AccountView:
@@ -191,13 +193,12 @@ class Partition:
         if sequence <= self.inbox_sequence:
             raise _repeated(sequence, self.inbox_sequence)
         given = _Given(sequence, time_ns, data, traceparent if _TRACEPARENT.match(traceparent) else "", recorded_at_ns)
-        account_name, door, message = subjects.NO_ACCOUNT, "", None
+        account_name, door = subjects.NO_ACCOUNT, ""
         try:
             account_name, door = self._placed(subject)
-            message = translate.parse(data)
-            step = self._applied(self._accounts[account_name], message, account_name, door, given)
+            step = self._applied(self._accounts[account_name], account_name, door, given)
         except InvalidRequest as error:
-            step = self._parked(message, account_name, door, given, error)
+            step = self._parked(account_name, door, given, error)
         self.inbox_sequence = sequence
         return step
 
@@ -215,7 +216,7 @@ class Partition:
             return "outcome"
         try:
             given = _Given(sequence, entry.input_time_ns, entry.input, entry.traceparent, entry.recorded_at_ns)
-            translated, result = self._taken(account, translate.parse(entry.input), entry.door, given)
+            translated, result = self._taken(account, entry.door, given)
         except InvalidRequest:
             return "outcome"
         if not views.is_outcome(result, entry.outcome):
@@ -300,9 +301,9 @@ class Partition:
         self._places[subject] = account, door  # as many as our accounts have doors
         return account, door
 
-    def _applied(self, account: _Account, message: inbox_pb2.InboxMessage, name: str, door: str, given: _Given) -> Step:
+    def _applied(self, account: _Account, name: str, door: str, given: _Given) -> Step:
         """Let the kernel apply it, and write down the answer and everything that followed."""
-        translated, result = self._taken(account, message, door, given)
+        translated, result = self._taken(account, door, given)
         slots = _Slots(account.kernel)
         commands = [self._command(account, translated, command, slots) for command in result.commands]
         anomalies = [views.anomaly(each) for each in result.anomalies]
@@ -347,13 +348,11 @@ class Partition:
         """An entry's fields behind the state."""
         return _fields(previous_hash=self.journal_hash, recorded_at_ns=given.recorded_at_ns, traceparent=traceparent)
 
-    def _taken(
-        self, account: _Account, message: inbox_pb2.InboxMessage, door: str, given: _Given
-    ) -> tuple[translate.Translated, lk.Result]:
+    def _taken(self, account: _Account, door: str, given: _Given) -> tuple[translate.Translated, lk.Result]:
         """The kernel has applied it, and the trade it opened is remembered."""
         now_ns = max(given.time_ns, account.now_ns)
         stamp = translate.Stamp(now_ns, given.sequence, self.journal_sequence + 1)
-        translated = translate.translate(message, door, account.configuration, stamp)
+        translated = _translated(account, door, given.data, stamp)
         result = account.apply(translated.value)
         if result.accepted:
             account.now_ns = now_ns
@@ -368,32 +367,31 @@ class Partition:
     def _command(
         self, account: _Account, translated: translate.Translated, command: lk.Command, slots: _Slots
     ) -> journal_pb2.VenueCommand:
-        message = views.command(command, slots[command.slot_index], account.configuration, translated.reason[:256])
-        trade = account.trades.get(command.trade_id)
+        configuration, trade = account.configuration, account.trades.get(command.trade_id)
+        more = journal_pb2.VenueCommand(
+            account=configuration.account,
+            venue=configuration.venue,
+            environment=configuration.environment,
+            reason=translated.reason[:256],
+        )
         if command.kind == lk.CommandKind.SUBMIT_ENTRY:
-            message.token = translated.token
-            message.intent = trade.intent if trade else b""
+            more.token = translated.token
+            more.intent = trade.intent if trade else b""
         if command.kind == lk.CommandKind.SUBMIT_EXIT:
-            message.exit_warrant = trade.exit_warrant if trade else ""
-        return message
+            more.exit_warrant = trade.exit_warrant if trade else ""
+        return views.command(command, slots[command.slot_index], more)
 
-    def _parked(
-        self,
-        message: inbox_pb2.InboxMessage | None,
-        account: str,
-        door: str,
-        given: _Given,
-        error: InvalidRequest,
-    ) -> Step:
+    def _parked(self, account: str, door: str, given: _Given, error: InvalidRequest) -> Step:
         """The entry of an input that changed nothing; one that is too large is left out of it."""
         if len(given.data) > translate.INPUT_BYTES_MAX:
             given = given._replace(data=b"")
+        trade_id = translate.trade_id_of(given.data) if account != subjects.NO_ACCOUNT else ""
         outcome = journal_pb2.Outcome(
             accepted=False,
             code=PARKED,
             severity=common_pb2.SEVERITY_WARNING,
             refusal=error.refusal(),
-            trade_id=translate.trade_id_of(message) if message else "",
+            trade_id=trade_id,
         )
         parts = (
             self._beginning(account, door, given),
@@ -415,6 +413,14 @@ class Partition:
         self.confirm(data)
         publish = effects.Publish(subjects.journal(self.partition, account), data, message_id, traceparent)
         return Step(self.journal_sequence, publish, account, changed_slots, is_plain)
+
+
+def _translated(account: _Account, door: str, data: bytes, stamp: translate.Stamp) -> translate.Translated:
+    if door == plain.DOOR:
+        value = account.reader.read(data, now_ns=stamp.now_ns, sequence=stamp.journal_sequence)
+        if value is not None:
+            return translate.Translated(value)
+    return translate.translate(translate.parse(data), door, account.configuration, stamp)
 
 
 def _fields(**values: Any) -> bytes:

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 import kestrel_libkernel as lk
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2, state_pb2
-from kestrel_kernel.core.scaling import AMOUNT_SCALE, RATE_SCALE, decimal, money
+from kestrel_kernel.core.scaling import AMOUNT_SCALE, RATE_SCALE, money
 from kestrel_libkernel import wire
 from kestrel_libkernel.bindings import OUTCOME_BYTES
 from kestrel_libkernel.model import EventKind
@@ -63,8 +63,8 @@ class _Table:
     def place(self, name: str) -> Field:
         return wire.place(self._of(name), self._numbers[name])
 
-    def text(self, name: str) -> Field:
-        return wire.text(self._of(name), self._numbers[name])
+    def text(self, name: str, record: str = "") -> Field:
+        return wire.text(self._of(record or name), self._numbers[name])
 
     def money(self, name: str) -> Field:
         return wire.decimal(self._of(name), self._numbers[name], more=AMOUNT_SCALE)
@@ -124,8 +124,8 @@ def _order(inside: str) -> list[Field]:
     ]
 
 
-def _instrument() -> list[Field]:
-    of = _Table(common_pb2.Instrument)
+def _instrument(inside: str = "") -> list[Field]:
+    of = _Table(common_pb2.Instrument, inside)
     return [
         of.text("symbol"),
         of.number("version", "instrument_version"),
@@ -227,6 +227,30 @@ def _fill() -> list[Field]:
     ]
 
 
+def _command(kind: lk.CommandKind) -> list[Field]:
+    """But for what libkernel does not know: account and venue, token, intent and warrant, and the reason."""
+    of = _Table(journal_pb2.VenueCommand, "event", scales="event")
+    of_slot = _Table(journal_pb2.VenueCommand, "slot")
+    fields = [
+        of.number("kind", "command"),
+        *(of.text(name) for name in ("client_order_id", "venue_order_id", "trade_id")),
+        of.message("instrument", _instrument("slot")),
+        of.number("side"),
+        of.qty("order_qty", "qty"),
+        of.number("order_type"),
+        of.price_if("price", "price", EVENT_HAS_PRICE),
+        *(of.number(name) for name in ("time_in_force", "leverage")),
+        of_slot.text("strategy"),
+    ]
+    if kind == lk.CommandKind.SUBMIT_EXIT:
+        fields.append(of.qty("open_qty"))
+    if kind == lk.CommandKind.SUBMIT_ENTRY:
+        fields.append(of.number("expires_at_ns"))
+    if kind != lk.CommandKind.CANCEL:
+        fields.append(of_slot.text("group", "entry.client_order_id").when("slot.is_bracket"))
+    return fields
+
+
 def _outcome() -> list[Field]:
     """But for the code, which is a name there."""
     of = _Table(journal_pb2.Outcome)
@@ -241,6 +265,7 @@ _write_events = {
     EventKind.TRANSITION: Writer(wire.EVENT_IN_SLOT, _ENTRY_FIELDS["transitions"].number, _transition()),
     EventKind.FILL_BOOKED: Writer(wire.EVENT_IN_SLOT, _ENTRY_FIELDS["fills"].number, _fill()),
 }
+_write_command = {kind: Writer(wire.EVENT_IN_SLOT, 0, _command(kind)).write for kind in lk.CommandKind}
 
 
 def aftermath(kernel: lk.Kernel) -> wire.Aftermath:
@@ -263,19 +288,6 @@ def slot_snapshot(view: lk.SlotView) -> state_pb2.SlotSnapshot:
 
 
 # --- what a journal entry says of one input --------------------------------------------------------------------------
-
-
-def instrument_message(slot: lk.SlotView) -> common_pb2.Instrument:
-    return common_pb2.Instrument(
-        symbol=slot.symbol,
-        version=slot.instrument_version,
-        currency=slot.currency,
-        price_scale=slot.price_scale,
-        qty_scale=slot.qty_scale,
-        tick_units=slot.tick_units,
-        lot_units=slot.lot_units,
-        multiplier=slot.multiplier,
-    )
 
 
 def outcome(result: lk.Result) -> bytes:
@@ -345,33 +357,7 @@ def anomaly(value: lk.Anomaly) -> journal_pb2.Anomaly:
     )
 
 
-def command(
-    value: lk.Command, slot: lk.SlotView, configuration: state_pb2.AccountConfiguration, reason: str
-) -> journal_pb2.VenueCommand:
-    """What the gateway is to do, but for token, intent and warrant, which the partition adds."""
-    message = journal_pb2.VenueCommand(
-        kind=value.kind,  # type: ignore[arg-type]
-        client_order_id=value.client_order_id,
-        venue_order_id=value.venue_order_id,
-        trade_id=value.trade_id,
-        account=configuration.account,
-        venue=configuration.venue,
-        environment=configuration.environment,
-        instrument=instrument_message(slot),
-        side=value.side,  # type: ignore[arg-type]
-        order_qty=decimal(value.qty, value.qty_scale),
-        order_type=value.order_type,  # type: ignore[arg-type]
-        time_in_force=value.time_in_force,  # type: ignore[arg-type]
-        leverage=value.leverage,
-        reason=reason,
-        strategy=slot.strategy,
-    )
-    if value.price is not None:
-        message.price.CopyFrom(decimal(value.price, value.price_scale))
-    if value.kind == lk.CommandKind.SUBMIT_EXIT:
-        message.open_qty.CopyFrom(decimal(value.open_qty, value.qty_scale))
-    if value.kind == lk.CommandKind.SUBMIT_ENTRY:
-        message.expires_at_ns = value.expires_at_ns
-    if slot.is_bracket and value.kind != lk.CommandKind.CANCEL:
-        message.group = slot.entry.client_order_id if slot.entry else ""
-    return message
+def command(value: lk.Command, slot: lk.SlotView, more: journal_pb2.VenueCommand) -> journal_pb2.VenueCommand:
+    """What the gateway is to do; ``more``: what libkernel does not know of it."""
+    written = _write_command[value.kind](value.raw + slot.raw)
+    return journal_pb2.VenueCommand.FromString(written + more.SerializeToString())
