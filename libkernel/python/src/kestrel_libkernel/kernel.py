@@ -15,7 +15,7 @@ from types import TracebackType
 
 from kestrel_libkernel import bindings
 from kestrel_libkernel.bindings import BATCH_MAX, INDEX_BYTES, InvalidInput
-from kestrel_libkernel.inputs import Input, config_bytes, id_bytes
+from kestrel_libkernel.inputs import Input, Prepared, config_bytes, id_bytes
 from kestrel_libkernel.model import Config, EventKind
 from kestrel_libkernel.outputs import ACCEPTED_AT, CODE_AT, CODES, AccountView, Batch, Result, SlotView
 from kestrel_libkernel.wire import Aftermath, Writer
@@ -45,7 +45,7 @@ class Kernel:
     ) -> None:
         self.close()
 
-    def apply(self, value: Input) -> Result:
+    def apply(self, value: Input | Prepared) -> Result:
         """Apply one input. A refusal is a result."""
         try:
             size = _apply(self._room, value.packed)

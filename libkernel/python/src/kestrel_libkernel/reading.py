@@ -134,7 +134,7 @@ class Reader:
         self._input = ffi.cast("char *", words)
         self._out = ffi.buffer(words)
 
-    def read(self, data: bytes, *, now_ns: int, sequence: int) -> Input | None:
+    def read(self, data: bytes, *, now_ns: int, sequence: int) -> Prepared | None:
         """The input that the message is; None: nobody here can say. ``OverflowError``: a number has no 64 bits."""
         if lib.lkpy_read(self._readers, self._count, data, len(data), now_ns, sequence, self._input) < 0:
             return None

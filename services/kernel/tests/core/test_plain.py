@@ -20,7 +20,7 @@ CONFIGURATION = state_pb2.AccountConfiguration(account="PAPER-1", venue="paper",
 READER = plain.reader(CONFIGURATION)
 
 
-def read(data: bytes) -> lk.Input | None:
+def read(data: bytes) -> lk.Prepared | None:
     return READER.read(data, now_ns=STAMP.now_ns, sequence=STAMP.journal_sequence)
 
 
@@ -144,7 +144,11 @@ def test_what_is_read_is_what_the_slow_way_makes_of_it_P11(
 @given(st.data())
 def test_damaged_bytes_are_read_as_the_slow_way_reads_them_or_not_at_all_P11(data: Any) -> None:
     fill = venue_pb2.Fill(
-        execution_id="E-1", side=1, symbol="AAPL", last_qty=common_pb2.Decimal(units=100, scale=1), fee_currency="USD"
+        execution_id="E-1",
+        side=common_pb2.SIDE_BUY,
+        symbol="AAPL",
+        last_qty=common_pb2.Decimal(units=100, scale=1),
+        fee_currency="USD",
     )
     report = venue_pb2.VenueReport(report_id="r", account="PAPER-1", venue="paper", received_at_ns=300, fill=fill)
     damaged = bytearray(inbox_pb2.InboxMessage(venue=report).SerializeToString())

@@ -98,7 +98,7 @@ class _Account:
             self._view = self.kernel.account()
         return self._view
 
-    def apply(self, value: lk.Input) -> lk.Result:
+    def apply(self, value: lk.Input | lk.Prepared) -> lk.Result:
         """Raises ``InvalidRequest`` for what libkernel cannot express."""
         try:
             result = self.kernel.apply(value)

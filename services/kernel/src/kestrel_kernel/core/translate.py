@@ -59,7 +59,7 @@ class Trade:
 class Translated(NamedTuple):
     """One input for libkernel; the trade it would open; why it was asked; what had to be repaired."""
 
-    value: lk.Input
+    value: lk.Input | lk.Prepared
     trade: Trade | None = None
     token: str = ""
     reason: str = ""
