@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kestrel_libkernel as lk
@@ -15,6 +15,7 @@ from kestrel.venue.v1 import venue_pb2
 from kestrel_domain.errors import InvalidRequest
 from kestrel_kernel.core import plain, translate
 
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 STAMP = translate.Stamp(now_ns=1_000, input_sequence=42, journal_sequence=7)
 CONFIGURATION = state_pb2.AccountConfiguration(account="PAPER-1", venue="paper", currency="USD")
 READER = plain.reader(CONFIGURATION)
@@ -123,6 +124,7 @@ ORDERS = st.builds(
 MARKS = st.builds(venue_pb2.Mark, symbol=_some(TEXTS, "AAPL"), price=DECIMALS)
 
 
+@patiently
 @given(
     st.one_of(
         st.fixed_dictionaries({"fill": FILLS}),
@@ -141,6 +143,7 @@ def test_what_is_read_is_what_the_slow_way_makes_of_it_P11(
     check(inbox_pb2.InboxMessage(venue=report).SerializeToString())
 
 
+@patiently
 @given(st.data())
 def test_damaged_bytes_are_read_as_the_slow_way_reads_them_or_not_at_all_P11(data: Any) -> None:
     fill = venue_pb2.Fill(
@@ -166,6 +169,7 @@ def test_damaged_bytes_are_read_as_the_slow_way_reads_them_or_not_at_all_P11(dat
     check(bytes(damaged))
 
 
+@patiently
 @given(st.binary(max_size=200))
 def test_no_bytes_can_do_harm_P11(data: bytes) -> None:
     check(data)
