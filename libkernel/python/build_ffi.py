@@ -33,9 +33,8 @@ def declarations(header: str, crossing: str) -> str:
     body = re.sub(r"\bLK_API(_VOID)?\b", "", body).replace('extern "C" {', "")
     body = re.sub(r"\n}\s*\Z", "\n", body)
     body += "\n".join(re.findall(r"^typedef struct \{.*?\n\} \w+;", helpers, re.DOTALL | re.MULTILINE))
-    body += "".join(
-        f"\n{head.strip()};" for head in re.findall(r"^static (.*?\))\s*\{", helpers, re.DOTALL | re.MULTILINE)
-    )
+    heads = re.findall(r"^static (.*?\))\s*\{", helpers, re.DOTALL | re.MULTILINE)
+    body += "".join(f"\n{head.strip()};" for head in heads if "lkpy_wire_t" not in head)  # a wire stays inside of C
     for name, value in constants.items():
         body = re.sub(rf"\[{name}\]", f"[{value.rstrip('u')}]", body)
     opened = [f"typedef enum {{ {count}, ... }} {name};" for count, name in enums]

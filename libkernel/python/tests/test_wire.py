@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from kestrel_libkernel import wire
+from kestrel_libkernel import Side, Tick, wire
 from kestrel_libkernel.layout import places
+from kestrel_libkernel.model import EventKind
 
 FIELDS = descriptor_pb2.FieldDescriptorProto
 EVENT = "lk_event_t"
@@ -79,6 +80,11 @@ def test_a_word_is_looked_up_and_a_place_may_be_none() -> None:
     assert [written(wire.place("slot_index", 1), slot_index=at).number for at in (0, 5, none)] == [0, 5, 0]
 
 
+def test_bits_that_are_set_are_named_with_commas_between() -> None:
+    field = wire.names("flags", 2, ["ONE", "TWO", "FOUR"])
+    assert [written(field, flags=flags).text for flags in (0, 1, 2, 7, 8)] == ["", "ONE", "TWO", "ONE, TWO, FOUR", ""]
+
+
 def test_a_message_inside_closes_behind_its_last_field_and_is_left_out_whole() -> None:
     inside = [wire.text("client_order_id", 2), wire.decimal("qty", 3, scale="qty_scale")]
     fields = [wire.message(300, inside).when("kind"), wire.number("leverage", 1)]
@@ -111,3 +117,26 @@ def test_what_has_no_room_is_refused_and_a_field_that_is_none_too() -> None:
     assert Thing.FromString(writer.write(raw_event(leverage=1))).inside.number == 1
     with pytest.raises(KeyError):
         wire.Writer(EVENT, 1, [wire.number("nothing", 1)])
+
+
+def test_what_an_input_left_behind_is_written_kind_by_kind_and_then_the_state(desk: Any) -> None:
+    """Fields as in a journal entry: 11 transitions, 12 fills with their slot's symbol, 14 slots, 15 account."""
+    writers = {
+        EventKind.FILL_BOOKED: wire.Writer(
+            wire.EVENT_IN_SLOT, 12, [wire.text("event.execution_id", 1), wire.text("slot.symbol", 2)]
+        ),
+        EventKind.TRANSITION: wire.Writer(wire.EVENT_IN_SLOT, 11, [wire.text("event.trade_id", 1)]),
+    }
+    slot = wire.Writer("lk_slot_view_t", 14, [wire.text("trade_id", 1)])
+    account = wire.Writer("lk_account_view_t", 15, [wire.text("account", 1)])
+    aftermath = desk.kernel.aftermath(writers, slot, account, 16)
+
+    desk.enter()
+    in_account = b"\x7a\x08\x0a\x06TEST-1" + b"\x82\x01\x20"
+    in_slot = b"\x72\x07\x0a\x05trade"
+    assert aftermath.write() == (b"\x5a\x07\x0a\x05trade", in_slot + in_account + desk.kernel.digest())
+    desk.fill("entry", "E-1", Side.BUY, 4, 1878)
+    moved, filled = b"\x5a\x07\x0a\x05trade", b"\x62\x0f\x0a\x03E-1\x12\x08FET-USDT"
+    assert aftermath.write() == (moved + filled, in_slot + in_account + desk.kernel.digest())
+    desk.do(Tick)
+    assert aftermath.write() == (b"", in_account + desk.kernel.digest())

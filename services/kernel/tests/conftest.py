@@ -181,6 +181,7 @@ class Desk:
         subject = f"inbox.{self.partition.partition}.{account}.{body}"
         step = self.partition.apply(subject, self.sequence, self.now_ns, data, TRACE, recorded_at_ns=self.now_ns + 5)
         self.steps.append(step)
+        assert step.data == step.entry.SerializeToString(deterministic=True), "written otherwise than protobuf would"
         return step.entry
 
 

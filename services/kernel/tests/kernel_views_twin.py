@@ -49,7 +49,7 @@ def slot(view: lk.SlotView) -> state_pb2.SlotSnapshot:
         **{name: money(getattr(view, name)) for name in ("realized_pnl", "unrealized_pnl", "fees")},
     )
     if view.symbol:
-        message.instrument.CopyFrom(views.instrument_message(view))
+        message.instrument.CopyFrom(_instrument(view))
     for name, order in (("entry", view.entry), ("exit", view.exit), ("stop", view.stop), ("target", view.target)):
         if order is not None:
             getattr(message, name).CopyFrom(_order(order, view))
@@ -57,6 +57,44 @@ def slot(view: lk.SlotView) -> state_pb2.SlotSnapshot:
         _price(getattr(message, name), getattr(view, name), view.price_scale)
     _price(message.entry_price, view.entry_price, view.price_scale + views.AVERAGE_PRICE_EXTRA_SCALE)
     _price(message.conviction, view.conviction, lk.CONVICTION_SCALE)
+    return message
+
+
+def _instrument(slot: lk.SlotView) -> common_pb2.Instrument:
+    return common_pb2.Instrument(
+        symbol=slot.symbol,
+        version=slot.instrument_version,
+        currency=slot.currency,
+        price_scale=slot.price_scale,
+        qty_scale=slot.qty_scale,
+        tick_units=slot.tick_units,
+        lot_units=slot.lot_units,
+        multiplier=slot.multiplier,
+    )
+
+
+def command(value: lk.Command, slot: lk.SlotView, more: journal_pb2.VenueCommand) -> journal_pb2.VenueCommand:
+    message = journal_pb2.VenueCommand(
+        kind=value.kind,
+        client_order_id=value.client_order_id,
+        venue_order_id=value.venue_order_id,
+        trade_id=value.trade_id,
+        instrument=_instrument(slot),
+        side=value.side,
+        order_qty=decimal(value.qty, value.qty_scale),
+        order_type=value.order_type,
+        time_in_force=value.time_in_force,
+        leverage=value.leverage,
+        strategy=slot.strategy,
+    )
+    message.MergeFrom(more)
+    _price(message.price, value.price, value.price_scale)
+    if value.kind == lk.CommandKind.SUBMIT_EXIT:
+        message.open_qty.CopyFrom(decimal(value.open_qty, value.qty_scale))
+    if value.kind == lk.CommandKind.SUBMIT_ENTRY:
+        message.expires_at_ns = value.expires_at_ns
+    if slot.is_bracket and value.kind != lk.CommandKind.CANCEL:
+        message.group = slot.entry.client_order_id if slot.entry else ""
     return message
 
 

@@ -584,184 +584,200 @@ static void (*_cffi_call_python_org)(struct _cffi_externpy_s *, char *);
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 10), // char const *()(uint32_t)
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 14), // char const *()(uint32_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 10), // char const *()(void)
+/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 14), // char const *()(void)
 /*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  5 */ _CFFI_OP(_CFFI_OP_FUNCTION, 33), // int64_t()(lk_kernel_t const *)
-/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 137), // lk_kernel_t const *
+/*  5 */ _CFFI_OP(_CFFI_OP_FUNCTION, 16), // int64_t()(lk_kernel_t const *)
+/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // lk_kernel_t const *
 /*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION, 33), // int64_t()(lkpy_room_t const *, char const *)
-/*  9 */ _CFFI_OP(_CFFI_OP_POINTER, 159), // lkpy_room_t const *
-/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 114), // char const *
-/* 11 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION, 33), // int64_t()(lkpy_room_t const *, char const *, char *)
-/* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 9),
-/* 14 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
-/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 114), // char *
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION, 33), // int64_t()(lkpy_room_t const *, char const *, size_t, char *, size_t, lkpy_answer_t *, char *)
-/* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 9),
-/* 19 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
-/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/* 21 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
-/* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // lkpy_answer_t *
-/* 24 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 33), // int64_t()(lkpy_writer_t const *, char const *, char const *, size_t)
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 160), // lkpy_writer_t const *
-/* 28 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
-/* 29 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
-/* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(int64_t, int64_t, int64_t *)
-/* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23),
-/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 33), // int64_t *
-/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(lk_config_t const *, lk_kernel_t * *)
-/* 38 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // lk_config_t const *
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 42), // lk_kernel_t * *
-/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(lk_kernel_t *, lk_input_t const *, lk_outcome_t *, lk_event_t *, size_t)
-/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 137), // lk_kernel_t *
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 136), // lk_input_t const *
-/* 44 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // lk_outcome_t *
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // lk_event_t *
-/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(lk_kernel_t *, lk_input_t const *, size_t, lk_outcome_t *, lk_event_t *, size_t, size_t *, size_t *)
-/* 49 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
-/* 50 */ _CFFI_OP(_CFFI_OP_NOOP, 43),
-/* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 52 */ _CFFI_OP(_CFFI_OP_NOOP, 44),
-/* 53 */ _CFFI_OP(_CFFI_OP_NOOP, 45),
-/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 20), // size_t *
-/* 56 */ _CFFI_OP(_CFFI_OP_NOOP, 55),
-/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(lk_kernel_t *, uint8_t *)
-/* 59 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
-/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 168), // uint8_t *
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(lk_kernel_t *, uint8_t *, size_t, size_t *)
-/* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
-/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 60),
-/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 66 */ _CFFI_OP(_CFFI_OP_NOOP, 55),
-/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(lk_kernel_t *, uint8_t const *, size_t)
-/* 69 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
-/* 70 */ _CFFI_OP(_CFFI_OP_POINTER, 168), // uint8_t const *
-/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(lk_kernel_t const *, lk_account_view_t *)
-/* 74 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 121), // lk_account_view_t *
-/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(lk_kernel_t const *, size_t *)
-/* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 55),
-/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(lk_kernel_t const *, size_t *, size_t *)
-/* 82 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 83 */ _CFFI_OP(_CFFI_OP_NOOP, 55),
-/* 84 */ _CFFI_OP(_CFFI_OP_NOOP, 55),
-/* 85 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION, 155), // lk_status_t()(lk_kernel_t const *, uint32_t, lk_slot_view_t *)
-/* 87 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 89 */ _CFFI_OP(_CFFI_OP_POINTER, 153), // lk_slot_view_t *
-/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 91 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(int64_t, uint32_t)
-/* 92 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23),
-/* 93 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 95 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(lk_kernel_t const *)
-/* 96 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION, 16), // int64_t()(lkpy_aftermath_t *)
+/*  9 */ _CFFI_OP(_CFFI_OP_POINTER, 170), // lkpy_aftermath_t *
+/* 10 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 11 */ _CFFI_OP(_CFFI_OP_FUNCTION, 16), // int64_t()(lkpy_reader_t const *, size_t, char const *, size_t, int64_t, uint64_t, char *)
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // lkpy_reader_t const *
+/* 13 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/* 14 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // char const *
+/* 15 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 16 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // char *
+/* 19 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION, 16), // int64_t()(lkpy_room_t const *, char const *)
+/* 21 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // lkpy_room_t const *
+/* 22 */ _CFFI_OP(_CFFI_OP_NOOP, 14),
+/* 23 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION, 16), // int64_t()(lkpy_room_t const *, char const *, char *)
+/* 25 */ _CFFI_OP(_CFFI_OP_NOOP, 21),
+/* 26 */ _CFFI_OP(_CFFI_OP_NOOP, 14),
+/* 27 */ _CFFI_OP(_CFFI_OP_NOOP, 18),
+/* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 16), // int64_t()(lkpy_room_t const *, char const *, size_t, char *, size_t, lkpy_answer_t *, char *)
+/* 30 */ _CFFI_OP(_CFFI_OP_NOOP, 21),
+/* 31 */ _CFFI_OP(_CFFI_OP_NOOP, 14),
+/* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 33 */ _CFFI_OP(_CFFI_OP_NOOP, 18),
+/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 171), // lkpy_answer_t *
+/* 36 */ _CFFI_OP(_CFFI_OP_NOOP, 18),
+/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 16), // int64_t()(lkpy_writer_t const *, char const *, char const *, size_t)
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // lkpy_writer_t const *
+/* 40 */ _CFFI_OP(_CFFI_OP_NOOP, 14),
+/* 41 */ _CFFI_OP(_CFFI_OP_NOOP, 14),
+/* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(int64_t, int64_t, int64_t *)
+/* 45 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23),
+/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23),
+/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 16), // int64_t *
+/* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(lk_config_t const *, lk_kernel_t * *)
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 139), // lk_config_t const *
+/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // lk_kernel_t * *
+/* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(lk_kernel_t *, lk_input_t const *, lk_outcome_t *, lk_event_t *, size_t)
+/* 54 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // lk_kernel_t *
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // lk_input_t const *
+/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // lk_outcome_t *
+/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 142), // lk_event_t *
+/* 58 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(lk_kernel_t *, lk_input_t const *, size_t, lk_outcome_t *, lk_event_t *, size_t, size_t *, size_t *)
+/* 61 */ _CFFI_OP(_CFFI_OP_NOOP, 54),
+/* 62 */ _CFFI_OP(_CFFI_OP_NOOP, 55),
+/* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 56),
+/* 65 */ _CFFI_OP(_CFFI_OP_NOOP, 57),
+/* 66 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // size_t *
+/* 68 */ _CFFI_OP(_CFFI_OP_NOOP, 67),
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(lk_kernel_t *, uint8_t *)
+/* 71 */ _CFFI_OP(_CFFI_OP_NOOP, 54),
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // uint8_t *
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(lk_kernel_t *, uint8_t *, size_t, size_t *)
+/* 75 */ _CFFI_OP(_CFFI_OP_NOOP, 54),
+/* 76 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
+/* 77 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 67),
+/* 79 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(lk_kernel_t *, uint8_t const *, size_t)
+/* 81 */ _CFFI_OP(_CFFI_OP_NOOP, 54),
+/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // uint8_t const *
+/* 83 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 85 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(lk_kernel_t const *, lk_account_view_t *)
+/* 86 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // lk_account_view_t *
+/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(lk_kernel_t const *, size_t *)
+/* 90 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 91 */ _CFFI_OP(_CFFI_OP_NOOP, 67),
+/* 92 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(lk_kernel_t const *, size_t *, size_t *)
+/* 94 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 95 */ _CFFI_OP(_CFFI_OP_NOOP, 67),
+/* 96 */ _CFFI_OP(_CFFI_OP_NOOP, 67),
 /* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(lk_kernel_t const *, lk_id_t const *)
+/* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION, 167), // lk_status_t()(lk_kernel_t const *, uint32_t, lk_slot_view_t *)
 /* 99 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 134), // lk_id_t const *
-/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t)
-/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint32_t)
-/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 107 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
-/* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION, 177), // void()(lk_kernel_t *)
-/* 112 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
+/* 100 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 101 */ _CFFI_OP(_CFFI_OP_POINTER, 165), // lk_slot_view_t *
+/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(int64_t, uint32_t)
+/* 104 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23),
+/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 106 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(lk_kernel_t const *)
+/* 108 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(lk_kernel_t const *, lk_id_t const *)
+/* 111 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // lk_id_t const *
 /* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 114 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 115 */ _CFFI_OP(_CFFI_OP_ARRAY, 114), // char[16]
-/* 116 */ (_cffi_opcode_t)(16),
-/* 117 */ _CFFI_OP(_CFFI_OP_ARRAY, 114), // char[32]
-/* 118 */ (_cffi_opcode_t)(32),
-/* 119 */ _CFFI_OP(_CFFI_OP_ARRAY, 114), // char[64]
-/* 120 */ (_cffi_opcode_t)(64),
-/* 121 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // lk_account_view_t
-/* 122 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // lk_amount_t
-/* 123 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // lk_average_price_t
-/* 124 */ _CFFI_OP(_CFFI_OP_ENUM, 0), // lk_capital_source_t
-/* 125 */ _CFFI_OP(_CFFI_OP_ENUM, 1), // lk_code_t
-/* 126 */ _CFFI_OP(_CFFI_OP_ENUM, 2), // lk_command_t
-/* 127 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // lk_config_t
-/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // lk_currency_t
-/* 129 */ _CFFI_OP(_CFFI_OP_ENUM, 3), // lk_event_kind_t
-/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // lk_event_t
-/* 131 */ _CFFI_OP(_CFFI_OP_ENUM, 4), // lk_fee_status_t
-/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // lk_fee_view_t
-/* 133 */ _CFFI_OP(_CFFI_OP_ENUM, 5), // lk_field_t
-/* 134 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // lk_id_t
-/* 135 */ _CFFI_OP(_CFFI_OP_ENUM, 6), // lk_input_kind_t
-/* 136 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // lk_input_t
-/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // lk_kernel_t
-/* 138 */ _CFFI_OP(_CFFI_OP_ENUM, 7), // lk_ledger_cause_t
-/* 139 */ _CFFI_OP(_CFFI_OP_ENUM, 8), // lk_ledger_status_t
-/* 140 */ _CFFI_OP(_CFFI_OP_ENUM, 9), // lk_life_t
-/* 141 */ _CFFI_OP(_CFFI_OP_ENUM, 10), // lk_lifecycle_t
-/* 142 */ _CFFI_OP(_CFFI_OP_ENUM, 11), // lk_liquidity_t
-/* 143 */ _CFFI_OP(_CFFI_OP_ENUM, 12), // lk_order_fact_t
-/* 144 */ _CFFI_OP(_CFFI_OP_ENUM, 13), // lk_order_type_t
-/* 145 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // lk_order_view_t
-/* 146 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // lk_outcome_t
-/* 147 */ _CFFI_OP(_CFFI_OP_ENUM, 14), // lk_pnl_source_t
-/* 148 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // lk_price_t
-/* 149 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // lk_qty_t
-/* 150 */ _CFFI_OP(_CFFI_OP_ENUM, 15), // lk_requirement_t
-/* 151 */ _CFFI_OP(_CFFI_OP_ENUM, 16), // lk_severity_t
-/* 152 */ _CFFI_OP(_CFFI_OP_ENUM, 17), // lk_side_t
-/* 153 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // lk_slot_view_t
-/* 154 */ _CFFI_OP(_CFFI_OP_ENUM, 18), // lk_stage_t
-/* 155 */ _CFFI_OP(_CFFI_OP_ENUM, 19), // lk_status_t
-/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // lk_symbol_t
-/* 157 */ _CFFI_OP(_CFFI_OP_ENUM, 20), // lk_time_in_force_t
-/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // lkpy_answer_t
-/* 159 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // lkpy_room_t
-/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // lkpy_writer_t
-/* 161 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 20), // uint16_t
-/* 162 */ _CFFI_OP(_CFFI_OP_ARRAY, 161), // uint16_t[8]
-/* 163 */ (_cffi_opcode_t)(8),
-/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 1), // uint32_t const *
-/* 165 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 166 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // uint64_t[4]
-/* 167 */ (_cffi_opcode_t)(4),
-/* 168 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
-/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[2]
-/* 170 */ (_cffi_opcode_t)(2),
-/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[3]
-/* 172 */ (_cffi_opcode_t)(3),
-/* 173 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[6]
-/* 174 */ (_cffi_opcode_t)(6),
-/* 175 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // uint8_t[7]
-/* 176 */ (_cffi_opcode_t)(7),
-/* 177 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t)
+/* 115 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 116 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 117 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint32_t)
+/* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 119 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 121 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
+/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 193), // void()(lk_kernel_t *)
+/* 124 */ _CFFI_OP(_CFFI_OP_NOOP, 54),
+/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 126 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 127 */ _CFFI_OP(_CFFI_OP_ARRAY, 126), // char[16]
+/* 128 */ (_cffi_opcode_t)(16),
+/* 129 */ _CFFI_OP(_CFFI_OP_ARRAY, 126), // char[32]
+/* 130 */ (_cffi_opcode_t)(32),
+/* 131 */ _CFFI_OP(_CFFI_OP_ARRAY, 126), // char[64]
+/* 132 */ (_cffi_opcode_t)(64),
+/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // lk_account_view_t
+/* 134 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // lk_amount_t
+/* 135 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // lk_average_price_t
+/* 136 */ _CFFI_OP(_CFFI_OP_ENUM, 0), // lk_capital_source_t
+/* 137 */ _CFFI_OP(_CFFI_OP_ENUM, 1), // lk_code_t
+/* 138 */ _CFFI_OP(_CFFI_OP_ENUM, 2), // lk_command_t
+/* 139 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // lk_config_t
+/* 140 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // lk_currency_t
+/* 141 */ _CFFI_OP(_CFFI_OP_ENUM, 3), // lk_event_kind_t
+/* 142 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // lk_event_t
+/* 143 */ _CFFI_OP(_CFFI_OP_ENUM, 4), // lk_fee_status_t
+/* 144 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // lk_fee_view_t
+/* 145 */ _CFFI_OP(_CFFI_OP_ENUM, 5), // lk_field_t
+/* 146 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // lk_id_t
+/* 147 */ _CFFI_OP(_CFFI_OP_ENUM, 6), // lk_input_kind_t
+/* 148 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // lk_input_t
+/* 149 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // lk_kernel_t
+/* 150 */ _CFFI_OP(_CFFI_OP_ENUM, 7), // lk_ledger_cause_t
+/* 151 */ _CFFI_OP(_CFFI_OP_ENUM, 8), // lk_ledger_status_t
+/* 152 */ _CFFI_OP(_CFFI_OP_ENUM, 9), // lk_life_t
+/* 153 */ _CFFI_OP(_CFFI_OP_ENUM, 10), // lk_lifecycle_t
+/* 154 */ _CFFI_OP(_CFFI_OP_ENUM, 11), // lk_liquidity_t
+/* 155 */ _CFFI_OP(_CFFI_OP_ENUM, 12), // lk_order_fact_t
+/* 156 */ _CFFI_OP(_CFFI_OP_ENUM, 13), // lk_order_type_t
+/* 157 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // lk_order_view_t
+/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // lk_outcome_t
+/* 159 */ _CFFI_OP(_CFFI_OP_ENUM, 14), // lk_pnl_source_t
+/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // lk_price_t
+/* 161 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // lk_qty_t
+/* 162 */ _CFFI_OP(_CFFI_OP_ENUM, 15), // lk_requirement_t
+/* 163 */ _CFFI_OP(_CFFI_OP_ENUM, 16), // lk_severity_t
+/* 164 */ _CFFI_OP(_CFFI_OP_ENUM, 17), // lk_side_t
+/* 165 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // lk_slot_view_t
+/* 166 */ _CFFI_OP(_CFFI_OP_ENUM, 18), // lk_stage_t
+/* 167 */ _CFFI_OP(_CFFI_OP_ENUM, 19), // lk_status_t
+/* 168 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // lk_symbol_t
+/* 169 */ _CFFI_OP(_CFFI_OP_ENUM, 20), // lk_time_in_force_t
+/* 170 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // lkpy_aftermath_t
+/* 171 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // lkpy_answer_t
+/* 172 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // lkpy_event_in_slot_t
+/* 173 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // lkpy_reader_t
+/* 174 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // lkpy_room_t
+/* 175 */ _CFFI_OP(_CFFI_OP_ARRAY, 39), // lkpy_writer_t const *[16]
+/* 176 */ (_cffi_opcode_t)(16),
+/* 177 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // lkpy_writer_t
+/* 178 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 20), // uint16_t
+/* 179 */ _CFFI_OP(_CFFI_OP_ARRAY, 178), // uint16_t[8]
+/* 180 */ (_cffi_opcode_t)(8),
+/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 1), // uint32_t const *
+/* 182 */ _CFFI_OP(_CFFI_OP_ARRAY, 17), // uint64_t[4]
+/* 183 */ (_cffi_opcode_t)(4),
+/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
+/* 185 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // uint8_t[2]
+/* 186 */ (_cffi_opcode_t)(2),
+/* 187 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // uint8_t[3]
+/* 188 */ (_cffi_opcode_t)(3),
+/* 189 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // uint8_t[6]
+/* 190 */ (_cffi_opcode_t)(6),
+/* 191 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // uint8_t[7]
+/* 192 */ (_cffi_opcode_t)(7),
+/* 193 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
 };
 
 _CFFI_UNUSED_FN
@@ -1244,6 +1260,23 @@ static int _cffi_const_LK_TIME_IN_FORCE_COUNT(unsigned long long *o)
 }
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_lkpy_aftermath_t(lkpy_aftermath_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { lkpy_room_t const * *tmp = &p->room; (void)tmp; }
+  { lkpy_writer_t const *(*tmp)[16] = &p->events; (void)tmp; }
+  { lkpy_writer_t const * *tmp = &p->slot; (void)tmp; }
+  { lkpy_writer_t const * *tmp = &p->account; (void)tmp; }
+  { char * *tmp = &p->out; (void)tmp; }
+  (void)((p->out_bytes) | 0);  /* check that 'lkpy_aftermath_t.out_bytes' is an integer */
+  (void)((p->state) | 0);  /* check that 'lkpy_aftermath_t.state' is an integer */
+  (void)((p->digest_number) | 0);  /* check that 'lkpy_aftermath_t.digest_number' is an integer */
+  (void)((p->reserved) | 0);  /* check that 'lkpy_aftermath_t.reserved' is an integer */
+}
+struct _cffi_align_typedef_lkpy_aftermath_t { char x; lkpy_aftermath_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_lkpy_answer_t(lkpy_answer_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1254,6 +1287,29 @@ static void _cffi_checkfld_typedef_lkpy_answer_t(lkpy_answer_t *p)
   (void)((p->reserved) | 0);  /* check that 'lkpy_answer_t.reserved' is an integer */
 }
 struct _cffi_align_typedef_lkpy_answer_t { char x; lkpy_answer_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_lkpy_event_in_slot_t(lkpy_event_in_slot_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { lk_event_t *tmp = &p->event; (void)tmp; }
+  { lk_slot_view_t *tmp = &p->slot; (void)tmp; }
+}
+struct _cffi_align_typedef_lkpy_event_in_slot_t { char x; lkpy_event_in_slot_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_lkpy_reader_t(lkpy_reader_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { uint32_t const * *tmp = &p->rows; (void)tmp; }
+  (void)((p->row_count) | 0);  /* check that 'lkpy_reader_t.row_count' is an integer */
+  (void)((p->required) | 0);  /* check that 'lkpy_reader_t.required' is an integer */
+  { char const * *tmp = &p->words; (void)tmp; }
+  { char const * *tmp = &p->blank; (void)tmp; }
+}
+struct _cffi_align_typedef_lkpy_reader_t { char x; lkpy_reader_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_lkpy_room_t(lkpy_room_t *p)
@@ -1330,7 +1386,7 @@ _cffi_f_lk_code_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -1390,7 +1446,7 @@ _cffi_f_lk_code_text(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -1428,10 +1484,10 @@ _cffi_f_lk_conviction_of(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(35), arg2, (char **)&x2);
+      _cffi_type(47), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (int64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(35), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(47), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1443,7 +1499,7 @@ _cffi_f_lk_conviction_of(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1514,7 +1570,7 @@ _cffi_f_lk_fact_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -1544,7 +1600,7 @@ _cffi_f_lk_fee_status_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -1574,7 +1630,7 @@ _cffi_f_lk_field_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -1604,7 +1660,7 @@ _cffi_f_lk_input_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -1681,10 +1737,10 @@ _cffi_f_lk_kernel_account(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(75), arg1, (char **)&x1);
+      _cffi_type(87), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_account_view_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(75), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(87), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1696,7 +1752,7 @@ _cffi_f_lk_kernel_account(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1731,37 +1787,37 @@ _cffi_f_lk_kernel_apply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(42), arg0, (char **)&x0);
+      _cffi_type(54), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(42), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(54), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(43), arg1, (char **)&x1);
+      _cffi_type(55), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_input_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(43), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(55), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(44), arg2, (char **)&x2);
+      _cffi_type(56), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (lk_outcome_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(44), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(56), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(45), arg3, (char **)&x3);
+      _cffi_type(57), arg3, (char **)&x3);
   if (datasize != 0) {
     x3 = ((size_t)datasize) <= 640 ? (lk_event_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(45), arg3, (char **)&x3,
+    if (_cffi_convert_array_argument(_cffi_type(57), arg3, (char **)&x3,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1777,7 +1833,7 @@ _cffi_f_lk_kernel_apply(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1818,19 +1874,19 @@ _cffi_f_lk_kernel_apply_batch(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(42), arg0, (char **)&x0);
+      _cffi_type(54), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(42), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(54), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(43), arg1, (char **)&x1);
+      _cffi_type(55), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_input_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(43), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(55), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1840,19 +1896,19 @@ _cffi_f_lk_kernel_apply_batch(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(44), arg3, (char **)&x3);
+      _cffi_type(56), arg3, (char **)&x3);
   if (datasize != 0) {
     x3 = ((size_t)datasize) <= 640 ? (lk_outcome_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(44), arg3, (char **)&x3,
+    if (_cffi_convert_array_argument(_cffi_type(56), arg3, (char **)&x3,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(45), arg4, (char **)&x4);
+      _cffi_type(57), arg4, (char **)&x4);
   if (datasize != 0) {
     x4 = ((size_t)datasize) <= 640 ? (lk_event_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(45), arg4, (char **)&x4,
+    if (_cffi_convert_array_argument(_cffi_type(57), arg4, (char **)&x4,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1862,19 +1918,19 @@ _cffi_f_lk_kernel_apply_batch(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg6, (char **)&x6);
+      _cffi_type(67), arg6, (char **)&x6);
   if (datasize != 0) {
     x6 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg6, (char **)&x6,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg6, (char **)&x6,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg7, (char **)&x7);
+      _cffi_type(67), arg7, (char **)&x7);
   if (datasize != 0) {
     x7 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg7, (char **)&x7,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg7, (char **)&x7,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1886,7 +1942,7 @@ _cffi_f_lk_kernel_apply_batch(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1915,19 +1971,19 @@ _cffi_f_lk_kernel_create(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(38), arg0, (char **)&x0);
+      _cffi_type(50), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_config_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(38), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(50), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg1, (char **)&x1);
+      _cffi_type(51), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_kernel_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(51), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1939,7 +1995,7 @@ _cffi_f_lk_kernel_create(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1960,10 +2016,10 @@ _cffi_f_lk_kernel_destroy(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(42), arg0, (char **)&x0);
+      _cffi_type(54), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(42), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(54), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2004,19 +2060,19 @@ _cffi_f_lk_kernel_digest(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(42), arg0, (char **)&x0);
+      _cffi_type(54), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(42), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(54), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(60), arg1, (char **)&x1);
+      _cffi_type(72), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint8_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(60), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(72), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2028,7 +2084,7 @@ _cffi_f_lk_kernel_digest(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2104,10 +2160,10 @@ _cffi_f_lk_kernel_find_order(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(100), arg1, (char **)&x1);
+      _cffi_type(112), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_id_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(100), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(112), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2157,10 +2213,10 @@ _cffi_f_lk_kernel_find_trade(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(100), arg1, (char **)&x1);
+      _cffi_type(112), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (lk_id_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(100), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(112), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2212,19 +2268,19 @@ _cffi_f_lk_kernel_memory(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg1, (char **)&x1);
+      _cffi_type(67), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg2, (char **)&x2);
+      _cffi_type(67), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2236,7 +2292,7 @@ _cffi_f_lk_kernel_memory(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2305,19 +2361,19 @@ _cffi_f_lk_kernel_restore(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(42), arg0, (char **)&x0);
+      _cffi_type(54), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(42), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(54), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(70), arg1, (char **)&x1);
+      _cffi_type(82), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint8_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(70), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(82), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2333,7 +2389,7 @@ _cffi_f_lk_kernel_restore(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2366,19 +2422,19 @@ _cffi_f_lk_kernel_save(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(42), arg0, (char **)&x0);
+      _cffi_type(54), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lk_kernel_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(42), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(54), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(60), arg1, (char **)&x1);
+      _cffi_type(72), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint8_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(60), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(72), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2388,10 +2444,10 @@ _cffi_f_lk_kernel_save(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg3, (char **)&x3);
+      _cffi_type(67), arg3, (char **)&x3);
   if (datasize != 0) {
     x3 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg3, (char **)&x3,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg3, (char **)&x3,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2403,7 +2459,7 @@ _cffi_f_lk_kernel_save(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2441,10 +2497,10 @@ _cffi_f_lk_kernel_save_size(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg1, (char **)&x1);
+      _cffi_type(67), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (size_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2456,7 +2512,7 @@ _cffi_f_lk_kernel_save_size(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2500,10 +2556,10 @@ _cffi_f_lk_kernel_slot(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(89), arg2, (char **)&x2);
+      _cffi_type(101), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (lk_slot_view_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(89), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(101), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2515,7 +2571,7 @@ _cffi_f_lk_kernel_slot(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(155));
+  pyresult = _cffi_from_c_deref((char *)&result, _cffi_type(167));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2546,7 +2602,7 @@ _cffi_f_lk_ledger_cause_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -2576,7 +2632,7 @@ _cffi_f_lk_ledger_status_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -2606,7 +2662,7 @@ _cffi_f_lk_life_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -2676,7 +2732,7 @@ _cffi_f_lk_lifecycle_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -2746,7 +2802,7 @@ _cffi_f_lk_requirement_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -2816,7 +2872,7 @@ _cffi_f_lk_stage_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -2846,7 +2902,7 @@ _cffi_f_lk_status_name(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -2872,7 +2928,7 @@ _cffi_f_lk_version(PyObject *self, PyObject *noarg)
 
   (void)self; /* unused */
   (void)noarg; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(10));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(14));
   return pyresult;
 }
 #else
@@ -2902,28 +2958,28 @@ _cffi_f_lkpy_answer(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(9), arg0, (char **)&x0);
+      _cffi_type(21), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lkpy_room_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(9), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(21), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(10), arg1, (char **)&x1);
+      _cffi_type(14), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(10), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(14), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(15), arg2, (char **)&x2);
+      _cffi_type(18), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(15), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(18), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2964,19 +3020,19 @@ _cffi_f_lkpy_apply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(9), arg0, (char **)&x0);
+      _cffi_type(21), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lkpy_room_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(9), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(21), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(10), arg1, (char **)&x1);
+      _cffi_type(14), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(10), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(14), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3027,19 +3083,19 @@ _cffi_f_lkpy_apply_batch(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(9), arg0, (char **)&x0);
+      _cffi_type(21), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lkpy_room_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(9), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(21), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(10), arg1, (char **)&x1);
+      _cffi_type(14), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(10), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(14), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3049,10 +3105,10 @@ _cffi_f_lkpy_apply_batch(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(15), arg3, (char **)&x3);
+      _cffi_type(18), arg3, (char **)&x3);
   if (datasize != 0) {
     x3 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(15), arg3, (char **)&x3,
+    if (_cffi_convert_array_argument(_cffi_type(18), arg3, (char **)&x3,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3062,19 +3118,19 @@ _cffi_f_lkpy_apply_batch(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(23), arg5, (char **)&x5);
+      _cffi_type(35), arg5, (char **)&x5);
   if (datasize != 0) {
     x5 = ((size_t)datasize) <= 640 ? (lkpy_answer_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(23), arg5, (char **)&x5,
+    if (_cffi_convert_array_argument(_cffi_type(35), arg5, (char **)&x5,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(15), arg6, (char **)&x6);
+      _cffi_type(18), arg6, (char **)&x6);
   if (datasize != 0) {
     x6 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(15), arg6, (char **)&x6,
+    if (_cffi_convert_array_argument(_cffi_type(18), arg6, (char **)&x6,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3092,6 +3148,94 @@ _cffi_f_lkpy_apply_batch(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_lkpy_apply_batch _cffi_d_lkpy_apply_batch
+#endif
+
+static int64_t _cffi_d_lkpy_read(lkpy_reader_t const * x0, size_t x1, char const * x2, size_t x3, int64_t x4, uint64_t x5, char * x6)
+{
+  return lkpy_read(x0, x1, x2, x3, x4, x5, x6);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lkpy_read(PyObject *self, PyObject *args)
+{
+  lkpy_reader_t const * x0;
+  size_t x1;
+  char const * x2;
+  size_t x3;
+  int64_t x4;
+  uint64_t x5;
+  char * x6;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int64_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+  PyObject *arg5;
+  PyObject *arg6;
+
+  if (!PyArg_UnpackTuple(args, "lkpy_read", 7, 7, &arg0, &arg1, &arg2, &arg3, &arg4, &arg5, &arg6))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(12), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (lkpy_reader_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(12), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, size_t);
+  if (x1 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(14), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(14), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x3 = _cffi_to_c_int(arg3, size_t);
+  if (x3 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x4 = _cffi_to_c_int(arg4, int64_t);
+  if (x4 == (int64_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x5 = _cffi_to_c_int(arg5, uint64_t);
+  if (x5 == (uint64_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(18), arg6, (char **)&x6);
+  if (datasize != 0) {
+    x6 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(18), arg6, (char **)&x6,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lkpy_read(x0, x1, x2, x3, x4, x5, x6); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int64_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_lkpy_read _cffi_d_lkpy_read
 #endif
 
 static int64_t _cffi_d_lkpy_write(lkpy_writer_t const * x0, char const * x1, char const * x2, size_t x3)
@@ -3119,28 +3263,28 @@ _cffi_f_lkpy_write(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(27), arg0, (char **)&x0);
+      _cffi_type(39), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (lkpy_writer_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(27), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(10), arg1, (char **)&x1);
+      _cffi_type(14), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(10), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(14), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(10), arg2, (char **)&x2);
+      _cffi_type(14), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(10), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(14), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3162,6 +3306,44 @@ _cffi_f_lkpy_write(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_lkpy_write _cffi_d_lkpy_write
+#endif
+
+static int64_t _cffi_d_lkpy_write_aftermath(lkpy_aftermath_t * x0)
+{
+  return lkpy_write_aftermath(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_lkpy_write_aftermath(PyObject *self, PyObject *arg0)
+{
+  lkpy_aftermath_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int64_t result;
+  PyObject *pyresult;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(9), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (lkpy_aftermath_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(9), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = lkpy_write_aftermath(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int64_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_lkpy_write_aftermath _cffi_d_lkpy_write_aftermath
 #endif
 
 static int _cffi_const_LK_ABI_VERSION(unsigned long long *o)
@@ -3562,59 +3744,61 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "LK_WINDOW_DEFAULT", (void *)_cffi_const_LK_WINDOW_DEFAULT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_WINDOW_MAX", (void *)_cffi_const_LK_WINDOW_MAX, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "LK_WINDOW_MIN", (void *)_cffi_const_LK_WINDOW_MIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "lk_abi_version", (void *)_cffi_f_lk_abi_version, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 109), (void *)_cffi_d_lk_abi_version },
+  { "lk_abi_version", (void *)_cffi_f_lk_abi_version, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 121), (void *)_cffi_d_lk_abi_version },
   { "lk_code_name", (void *)_cffi_f_lk_code_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_code_name },
-  { "lk_code_severity", (void *)_cffi_f_lk_code_severity, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 102), (void *)_cffi_d_lk_code_severity },
+  { "lk_code_severity", (void *)_cffi_f_lk_code_severity, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 114), (void *)_cffi_d_lk_code_severity },
   { "lk_code_text", (void *)_cffi_f_lk_code_text, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_code_text },
-  { "lk_conviction_of", (void *)_cffi_f_lk_conviction_of, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_lk_conviction_of },
-  { "lk_conviction_to_leverage", (void *)_cffi_f_lk_conviction_to_leverage, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 91), (void *)_cffi_d_lk_conviction_to_leverage },
+  { "lk_conviction_of", (void *)_cffi_f_lk_conviction_of, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 44), (void *)_cffi_d_lk_conviction_of },
+  { "lk_conviction_to_leverage", (void *)_cffi_f_lk_conviction_to_leverage, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 103), (void *)_cffi_d_lk_conviction_to_leverage },
   { "lk_fact_name", (void *)_cffi_f_lk_fact_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_fact_name },
   { "lk_fee_status_name", (void *)_cffi_f_lk_fee_status_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_fee_status_name },
   { "lk_field_name", (void *)_cffi_f_lk_field_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_field_name },
   { "lk_input_name", (void *)_cffi_f_lk_input_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_input_name },
-  { "lk_input_reads", (void *)_cffi_f_lk_input_reads, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 105), (void *)_cffi_d_lk_input_reads },
-  { "lk_kernel_account", (void *)_cffi_f_lk_kernel_account, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 73), (void *)_cffi_d_lk_kernel_account },
-  { "lk_kernel_apply", (void *)_cffi_f_lk_kernel_apply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 41), (void *)_cffi_d_lk_kernel_apply },
-  { "lk_kernel_apply_batch", (void *)_cffi_f_lk_kernel_apply_batch, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 48), (void *)_cffi_d_lk_kernel_apply_batch },
-  { "lk_kernel_create", (void *)_cffi_f_lk_kernel_create, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 37), (void *)_cffi_d_lk_kernel_create },
-  { "lk_kernel_destroy", (void *)_cffi_f_lk_kernel_destroy, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 111), (void *)_cffi_d_lk_kernel_destroy },
-  { "lk_kernel_digest", (void *)_cffi_f_lk_kernel_digest, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 58), (void *)_cffi_d_lk_kernel_digest },
-  { "lk_kernel_event_capacity", (void *)_cffi_f_lk_kernel_event_capacity, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 95), (void *)_cffi_d_lk_kernel_event_capacity },
-  { "lk_kernel_find_order", (void *)_cffi_f_lk_kernel_find_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 98), (void *)_cffi_d_lk_kernel_find_order },
-  { "lk_kernel_find_trade", (void *)_cffi_f_lk_kernel_find_trade, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 98), (void *)_cffi_d_lk_kernel_find_trade },
-  { "lk_kernel_memory", (void *)_cffi_f_lk_kernel_memory, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 81), (void *)_cffi_d_lk_kernel_memory },
+  { "lk_input_reads", (void *)_cffi_f_lk_input_reads, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 117), (void *)_cffi_d_lk_input_reads },
+  { "lk_kernel_account", (void *)_cffi_f_lk_kernel_account, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 85), (void *)_cffi_d_lk_kernel_account },
+  { "lk_kernel_apply", (void *)_cffi_f_lk_kernel_apply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 53), (void *)_cffi_d_lk_kernel_apply },
+  { "lk_kernel_apply_batch", (void *)_cffi_f_lk_kernel_apply_batch, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 60), (void *)_cffi_d_lk_kernel_apply_batch },
+  { "lk_kernel_create", (void *)_cffi_f_lk_kernel_create, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 49), (void *)_cffi_d_lk_kernel_create },
+  { "lk_kernel_destroy", (void *)_cffi_f_lk_kernel_destroy, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 123), (void *)_cffi_d_lk_kernel_destroy },
+  { "lk_kernel_digest", (void *)_cffi_f_lk_kernel_digest, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 70), (void *)_cffi_d_lk_kernel_digest },
+  { "lk_kernel_event_capacity", (void *)_cffi_f_lk_kernel_event_capacity, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 107), (void *)_cffi_d_lk_kernel_event_capacity },
+  { "lk_kernel_find_order", (void *)_cffi_f_lk_kernel_find_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 110), (void *)_cffi_d_lk_kernel_find_order },
+  { "lk_kernel_find_trade", (void *)_cffi_f_lk_kernel_find_trade, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 110), (void *)_cffi_d_lk_kernel_find_trade },
+  { "lk_kernel_memory", (void *)_cffi_f_lk_kernel_memory, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 93), (void *)_cffi_d_lk_kernel_memory },
   { "lk_kernel_next_deadline_ns", (void *)_cffi_f_lk_kernel_next_deadline_ns, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 5), (void *)_cffi_d_lk_kernel_next_deadline_ns },
-  { "lk_kernel_restore", (void *)_cffi_f_lk_kernel_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 68), (void *)_cffi_d_lk_kernel_restore },
-  { "lk_kernel_save", (void *)_cffi_f_lk_kernel_save, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_lk_kernel_save },
-  { "lk_kernel_save_size", (void *)_cffi_f_lk_kernel_save_size, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 77), (void *)_cffi_d_lk_kernel_save_size },
-  { "lk_kernel_slot", (void *)_cffi_f_lk_kernel_slot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 86), (void *)_cffi_d_lk_kernel_slot },
+  { "lk_kernel_restore", (void *)_cffi_f_lk_kernel_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 80), (void *)_cffi_d_lk_kernel_restore },
+  { "lk_kernel_save", (void *)_cffi_f_lk_kernel_save, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 74), (void *)_cffi_d_lk_kernel_save },
+  { "lk_kernel_save_size", (void *)_cffi_f_lk_kernel_save_size, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 89), (void *)_cffi_d_lk_kernel_save_size },
+  { "lk_kernel_slot", (void *)_cffi_f_lk_kernel_slot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 98), (void *)_cffi_d_lk_kernel_slot },
   { "lk_ledger_cause_name", (void *)_cffi_f_lk_ledger_cause_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_ledger_cause_name },
   { "lk_ledger_status_name", (void *)_cffi_f_lk_ledger_status_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_ledger_status_name },
   { "lk_life_name", (void *)_cffi_f_lk_life_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_life_name },
-  { "lk_lifecycle_may_follow", (void *)_cffi_f_lk_lifecycle_may_follow, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 105), (void *)_cffi_d_lk_lifecycle_may_follow },
+  { "lk_lifecycle_may_follow", (void *)_cffi_f_lk_lifecycle_may_follow, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 117), (void *)_cffi_d_lk_lifecycle_may_follow },
   { "lk_lifecycle_name", (void *)_cffi_f_lk_lifecycle_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_lifecycle_name },
-  { "lk_next_life", (void *)_cffi_f_lk_next_life, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 105), (void *)_cffi_d_lk_next_life },
+  { "lk_next_life", (void *)_cffi_f_lk_next_life, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 117), (void *)_cffi_d_lk_next_life },
   { "lk_requirement_name", (void *)_cffi_f_lk_requirement_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_requirement_name },
-  { "lk_stage_may_follow", (void *)_cffi_f_lk_stage_may_follow, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 105), (void *)_cffi_d_lk_stage_may_follow },
+  { "lk_stage_may_follow", (void *)_cffi_f_lk_stage_may_follow, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 117), (void *)_cffi_d_lk_stage_may_follow },
   { "lk_stage_name", (void *)_cffi_f_lk_stage_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_stage_name },
   { "lk_status_name", (void *)_cffi_f_lk_status_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_lk_status_name },
   { "lk_version", (void *)_cffi_f_lk_version, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 3), (void *)_cffi_d_lk_version },
-  { "lkpy_answer", (void *)_cffi_f_lkpy_answer, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 12), (void *)_cffi_d_lkpy_answer },
-  { "lkpy_apply", (void *)_cffi_f_lkpy_apply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 8), (void *)_cffi_d_lkpy_apply },
-  { "lkpy_apply_batch", (void *)_cffi_f_lkpy_apply_batch, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 17), (void *)_cffi_d_lkpy_apply_batch },
-  { "lkpy_write", (void *)_cffi_f_lkpy_write, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 26), (void *)_cffi_d_lkpy_write },
+  { "lkpy_answer", (void *)_cffi_f_lkpy_answer, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 24), (void *)_cffi_d_lkpy_answer },
+  { "lkpy_apply", (void *)_cffi_f_lkpy_apply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 20), (void *)_cffi_d_lkpy_apply },
+  { "lkpy_apply_batch", (void *)_cffi_f_lkpy_apply_batch, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_lkpy_apply_batch },
+  { "lkpy_read", (void *)_cffi_f_lkpy_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 11), (void *)_cffi_d_lkpy_read },
+  { "lkpy_write", (void *)_cffi_f_lkpy_write, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_lkpy_write },
+  { "lkpy_write_aftermath", (void *)_cffi_f_lkpy_write_aftermath, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 8), (void *)_cffi_d_lkpy_write_aftermath },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
   { "event_sequence", offsetof(lk_account_view_t, event_sequence),
                       sizeof(((lk_account_view_t *)0)->event_sequence),
-                      _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "now_ns", offsetof(lk_account_view_t, now_ns),
               sizeof(((lk_account_view_t *)0)->now_ns),
-              _CFFI_OP(_CFFI_OP_NOOP, 33) },
+              _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "next_deadline_ns", offsetof(lk_account_view_t, next_deadline_ns),
                         sizeof(((lk_account_view_t *)0)->next_deadline_ns),
-                        _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "slot_count", offsetof(lk_account_view_t, slot_count),
                   sizeof(((lk_account_view_t *)0)->slot_count),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3626,88 +3810,88 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "capital_source", offsetof(lk_account_view_t, capital_source),
                       sizeof(((lk_account_view_t *)0)->capital_source),
-                      _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "ledger_status", offsetof(lk_account_view_t, ledger_status),
                      sizeof(((lk_account_view_t *)0)->ledger_status),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "ledger_cause", offsetof(lk_account_view_t, ledger_cause),
                     sizeof(((lk_account_view_t *)0)->ledger_cause),
-                    _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "freeze_flags", offsetof(lk_account_view_t, freeze_flags),
                     sizeof(((lk_account_view_t *)0)->freeze_flags),
-                    _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "capital", offsetof(lk_account_view_t, capital),
                sizeof(((lk_account_view_t *)0)->capital),
-               _CFFI_OP(_CFFI_OP_NOOP, 122) },
+               _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "equity", offsetof(lk_account_view_t, equity),
               sizeof(((lk_account_view_t *)0)->equity),
-              _CFFI_OP(_CFFI_OP_NOOP, 122) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "realized_pnl", offsetof(lk_account_view_t, realized_pnl),
                     sizeof(((lk_account_view_t *)0)->realized_pnl),
-                    _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "unrealized_pnl", offsetof(lk_account_view_t, unrealized_pnl),
                       sizeof(((lk_account_view_t *)0)->unrealized_pnl),
-                      _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "fees", offsetof(lk_account_view_t, fees),
             sizeof(((lk_account_view_t *)0)->fees),
-            _CFFI_OP(_CFFI_OP_NOOP, 122) },
+            _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "predicted_fees", offsetof(lk_account_view_t, predicted_fees),
                       sizeof(((lk_account_view_t *)0)->predicted_fees),
-                      _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "funding", offsetof(lk_account_view_t, funding),
                sizeof(((lk_account_view_t *)0)->funding),
-               _CFFI_OP(_CFFI_OP_NOOP, 122) },
+               _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "foreign", offsetof(lk_account_view_t, foreign),
                sizeof(((lk_account_view_t *)0)->foreign),
-               _CFFI_OP(_CFFI_OP_NOOP, 122) },
+               _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "wallet", offsetof(lk_account_view_t, wallet),
               sizeof(((lk_account_view_t *)0)->wallet),
-              _CFFI_OP(_CFFI_OP_NOOP, 122) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "available", offsetof(lk_account_view_t, available),
                  sizeof(((lk_account_view_t *)0)->available),
-                 _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "ledger_delta", offsetof(lk_account_view_t, ledger_delta),
                     sizeof(((lk_account_view_t *)0)->ledger_delta),
-                    _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "gross_exposure", offsetof(lk_account_view_t, gross_exposure),
                       sizeof(((lk_account_view_t *)0)->gross_exposure),
-                      _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "working_exposure", offsetof(lk_account_view_t, working_exposure),
                         sizeof(((lk_account_view_t *)0)->working_exposure),
-                        _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "trade_count", offsetof(lk_account_view_t, trade_count),
                    sizeof(((lk_account_view_t *)0)->trade_count),
-                   _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "execution_count", offsetof(lk_account_view_t, execution_count),
                        sizeof(((lk_account_view_t *)0)->execution_count),
-                       _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "fills_routed_by_stage_count", offsetof(lk_account_view_t, fills_routed_by_stage_count),
                                    sizeof(((lk_account_view_t *)0)->fills_routed_by_stage_count),
-                                   _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                                   _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "anomaly_count", offsetof(lk_account_view_t, anomaly_count),
                      sizeof(((lk_account_view_t *)0)->anomaly_count),
-                     _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "foreign_count", offsetof(lk_account_view_t, foreign_count),
                      sizeof(((lk_account_view_t *)0)->foreign_count),
-                     _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "maker_fee", offsetof(lk_account_view_t, maker_fee),
                  sizeof(((lk_account_view_t *)0)->maker_fee),
-                 _CFFI_OP(_CFFI_OP_NOOP, 132) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 144) },
   { "taker_fee", offsetof(lk_account_view_t, taker_fee),
                  sizeof(((lk_account_view_t *)0)->taker_fee),
-                 _CFFI_OP(_CFFI_OP_NOOP, 132) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 144) },
   { "account", offsetof(lk_account_view_t, account),
                sizeof(((lk_account_view_t *)0)->account),
-               _CFFI_OP(_CFFI_OP_NOOP, 134) },
+               _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "currency", offsetof(lk_account_view_t, currency),
                 sizeof(((lk_account_view_t *)0)->currency),
-                _CFFI_OP(_CFFI_OP_NOOP, 128) },
+                _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "units", offsetof(lk_amount_t, units),
              sizeof(((lk_amount_t *)0)->units),
-             _CFFI_OP(_CFFI_OP_NOOP, 33) },
+             _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "units", offsetof(lk_average_price_t, units),
              sizeof(((lk_average_price_t *)0)->units),
-             _CFFI_OP(_CFFI_OP_NOOP, 33) },
+             _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "abi_version", offsetof(lk_config_t, abi_version),
                    sizeof(((lk_config_t *)0)->abi_version),
                    _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3728,79 +3912,79 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "maker_fee_rate", offsetof(lk_config_t, maker_fee_rate),
                       sizeof(((lk_config_t *)0)->maker_fee_rate),
-                      _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "taker_fee_rate", offsetof(lk_config_t, taker_fee_rate),
                       sizeof(((lk_config_t *)0)->taker_fee_rate),
-                      _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "ack_timeout_ns", offsetof(lk_config_t, ack_timeout_ns),
                       sizeof(((lk_config_t *)0)->ack_timeout_ns),
-                      _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "funding_interval_ns", offsetof(lk_config_t, funding_interval_ns),
                            sizeof(((lk_config_t *)0)->funding_interval_ns),
-                           _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                           _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "seed_capital", offsetof(lk_config_t, seed_capital),
                     sizeof(((lk_config_t *)0)->seed_capital),
-                    _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "ledger_tolerance", offsetof(lk_config_t, ledger_tolerance),
                         sizeof(((lk_config_t *)0)->ledger_tolerance),
-                        _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "ledger_error_tolerance", offsetof(lk_config_t, ledger_error_tolerance),
                               sizeof(((lk_config_t *)0)->ledger_error_tolerance),
-                              _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "settlement_tolerance", offsetof(lk_config_t, settlement_tolerance),
                             sizeof(((lk_config_t *)0)->settlement_tolerance),
-                            _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "account", offsetof(lk_config_t, account),
                sizeof(((lk_config_t *)0)->account),
-               _CFFI_OP(_CFFI_OP_NOOP, 134) },
+               _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "currency", offsetof(lk_config_t, currency),
                 sizeof(((lk_config_t *)0)->currency),
-                _CFFI_OP(_CFFI_OP_NOOP, 128) },
+                _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "text", offsetof(lk_currency_t, text),
             sizeof(((lk_currency_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 115) },
+            _CFFI_OP(_CFFI_OP_NOOP, 127) },
   { "kind", offsetof(lk_event_t, kind),
             sizeof(((lk_event_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "command", offsetof(lk_event_t, command),
                sizeof(((lk_event_t *)0)->command),
-               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "severity", offsetof(lk_event_t, severity),
                 sizeof(((lk_event_t *)0)->severity),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "flags", offsetof(lk_event_t, flags),
              sizeof(((lk_event_t *)0)->flags),
-             _CFFI_OP(_CFFI_OP_NOOP, 168) },
+             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "from_stage", offsetof(lk_event_t, from_stage),
                   sizeof(((lk_event_t *)0)->from_stage),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "to_stage", offsetof(lk_event_t, to_stage),
                 sizeof(((lk_event_t *)0)->to_stage),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "from_lifecycle", offsetof(lk_event_t, from_lifecycle),
                       sizeof(((lk_event_t *)0)->from_lifecycle),
-                      _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "to_lifecycle", offsetof(lk_event_t, to_lifecycle),
                     sizeof(((lk_event_t *)0)->to_lifecycle),
-                    _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "side", offsetof(lk_event_t, side),
             sizeof(((lk_event_t *)0)->side),
-            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "order_type", offsetof(lk_event_t, order_type),
                   sizeof(((lk_event_t *)0)->order_type),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "time_in_force", offsetof(lk_event_t, time_in_force),
                      sizeof(((lk_event_t *)0)->time_in_force),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "price_scale", offsetof(lk_event_t, price_scale),
                    sizeof(((lk_event_t *)0)->price_scale),
-                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "qty_scale", offsetof(lk_event_t, qty_scale),
                  sizeof(((lk_event_t *)0)->qty_scale),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "reserved", offsetof(lk_event_t, reserved),
                 sizeof(((lk_event_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                _CFFI_OP(_CFFI_OP_NOOP, 187) },
   { "code", offsetof(lk_event_t, code),
             sizeof(((lk_event_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3815,85 +3999,85 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "qty", offsetof(lk_event_t, qty),
            sizeof(((lk_event_t *)0)->qty),
-           _CFFI_OP(_CFFI_OP_NOOP, 149) },
+           _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "filled_qty", offsetof(lk_event_t, filled_qty),
                   sizeof(((lk_event_t *)0)->filled_qty),
-                  _CFFI_OP(_CFFI_OP_NOOP, 149) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "open_qty", offsetof(lk_event_t, open_qty),
                 sizeof(((lk_event_t *)0)->open_qty),
-                _CFFI_OP(_CFFI_OP_NOOP, 149) },
+                _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "price", offsetof(lk_event_t, price),
              sizeof(((lk_event_t *)0)->price),
-             _CFFI_OP(_CFFI_OP_NOOP, 148) },
+             _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "fee", offsetof(lk_event_t, fee),
            sizeof(((lk_event_t *)0)->fee),
-           _CFFI_OP(_CFFI_OP_NOOP, 122) },
+           _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "realized_pnl", offsetof(lk_event_t, realized_pnl),
                     sizeof(((lk_event_t *)0)->realized_pnl),
-                    _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "expires_at_ns", offsetof(lk_event_t, expires_at_ns),
                      sizeof(((lk_event_t *)0)->expires_at_ns),
-                     _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "trade_id", offsetof(lk_event_t, trade_id),
                 sizeof(((lk_event_t *)0)->trade_id),
-                _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "client_order_id", offsetof(lk_event_t, client_order_id),
                        sizeof(((lk_event_t *)0)->client_order_id),
-                       _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "venue_order_id", offsetof(lk_event_t, venue_order_id),
                       sizeof(((lk_event_t *)0)->venue_order_id),
-                      _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "execution_id", offsetof(lk_event_t, execution_id),
                     sizeof(((lk_event_t *)0)->execution_id),
-                    _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "rate", offsetof(lk_fee_view_t, rate),
             sizeof(((lk_fee_view_t *)0)->rate),
-            _CFFI_OP(_CFFI_OP_NOOP, 33) },
+            _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "ratio", offsetof(lk_fee_view_t, ratio),
              sizeof(((lk_fee_view_t *)0)->ratio),
-             _CFFI_OP(_CFFI_OP_NOOP, 33) },
+             _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "deviation", offsetof(lk_fee_view_t, deviation),
                  sizeof(((lk_fee_view_t *)0)->deviation),
-                 _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "sample_count", offsetof(lk_fee_view_t, sample_count),
                     sizeof(((lk_fee_view_t *)0)->sample_count),
-                    _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "refused_count", offsetof(lk_fee_view_t, refused_count),
                      sizeof(((lk_fee_view_t *)0)->refused_count),
-                     _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "status", offsetof(lk_fee_view_t, status),
               sizeof(((lk_fee_view_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 168) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "reserved", offsetof(lk_fee_view_t, reserved),
                 sizeof(((lk_fee_view_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "text", offsetof(lk_id_t, text),
             sizeof(((lk_id_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 119) },
+            _CFFI_OP(_CFFI_OP_NOOP, 131) },
   { "kind", offsetof(lk_input_t, kind),
             sizeof(((lk_input_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "order_fact", offsetof(lk_input_t, order_fact),
                   sizeof(((lk_input_t *)0)->order_fact),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "side", offsetof(lk_input_t, side),
             sizeof(((lk_input_t *)0)->side),
-            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "order_type", offsetof(lk_input_t, order_type),
                   sizeof(((lk_input_t *)0)->order_type),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "time_in_force", offsetof(lk_input_t, time_in_force),
                      sizeof(((lk_input_t *)0)->time_in_force),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "liquidity", offsetof(lk_input_t, liquidity),
                  sizeof(((lk_input_t *)0)->liquidity),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "price_scale", offsetof(lk_input_t, price_scale),
                    sizeof(((lk_input_t *)0)->price_scale),
-                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "qty_scale", offsetof(lk_input_t, qty_scale),
                  sizeof(((lk_input_t *)0)->qty_scale),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "flags", offsetof(lk_input_t, flags),
              sizeof(((lk_input_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3902,76 +4086,76 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "now_ns", offsetof(lk_input_t, now_ns),
               sizeof(((lk_input_t *)0)->now_ns),
-              _CFFI_OP(_CFFI_OP_NOOP, 33) },
+              _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "sequence", offsetof(lk_input_t, sequence),
                 sizeof(((lk_input_t *)0)->sequence),
-                _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "qty", offsetof(lk_input_t, qty),
            sizeof(((lk_input_t *)0)->qty),
-           _CFFI_OP(_CFFI_OP_NOOP, 149) },
+           _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "price", offsetof(lk_input_t, price),
              sizeof(((lk_input_t *)0)->price),
-             _CFFI_OP(_CFFI_OP_NOOP, 148) },
+             _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "fee", offsetof(lk_input_t, fee),
            sizeof(((lk_input_t *)0)->fee),
-           _CFFI_OP(_CFFI_OP_NOOP, 122) },
+           _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "amount", offsetof(lk_input_t, amount),
               sizeof(((lk_input_t *)0)->amount),
-              _CFFI_OP(_CFFI_OP_NOOP, 122) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "event_id", offsetof(lk_input_t, event_id),
                 sizeof(((lk_input_t *)0)->event_id),
-                _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "client_order_id", offsetof(lk_input_t, client_order_id),
                        sizeof(((lk_input_t *)0)->client_order_id),
-                       _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "venue_order_id", offsetof(lk_input_t, venue_order_id),
                       sizeof(((lk_input_t *)0)->venue_order_id),
-                      _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "execution_id", offsetof(lk_input_t, execution_id),
                     sizeof(((lk_input_t *)0)->execution_id),
-                    _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "trade_id", offsetof(lk_input_t, trade_id),
                 sizeof(((lk_input_t *)0)->trade_id),
-                _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "strategy", offsetof(lk_input_t, strategy),
                 sizeof(((lk_input_t *)0)->strategy),
-                _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "symbol", offsetof(lk_input_t, symbol),
               sizeof(((lk_input_t *)0)->symbol),
-              _CFFI_OP(_CFFI_OP_NOOP, 156) },
+              _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "currency", offsetof(lk_input_t, currency),
                 sizeof(((lk_input_t *)0)->currency),
-                _CFFI_OP(_CFFI_OP_NOOP, 128) },
+                _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "available", offsetof(lk_input_t, available),
                  sizeof(((lk_input_t *)0)->available),
-                 _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "stop_price", offsetof(lk_input_t, stop_price),
                   sizeof(((lk_input_t *)0)->stop_price),
-                  _CFFI_OP(_CFFI_OP_NOOP, 148) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "target_price", offsetof(lk_input_t, target_price),
                     sizeof(((lk_input_t *)0)->target_price),
-                    _CFFI_OP(_CFFI_OP_NOOP, 148) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "reference_price", offsetof(lk_input_t, reference_price),
                        sizeof(((lk_input_t *)0)->reference_price),
-                       _CFFI_OP(_CFFI_OP_NOOP, 148) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "expires_at_ns", offsetof(lk_input_t, expires_at_ns),
                      sizeof(((lk_input_t *)0)->expires_at_ns),
-                     _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "venue_sequence", offsetof(lk_input_t, venue_sequence),
                       sizeof(((lk_input_t *)0)->venue_sequence),
-                      _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "execution_watermark", offsetof(lk_input_t, execution_watermark),
                            sizeof(((lk_input_t *)0)->execution_watermark),
-                           _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                           _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "tick_units", offsetof(lk_input_t, tick_units),
                   sizeof(((lk_input_t *)0)->tick_units),
-                  _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "lot_units", offsetof(lk_input_t, lot_units),
                  sizeof(((lk_input_t *)0)->lot_units),
-                 _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "multiplier", offsetof(lk_input_t, multiplier),
                   sizeof(((lk_input_t *)0)->multiplier),
-                  _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "instrument_version", offsetof(lk_input_t, instrument_version),
                           sizeof(((lk_input_t *)0)->instrument_version),
                           _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3980,73 +4164,73 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "exit_leg_bps", offsetof(lk_input_t, exit_leg_bps),
                     sizeof(((lk_input_t *)0)->exit_leg_bps),
-                    _CFFI_OP(_CFFI_OP_NOOP, 162) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 179) },
   { "life", offsetof(lk_order_view_t, life),
             sizeof(((lk_order_view_t *)0)->life),
-            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "is_filled", offsetof(lk_order_view_t, is_filled),
                  sizeof(((lk_order_view_t *)0)->is_filled),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "in_doubt", offsetof(lk_order_view_t, in_doubt),
                 sizeof(((lk_order_view_t *)0)->in_doubt),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "cancel_pending", offsetof(lk_order_view_t, cancel_pending),
                       sizeof(((lk_order_view_t *)0)->cancel_pending),
-                      _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "side", offsetof(lk_order_view_t, side),
             sizeof(((lk_order_view_t *)0)->side),
-            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "order_type", offsetof(lk_order_view_t, order_type),
                   sizeof(((lk_order_view_t *)0)->order_type),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "time_in_force", offsetof(lk_order_view_t, time_in_force),
                      sizeof(((lk_order_view_t *)0)->time_in_force),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "has_price", offsetof(lk_order_view_t, has_price),
                  sizeof(((lk_order_view_t *)0)->has_price),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "has_average_price", offsetof(lk_order_view_t, has_average_price),
                          sizeof(((lk_order_view_t *)0)->has_average_price),
-                         _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                         _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "is_stalled", offsetof(lk_order_view_t, is_stalled),
                   sizeof(((lk_order_view_t *)0)->is_stalled),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "reserved", offsetof(lk_order_view_t, reserved),
                 sizeof(((lk_order_view_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 173) },
+                _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "order_qty", offsetof(lk_order_view_t, order_qty),
                  sizeof(((lk_order_view_t *)0)->order_qty),
-                 _CFFI_OP(_CFFI_OP_NOOP, 149) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "cum_qty", offsetof(lk_order_view_t, cum_qty),
                sizeof(((lk_order_view_t *)0)->cum_qty),
-               _CFFI_OP(_CFFI_OP_NOOP, 149) },
+               _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "price", offsetof(lk_order_view_t, price),
              sizeof(((lk_order_view_t *)0)->price),
-             _CFFI_OP(_CFFI_OP_NOOP, 148) },
+             _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "average_price", offsetof(lk_order_view_t, average_price),
                      sizeof(((lk_order_view_t *)0)->average_price),
-                     _CFFI_OP(_CFFI_OP_NOOP, 123) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "submitted_at_ns", offsetof(lk_order_view_t, submitted_at_ns),
                        sizeof(((lk_order_view_t *)0)->submitted_at_ns),
-                       _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "client_order_id", offsetof(lk_order_view_t, client_order_id),
                        sizeof(((lk_order_view_t *)0)->client_order_id),
-                       _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "venue_order_id", offsetof(lk_order_view_t, venue_order_id),
                       sizeof(((lk_order_view_t *)0)->venue_order_id),
-                      _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "accepted", offsetof(lk_outcome_t, accepted),
                 sizeof(((lk_outcome_t *)0)->accepted),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "severity", offsetof(lk_outcome_t, severity),
                 sizeof(((lk_outcome_t *)0)->severity),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "account_changed", offsetof(lk_outcome_t, account_changed),
                        sizeof(((lk_outcome_t *)0)->account_changed),
-                       _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "reserved", offsetof(lk_outcome_t, reserved),
                 sizeof(((lk_outcome_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "code", offsetof(lk_outcome_t, code),
             sizeof(((lk_outcome_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4064,70 +4248,70 @@ static const struct _cffi_field_s _cffi_fields[] = {
                    _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "value", offsetof(lk_outcome_t, value),
              sizeof(((lk_outcome_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 33) },
+             _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "changed_slots", offsetof(lk_outcome_t, changed_slots),
                      sizeof(((lk_outcome_t *)0)->changed_slots),
-                     _CFFI_OP(_CFFI_OP_NOOP, 166) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 182) },
   { "trade_id", offsetof(lk_outcome_t, trade_id),
                 sizeof(((lk_outcome_t *)0)->trade_id),
-                _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "units", offsetof(lk_price_t, units),
              sizeof(((lk_price_t *)0)->units),
-             _CFFI_OP(_CFFI_OP_NOOP, 33) },
+             _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "units", offsetof(lk_qty_t, units),
              sizeof(((lk_qty_t *)0)->units),
-             _CFFI_OP(_CFFI_OP_NOOP, 33) },
+             _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "slot_index", offsetof(lk_slot_view_t, slot_index),
                   sizeof(((lk_slot_view_t *)0)->slot_index),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "stage", offsetof(lk_slot_view_t, stage),
              sizeof(((lk_slot_view_t *)0)->stage),
-             _CFFI_OP(_CFFI_OP_NOOP, 168) },
+             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "lifecycle", offsetof(lk_slot_view_t, lifecycle),
                  sizeof(((lk_slot_view_t *)0)->lifecycle),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "is_free", offsetof(lk_slot_view_t, is_free),
                sizeof(((lk_slot_view_t *)0)->is_free),
-               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "is_adopted", offsetof(lk_slot_view_t, is_adopted),
                   sizeof(((lk_slot_view_t *)0)->is_adopted),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "pnl_source", offsetof(lk_slot_view_t, pnl_source),
                   sizeof(((lk_slot_view_t *)0)->pnl_source),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "realized_skipped_no_price", offsetof(lk_slot_view_t, realized_skipped_no_price),
                                  sizeof(((lk_slot_view_t *)0)->realized_skipped_no_price),
-                                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "entry_basis_missing", offsetof(lk_slot_view_t, entry_basis_missing),
                            sizeof(((lk_slot_view_t *)0)->entry_basis_missing),
-                           _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                           _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "has_entry_price", offsetof(lk_slot_view_t, has_entry_price),
                        sizeof(((lk_slot_view_t *)0)->has_entry_price),
-                       _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "has_mark", offsetof(lk_slot_view_t, has_mark),
                 sizeof(((lk_slot_view_t *)0)->has_mark),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "has_stop_price", offsetof(lk_slot_view_t, has_stop_price),
                       sizeof(((lk_slot_view_t *)0)->has_stop_price),
-                      _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "has_target_price", offsetof(lk_slot_view_t, has_target_price),
                         sizeof(((lk_slot_view_t *)0)->has_target_price),
-                        _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "has_reference_price", offsetof(lk_slot_view_t, has_reference_price),
                            sizeof(((lk_slot_view_t *)0)->has_reference_price),
-                           _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                           _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "price_scale", offsetof(lk_slot_view_t, price_scale),
                    sizeof(((lk_slot_view_t *)0)->price_scale),
-                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "qty_scale", offsetof(lk_slot_view_t, qty_scale),
                  sizeof(((lk_slot_view_t *)0)->qty_scale),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "is_overfilled", offsetof(lk_slot_view_t, is_overfilled),
                      sizeof(((lk_slot_view_t *)0)->is_overfilled),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "has_anomaly", offsetof(lk_slot_view_t, has_anomaly),
                    sizeof(((lk_slot_view_t *)0)->has_anomaly),
-                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "leverage", offsetof(lk_slot_view_t, leverage),
                 sizeof(((lk_slot_view_t *)0)->leverage),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4142,142 +4326,190 @@ static const struct _cffi_field_s _cffi_fields[] = {
                         _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "has_conviction", offsetof(lk_slot_view_t, has_conviction),
                       sizeof(((lk_slot_view_t *)0)->has_conviction),
-                      _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "is_bracket", offsetof(lk_slot_view_t, is_bracket),
                   sizeof(((lk_slot_view_t *)0)->is_bracket),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "reserved", offsetof(lk_slot_view_t, reserved),
                 sizeof(((lk_slot_view_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 169) },
+                _CFFI_OP(_CFFI_OP_NOOP, 185) },
   { "tick_units", offsetof(lk_slot_view_t, tick_units),
                   sizeof(((lk_slot_view_t *)0)->tick_units),
-                  _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "lot_units", offsetof(lk_slot_view_t, lot_units),
                  sizeof(((lk_slot_view_t *)0)->lot_units),
-                 _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "multiplier", offsetof(lk_slot_view_t, multiplier),
                   sizeof(((lk_slot_view_t *)0)->multiplier),
-                  _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "qty", offsetof(lk_slot_view_t, qty),
            sizeof(((lk_slot_view_t *)0)->qty),
-           _CFFI_OP(_CFFI_OP_NOOP, 149) },
+           _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "entry_qty", offsetof(lk_slot_view_t, entry_qty),
                  sizeof(((lk_slot_view_t *)0)->entry_qty),
-                 _CFFI_OP(_CFFI_OP_NOOP, 149) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "exit_qty", offsetof(lk_slot_view_t, exit_qty),
                 sizeof(((lk_slot_view_t *)0)->exit_qty),
-                _CFFI_OP(_CFFI_OP_NOOP, 149) },
+                _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "entry_price", offsetof(lk_slot_view_t, entry_price),
                    sizeof(((lk_slot_view_t *)0)->entry_price),
-                   _CFFI_OP(_CFFI_OP_NOOP, 123) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "realized_pnl", offsetof(lk_slot_view_t, realized_pnl),
                     sizeof(((lk_slot_view_t *)0)->realized_pnl),
-                    _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "unrealized_pnl", offsetof(lk_slot_view_t, unrealized_pnl),
                       sizeof(((lk_slot_view_t *)0)->unrealized_pnl),
-                      _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "fees", offsetof(lk_slot_view_t, fees),
             sizeof(((lk_slot_view_t *)0)->fees),
-            _CFFI_OP(_CFFI_OP_NOOP, 122) },
+            _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "predicted_fees", offsetof(lk_slot_view_t, predicted_fees),
                       sizeof(((lk_slot_view_t *)0)->predicted_fees),
-                      _CFFI_OP(_CFFI_OP_NOOP, 122) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "conviction", offsetof(lk_slot_view_t, conviction),
                   sizeof(((lk_slot_view_t *)0)->conviction),
-                  _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "mark", offsetof(lk_slot_view_t, mark),
             sizeof(((lk_slot_view_t *)0)->mark),
-            _CFFI_OP(_CFFI_OP_NOOP, 148) },
+            _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "stop_price", offsetof(lk_slot_view_t, stop_price),
                   sizeof(((lk_slot_view_t *)0)->stop_price),
-                  _CFFI_OP(_CFFI_OP_NOOP, 148) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "target_price", offsetof(lk_slot_view_t, target_price),
                     sizeof(((lk_slot_view_t *)0)->target_price),
-                    _CFFI_OP(_CFFI_OP_NOOP, 148) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "reference_price", offsetof(lk_slot_view_t, reference_price),
                        sizeof(((lk_slot_view_t *)0)->reference_price),
-                       _CFFI_OP(_CFFI_OP_NOOP, 148) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "requested_at_ns", offsetof(lk_slot_view_t, requested_at_ns),
                        sizeof(((lk_slot_view_t *)0)->requested_at_ns),
-                       _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "opened_at_ns", offsetof(lk_slot_view_t, opened_at_ns),
                     sizeof(((lk_slot_view_t *)0)->opened_at_ns),
-                    _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "closed_at_ns", offsetof(lk_slot_view_t, closed_at_ns),
                     sizeof(((lk_slot_view_t *)0)->closed_at_ns),
-                    _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "expires_at_ns", offsetof(lk_slot_view_t, expires_at_ns),
                      sizeof(((lk_slot_view_t *)0)->expires_at_ns),
-                     _CFFI_OP(_CFFI_OP_NOOP, 33) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 16) },
   { "trade_sequence", offsetof(lk_slot_view_t, trade_sequence),
                       sizeof(((lk_slot_view_t *)0)->trade_sequence),
-                      _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 17) },
   { "exit_leg_bps", offsetof(lk_slot_view_t, exit_leg_bps),
                     sizeof(((lk_slot_view_t *)0)->exit_leg_bps),
-                    _CFFI_OP(_CFFI_OP_NOOP, 162) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 179) },
   { "trade_id", offsetof(lk_slot_view_t, trade_id),
                 sizeof(((lk_slot_view_t *)0)->trade_id),
-                _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "strategy", offsetof(lk_slot_view_t, strategy),
                 sizeof(((lk_slot_view_t *)0)->strategy),
-                _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "symbol", offsetof(lk_slot_view_t, symbol),
               sizeof(((lk_slot_view_t *)0)->symbol),
-              _CFFI_OP(_CFFI_OP_NOOP, 156) },
+              _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "currency", offsetof(lk_slot_view_t, currency),
                 sizeof(((lk_slot_view_t *)0)->currency),
-                _CFFI_OP(_CFFI_OP_NOOP, 128) },
+                _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "entry", offsetof(lk_slot_view_t, entry),
              sizeof(((lk_slot_view_t *)0)->entry),
-             _CFFI_OP(_CFFI_OP_NOOP, 145) },
+             _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "exit", offsetof(lk_slot_view_t, exit),
             sizeof(((lk_slot_view_t *)0)->exit),
-            _CFFI_OP(_CFFI_OP_NOOP, 145) },
+            _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "stop", offsetof(lk_slot_view_t, stop),
             sizeof(((lk_slot_view_t *)0)->stop),
-            _CFFI_OP(_CFFI_OP_NOOP, 145) },
+            _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "target", offsetof(lk_slot_view_t, target),
               sizeof(((lk_slot_view_t *)0)->target),
-              _CFFI_OP(_CFFI_OP_NOOP, 145) },
+              _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "text", offsetof(lk_symbol_t, text),
             sizeof(((lk_symbol_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 117) },
+            _CFFI_OP(_CFFI_OP_NOOP, 129) },
+  { "room", offsetof(lkpy_aftermath_t, room),
+            sizeof(((lkpy_aftermath_t *)0)->room),
+            _CFFI_OP(_CFFI_OP_NOOP, 21) },
+  { "events", offsetof(lkpy_aftermath_t, events),
+              sizeof(((lkpy_aftermath_t *)0)->events),
+              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "slot", offsetof(lkpy_aftermath_t, slot),
+            sizeof(((lkpy_aftermath_t *)0)->slot),
+            _CFFI_OP(_CFFI_OP_NOOP, 39) },
+  { "account", offsetof(lkpy_aftermath_t, account),
+               sizeof(((lkpy_aftermath_t *)0)->account),
+               _CFFI_OP(_CFFI_OP_NOOP, 39) },
+  { "out", offsetof(lkpy_aftermath_t, out),
+           sizeof(((lkpy_aftermath_t *)0)->out),
+           _CFFI_OP(_CFFI_OP_NOOP, 18) },
+  { "out_bytes", offsetof(lkpy_aftermath_t, out_bytes),
+                 sizeof(((lkpy_aftermath_t *)0)->out_bytes),
+                 _CFFI_OP(_CFFI_OP_NOOP, 13) },
+  { "state", offsetof(lkpy_aftermath_t, state),
+             sizeof(((lkpy_aftermath_t *)0)->state),
+             _CFFI_OP(_CFFI_OP_NOOP, 13) },
+  { "digest_number", offsetof(lkpy_aftermath_t, digest_number),
+                     sizeof(((lkpy_aftermath_t *)0)->digest_number),
+                     _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "reserved", offsetof(lkpy_aftermath_t, reserved),
+                sizeof(((lkpy_aftermath_t *)0)->reserved),
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "end", offsetof(lkpy_answer_t, end),
            sizeof(((lkpy_answer_t *)0)->end),
            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "code", offsetof(lkpy_answer_t, code),
             sizeof(((lkpy_answer_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 161) },
+            _CFFI_OP(_CFFI_OP_NOOP, 178) },
   { "accepted", offsetof(lkpy_answer_t, accepted),
                 sizeof(((lkpy_answer_t *)0)->accepted),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "reserved", offsetof(lkpy_answer_t, reserved),
                 sizeof(((lkpy_answer_t *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
+  { "event", offsetof(lkpy_event_in_slot_t, event),
+             sizeof(((lkpy_event_in_slot_t *)0)->event),
+             _CFFI_OP(_CFFI_OP_NOOP, 142) },
+  { "slot", offsetof(lkpy_event_in_slot_t, slot),
+            sizeof(((lkpy_event_in_slot_t *)0)->slot),
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+  { "rows", offsetof(lkpy_reader_t, rows),
+            sizeof(((lkpy_reader_t *)0)->rows),
+            _CFFI_OP(_CFFI_OP_NOOP, 181) },
+  { "row_count", offsetof(lkpy_reader_t, row_count),
+                 sizeof(((lkpy_reader_t *)0)->row_count),
+                 _CFFI_OP(_CFFI_OP_NOOP, 13) },
+  { "required", offsetof(lkpy_reader_t, required),
+                sizeof(((lkpy_reader_t *)0)->required),
+                _CFFI_OP(_CFFI_OP_NOOP, 17) },
+  { "words", offsetof(lkpy_reader_t, words),
+             sizeof(((lkpy_reader_t *)0)->words),
+             _CFFI_OP(_CFFI_OP_NOOP, 14) },
+  { "blank", offsetof(lkpy_reader_t, blank),
+             sizeof(((lkpy_reader_t *)0)->blank),
+             _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "kernel", offsetof(lkpy_room_t, kernel),
               sizeof(((lkpy_room_t *)0)->kernel),
-              _CFFI_OP(_CFFI_OP_NOOP, 42) },
+              _CFFI_OP(_CFFI_OP_NOOP, 54) },
   { "answer", offsetof(lkpy_room_t, answer),
               sizeof(((lkpy_room_t *)0)->answer),
-              _CFFI_OP(_CFFI_OP_NOOP, 15) },
+              _CFFI_OP(_CFFI_OP_NOOP, 18) },
   { "event_capacity", offsetof(lkpy_room_t, event_capacity),
                       sizeof(((lkpy_room_t *)0)->event_capacity),
-                      _CFFI_OP(_CFFI_OP_NOOP, 20) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "fields", offsetof(lkpy_writer_t, fields),
               sizeof(((lkpy_writer_t *)0)->fields),
-              _CFFI_OP(_CFFI_OP_NOOP, 164) },
+              _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "field_count", offsetof(lkpy_writer_t, field_count),
                    sizeof(((lkpy_writer_t *)0)->field_count),
-                   _CFFI_OP(_CFFI_OP_NOOP, 20) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "words", offsetof(lkpy_writer_t, words),
              sizeof(((lkpy_writer_t *)0)->words),
-             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+             _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "out", offsetof(lkpy_writer_t, out),
            sizeof(((lkpy_writer_t *)0)->out),
-           _CFFI_OP(_CFFI_OP_NOOP, 15) },
+           _CFFI_OP(_CFFI_OP_NOOP, 18) },
   { "room", offsetof(lkpy_writer_t, room),
             sizeof(((lkpy_writer_t *)0)->room),
-            _CFFI_OP(_CFFI_OP_NOOP, 20) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "number", offsetof(lkpy_writer_t, number),
               sizeof(((lkpy_writer_t *)0)->number),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4287,132 +4519,141 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$lk_account_view_t", 121, _CFFI_F_CHECK_FIELDS,
+  { "$lk_account_view_t", 133, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_account_view_t), offsetof(struct _cffi_align_typedef_lk_account_view_t, y), 0, 32 },
-  { "$lk_amount_t", 122, _CFFI_F_CHECK_FIELDS,
+  { "$lk_amount_t", 134, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_amount_t), offsetof(struct _cffi_align_typedef_lk_amount_t, y), 32, 1 },
-  { "$lk_average_price_t", 123, _CFFI_F_CHECK_FIELDS,
+  { "$lk_average_price_t", 135, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_average_price_t), offsetof(struct _cffi_align_typedef_lk_average_price_t, y), 33, 1 },
-  { "$lk_config_t", 127, _CFFI_F_CHECK_FIELDS,
+  { "$lk_config_t", 139, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_config_t), offsetof(struct _cffi_align_typedef_lk_config_t, y), 34, 16 },
-  { "$lk_currency_t", 128, _CFFI_F_CHECK_FIELDS,
+  { "$lk_currency_t", 140, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_currency_t), offsetof(struct _cffi_align_typedef_lk_currency_t, y), 50, 1 },
-  { "$lk_event_t", 130, _CFFI_F_CHECK_FIELDS,
+  { "$lk_event_t", 142, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_event_t), offsetof(struct _cffi_align_typedef_lk_event_t, y), 51, 29 },
-  { "$lk_fee_view_t", 132, _CFFI_F_CHECK_FIELDS,
+  { "$lk_fee_view_t", 144, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_fee_view_t), offsetof(struct _cffi_align_typedef_lk_fee_view_t, y), 80, 7 },
-  { "$lk_id_t", 134, _CFFI_F_CHECK_FIELDS,
+  { "$lk_id_t", 146, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_id_t), offsetof(struct _cffi_align_typedef_lk_id_t, y), 87, 1 },
-  { "$lk_input_t", 136, _CFFI_F_CHECK_FIELDS,
+  { "$lk_input_t", 148, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_input_t), offsetof(struct _cffi_align_typedef_lk_input_t, y), 88, 37 },
-  { "$lk_order_view_t", 145, _CFFI_F_CHECK_FIELDS,
+  { "$lk_order_view_t", 157, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_order_view_t), offsetof(struct _cffi_align_typedef_lk_order_view_t, y), 125, 18 },
-  { "$lk_outcome_t", 146, _CFFI_F_CHECK_FIELDS,
+  { "$lk_outcome_t", 158, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_outcome_t), offsetof(struct _cffi_align_typedef_lk_outcome_t, y), 143, 12 },
-  { "$lk_price_t", 148, _CFFI_F_CHECK_FIELDS,
+  { "$lk_price_t", 160, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_price_t), offsetof(struct _cffi_align_typedef_lk_price_t, y), 155, 1 },
-  { "$lk_qty_t", 149, _CFFI_F_CHECK_FIELDS,
+  { "$lk_qty_t", 161, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_qty_t), offsetof(struct _cffi_align_typedef_lk_qty_t, y), 156, 1 },
-  { "$lk_slot_view_t", 153, _CFFI_F_CHECK_FIELDS,
+  { "$lk_slot_view_t", 165, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_slot_view_t), offsetof(struct _cffi_align_typedef_lk_slot_view_t, y), 157, 54 },
-  { "$lk_symbol_t", 156, _CFFI_F_CHECK_FIELDS,
+  { "$lk_symbol_t", 168, _CFFI_F_CHECK_FIELDS,
     sizeof(lk_symbol_t), offsetof(struct _cffi_align_typedef_lk_symbol_t, y), 211, 1 },
-  { "$lkpy_answer_t", 158, _CFFI_F_CHECK_FIELDS,
-    sizeof(lkpy_answer_t), offsetof(struct _cffi_align_typedef_lkpy_answer_t, y), 212, 4 },
-  { "$lkpy_room_t", 159, _CFFI_F_CHECK_FIELDS,
-    sizeof(lkpy_room_t), offsetof(struct _cffi_align_typedef_lkpy_room_t, y), 216, 3 },
-  { "$lkpy_writer_t", 160, _CFFI_F_CHECK_FIELDS,
-    sizeof(lkpy_writer_t), offsetof(struct _cffi_align_typedef_lkpy_writer_t, y), 219, 7 },
-  { "lk_kernel", 137, _CFFI_F_OPAQUE,
+  { "$lkpy_aftermath_t", 170, _CFFI_F_CHECK_FIELDS,
+    sizeof(lkpy_aftermath_t), offsetof(struct _cffi_align_typedef_lkpy_aftermath_t, y), 212, 9 },
+  { "$lkpy_answer_t", 171, _CFFI_F_CHECK_FIELDS,
+    sizeof(lkpy_answer_t), offsetof(struct _cffi_align_typedef_lkpy_answer_t, y), 221, 4 },
+  { "$lkpy_event_in_slot_t", 172, _CFFI_F_CHECK_FIELDS,
+    sizeof(lkpy_event_in_slot_t), offsetof(struct _cffi_align_typedef_lkpy_event_in_slot_t, y), 225, 2 },
+  { "$lkpy_reader_t", 173, _CFFI_F_CHECK_FIELDS,
+    sizeof(lkpy_reader_t), offsetof(struct _cffi_align_typedef_lkpy_reader_t, y), 227, 5 },
+  { "$lkpy_room_t", 174, _CFFI_F_CHECK_FIELDS,
+    sizeof(lkpy_room_t), offsetof(struct _cffi_align_typedef_lkpy_room_t, y), 232, 3 },
+  { "$lkpy_writer_t", 177, _CFFI_F_CHECK_FIELDS,
+    sizeof(lkpy_writer_t), offsetof(struct _cffi_align_typedef_lkpy_writer_t, y), 235, 7 },
+  { "lk_kernel", 149, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
 };
 
 static const struct _cffi_enum_s _cffi_enums[] = {
-  { "$lk_capital_source_t", 124, _cffi_prim_int(sizeof(lk_capital_source_t), ((lk_capital_source_t)-1) <= 0),
+  { "$lk_capital_source_t", 136, _cffi_prim_int(sizeof(lk_capital_source_t), ((lk_capital_source_t)-1) <= 0),
     "LK_CAPITAL_SOURCE_COUNT" },
-  { "$lk_code_t", 125, _cffi_prim_int(sizeof(lk_code_t), ((lk_code_t)-1) <= 0),
+  { "$lk_code_t", 137, _cffi_prim_int(sizeof(lk_code_t), ((lk_code_t)-1) <= 0),
     "LK_CODE_COUNT" },
-  { "$lk_command_t", 126, _cffi_prim_int(sizeof(lk_command_t), ((lk_command_t)-1) <= 0),
+  { "$lk_command_t", 138, _cffi_prim_int(sizeof(lk_command_t), ((lk_command_t)-1) <= 0),
     "LK_COMMAND_COUNT" },
-  { "$lk_event_kind_t", 129, _cffi_prim_int(sizeof(lk_event_kind_t), ((lk_event_kind_t)-1) <= 0),
+  { "$lk_event_kind_t", 141, _cffi_prim_int(sizeof(lk_event_kind_t), ((lk_event_kind_t)-1) <= 0),
     "LK_EVENT_COUNT" },
-  { "$lk_fee_status_t", 131, _cffi_prim_int(sizeof(lk_fee_status_t), ((lk_fee_status_t)-1) <= 0),
+  { "$lk_fee_status_t", 143, _cffi_prim_int(sizeof(lk_fee_status_t), ((lk_fee_status_t)-1) <= 0),
     "LK_FEE_STATUS_COUNT" },
-  { "$lk_field_t", 133, _cffi_prim_int(sizeof(lk_field_t), ((lk_field_t)-1) <= 0),
+  { "$lk_field_t", 145, _cffi_prim_int(sizeof(lk_field_t), ((lk_field_t)-1) <= 0),
     "LK_FIELD_COUNT" },
-  { "$lk_input_kind_t", 135, _cffi_prim_int(sizeof(lk_input_kind_t), ((lk_input_kind_t)-1) <= 0),
+  { "$lk_input_kind_t", 147, _cffi_prim_int(sizeof(lk_input_kind_t), ((lk_input_kind_t)-1) <= 0),
     "LK_INPUT_COUNT" },
-  { "$lk_ledger_cause_t", 138, _cffi_prim_int(sizeof(lk_ledger_cause_t), ((lk_ledger_cause_t)-1) <= 0),
+  { "$lk_ledger_cause_t", 150, _cffi_prim_int(sizeof(lk_ledger_cause_t), ((lk_ledger_cause_t)-1) <= 0),
     "LK_LEDGER_CAUSE_COUNT" },
-  { "$lk_ledger_status_t", 139, _cffi_prim_int(sizeof(lk_ledger_status_t), ((lk_ledger_status_t)-1) <= 0),
+  { "$lk_ledger_status_t", 151, _cffi_prim_int(sizeof(lk_ledger_status_t), ((lk_ledger_status_t)-1) <= 0),
     "LK_LEDGER_COUNT" },
-  { "$lk_life_t", 140, _cffi_prim_int(sizeof(lk_life_t), ((lk_life_t)-1) <= 0),
+  { "$lk_life_t", 152, _cffi_prim_int(sizeof(lk_life_t), ((lk_life_t)-1) <= 0),
     "LK_LIFE_COUNT" },
-  { "$lk_lifecycle_t", 141, _cffi_prim_int(sizeof(lk_lifecycle_t), ((lk_lifecycle_t)-1) <= 0),
+  { "$lk_lifecycle_t", 153, _cffi_prim_int(sizeof(lk_lifecycle_t), ((lk_lifecycle_t)-1) <= 0),
     "LK_LIFECYCLE_COUNT" },
-  { "$lk_liquidity_t", 142, _cffi_prim_int(sizeof(lk_liquidity_t), ((lk_liquidity_t)-1) <= 0),
+  { "$lk_liquidity_t", 154, _cffi_prim_int(sizeof(lk_liquidity_t), ((lk_liquidity_t)-1) <= 0),
     "LK_LIQUIDITY_COUNT" },
-  { "$lk_order_fact_t", 143, _cffi_prim_int(sizeof(lk_order_fact_t), ((lk_order_fact_t)-1) <= 0),
+  { "$lk_order_fact_t", 155, _cffi_prim_int(sizeof(lk_order_fact_t), ((lk_order_fact_t)-1) <= 0),
     "LK_FACT_COUNT" },
-  { "$lk_order_type_t", 144, _cffi_prim_int(sizeof(lk_order_type_t), ((lk_order_type_t)-1) <= 0),
+  { "$lk_order_type_t", 156, _cffi_prim_int(sizeof(lk_order_type_t), ((lk_order_type_t)-1) <= 0),
     "LK_ORDER_TYPE_COUNT" },
-  { "$lk_pnl_source_t", 147, _cffi_prim_int(sizeof(lk_pnl_source_t), ((lk_pnl_source_t)-1) <= 0),
+  { "$lk_pnl_source_t", 159, _cffi_prim_int(sizeof(lk_pnl_source_t), ((lk_pnl_source_t)-1) <= 0),
     "LK_PNL_SOURCE_COUNT" },
-  { "$lk_requirement_t", 150, _cffi_prim_int(sizeof(lk_requirement_t), ((lk_requirement_t)-1) <= 0),
+  { "$lk_requirement_t", 162, _cffi_prim_int(sizeof(lk_requirement_t), ((lk_requirement_t)-1) <= 0),
     "LK_REQUIREMENT_COUNT" },
-  { "$lk_severity_t", 151, _cffi_prim_int(sizeof(lk_severity_t), ((lk_severity_t)-1) <= 0),
+  { "$lk_severity_t", 163, _cffi_prim_int(sizeof(lk_severity_t), ((lk_severity_t)-1) <= 0),
     "LK_SEVERITY_COUNT" },
-  { "$lk_side_t", 152, _cffi_prim_int(sizeof(lk_side_t), ((lk_side_t)-1) <= 0),
+  { "$lk_side_t", 164, _cffi_prim_int(sizeof(lk_side_t), ((lk_side_t)-1) <= 0),
     "LK_SIDE_COUNT" },
-  { "$lk_stage_t", 154, _cffi_prim_int(sizeof(lk_stage_t), ((lk_stage_t)-1) <= 0),
+  { "$lk_stage_t", 166, _cffi_prim_int(sizeof(lk_stage_t), ((lk_stage_t)-1) <= 0),
     "LK_STAGE_COUNT" },
-  { "$lk_status_t", 155, _cffi_prim_int(sizeof(lk_status_t), ((lk_status_t)-1) <= 0),
+  { "$lk_status_t", 167, _cffi_prim_int(sizeof(lk_status_t), ((lk_status_t)-1) <= 0),
     "LK_STATUS_COUNT" },
-  { "$lk_time_in_force_t", 157, _cffi_prim_int(sizeof(lk_time_in_force_t), ((lk_time_in_force_t)-1) <= 0),
+  { "$lk_time_in_force_t", 169, _cffi_prim_int(sizeof(lk_time_in_force_t), ((lk_time_in_force_t)-1) <= 0),
     "LK_TIME_IN_FORCE_COUNT" },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "lk_account_view_t", 121 },
-  { "lk_amount_t", 122 },
-  { "lk_average_price_t", 123 },
-  { "lk_capital_source_t", 124 },
-  { "lk_code_t", 125 },
-  { "lk_command_t", 126 },
-  { "lk_config_t", 127 },
-  { "lk_currency_t", 128 },
-  { "lk_event_kind_t", 129 },
-  { "lk_event_t", 130 },
-  { "lk_fee_status_t", 131 },
-  { "lk_fee_view_t", 132 },
-  { "lk_field_t", 133 },
-  { "lk_id_t", 134 },
-  { "lk_input_kind_t", 135 },
-  { "lk_input_t", 136 },
-  { "lk_kernel_t", 137 },
-  { "lk_ledger_cause_t", 138 },
-  { "lk_ledger_status_t", 139 },
-  { "lk_life_t", 140 },
-  { "lk_lifecycle_t", 141 },
-  { "lk_liquidity_t", 142 },
-  { "lk_order_fact_t", 143 },
-  { "lk_order_type_t", 144 },
-  { "lk_order_view_t", 145 },
-  { "lk_outcome_t", 146 },
-  { "lk_pnl_source_t", 147 },
-  { "lk_price_t", 148 },
-  { "lk_qty_t", 149 },
-  { "lk_requirement_t", 150 },
-  { "lk_severity_t", 151 },
-  { "lk_side_t", 152 },
-  { "lk_slot_view_t", 153 },
-  { "lk_stage_t", 154 },
-  { "lk_status_t", 155 },
-  { "lk_symbol_t", 156 },
-  { "lk_time_in_force_t", 157 },
-  { "lkpy_answer_t", 158 },
-  { "lkpy_room_t", 159 },
-  { "lkpy_writer_t", 160 },
+  { "lk_account_view_t", 133 },
+  { "lk_amount_t", 134 },
+  { "lk_average_price_t", 135 },
+  { "lk_capital_source_t", 136 },
+  { "lk_code_t", 137 },
+  { "lk_command_t", 138 },
+  { "lk_config_t", 139 },
+  { "lk_currency_t", 140 },
+  { "lk_event_kind_t", 141 },
+  { "lk_event_t", 142 },
+  { "lk_fee_status_t", 143 },
+  { "lk_fee_view_t", 144 },
+  { "lk_field_t", 145 },
+  { "lk_id_t", 146 },
+  { "lk_input_kind_t", 147 },
+  { "lk_input_t", 148 },
+  { "lk_kernel_t", 149 },
+  { "lk_ledger_cause_t", 150 },
+  { "lk_ledger_status_t", 151 },
+  { "lk_life_t", 152 },
+  { "lk_lifecycle_t", 153 },
+  { "lk_liquidity_t", 154 },
+  { "lk_order_fact_t", 155 },
+  { "lk_order_type_t", 156 },
+  { "lk_order_view_t", 157 },
+  { "lk_outcome_t", 158 },
+  { "lk_pnl_source_t", 159 },
+  { "lk_price_t", 160 },
+  { "lk_qty_t", 161 },
+  { "lk_requirement_t", 162 },
+  { "lk_severity_t", 163 },
+  { "lk_side_t", 164 },
+  { "lk_slot_view_t", 165 },
+  { "lk_stage_t", 166 },
+  { "lk_status_t", 167 },
+  { "lk_symbol_t", 168 },
+  { "lk_time_in_force_t", 169 },
+  { "lkpy_aftermath_t", 170 },
+  { "lkpy_answer_t", 171 },
+  { "lkpy_event_in_slot_t", 172 },
+  { "lkpy_reader_t", 173 },
+  { "lkpy_room_t", 174 },
+  { "lkpy_writer_t", 177 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -4422,12 +4663,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  109,  /* num_globals */
-  19,  /* num_struct_unions */
+  111,  /* num_globals */
+  22,  /* num_struct_unions */
   21,  /* num_enums */
-  40,  /* num_typenames */
+  43,  /* num_typenames */
   NULL,  /* no includes */
-  178,  /* num_types */
+  194,  /* num_types */
   0,  /* flags */
 };
 

@@ -69,11 +69,11 @@ class View:
 class Handle:
     """A kernel and the memory that calls answer into: one answer's at once, a batch's with the first batch."""
 
-    __slots__ = ("_batch", "account", "answer", "digest", "pointer", "room", "slot")
+    __slots__ = ("_batch", "account", "answer", "digest", "event_capacity", "pointer", "room", "slot")
 
     def __init__(self, pointer: Any) -> None:
         self.pointer = pointer
-        capacity = int(lib.lk_kernel_event_capacity(pointer))
+        self.event_capacity = capacity = int(lib.lk_kernel_event_capacity(pointer))
         self.answer = Memory(OUTCOME_BYTES + capacity * EVENT_BYTES)
         self.room = ffi.new("lkpy_room_t *", [pointer, self.answer.pointer, capacity])
         self.slot = View("lk_slot_view_t")

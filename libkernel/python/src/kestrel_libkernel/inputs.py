@@ -195,6 +195,15 @@ def _text(name: str, value: str, size: int) -> bytes:
     return value.encode("ascii")
 
 
+class Prepared(_Packed):
+    """An input of any kind that somebody else has packed; ``reading`` does."""
+
+    __slots__ = ()
+
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+
+
 # --- the kinds -------------------------------------------------------------------------------------------------------
 
 

@@ -10,14 +10,15 @@ Numbers are integers throughout; see ``model`` for the values and ``lk/lk.h`` fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from kestrel_libkernel import bindings
 from kestrel_libkernel.bindings import BATCH_MAX, INDEX_BYTES, InvalidInput
-from kestrel_libkernel.inputs import Input, config_bytes, id_bytes
-from kestrel_libkernel.model import Config
+from kestrel_libkernel.inputs import Input, Prepared, config_bytes, id_bytes
+from kestrel_libkernel.model import Config, EventKind
 from kestrel_libkernel.outputs import ACCEPTED_AT, CODE_AT, CODES, AccountView, Batch, Result, SlotView
+from kestrel_libkernel.wire import Aftermath, Writer
 
 _apply = bindings.apply
 _new = tuple.__new__
@@ -44,7 +45,7 @@ class Kernel:
     ) -> None:
         self.close()
 
-    def apply(self, value: Input) -> Result:
+    def apply(self, value: Input | Prepared) -> Result:
         """Apply one input. A refusal is a result."""
         try:
             size = _apply(self._room, value.packed)
@@ -54,6 +55,13 @@ class Kernel:
             bindings.refuse(self._kernel, size)
         raw = self._answer[:size]
         return _new(Result, (raw[ACCEPTED_AT] == 1, CODES[raw[CODE_AT]], raw))  # result_of, without the call
+
+    def aftermath(
+        self, events: Mapping[EventKind, Writer], slot: Writer, account: Writer, digest_number: int
+    ) -> Aftermath:
+        """Who writes what each ``apply`` left behind: events by the writer of their kind, then the slots that changed,
+        the account, and the digest as a field of this number."""
+        return Aftermath(self._kernel, events, slot, account, digest_number)
 
     def apply_batch(self, values: Sequence[Input], *, digests: bool = False) -> Batch:
         """Apply inputs in order; the same as one by one, with fewer crossings. ``digests``: of each state after."""

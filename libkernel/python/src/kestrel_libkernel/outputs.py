@@ -51,6 +51,10 @@ _PRICE = {"price": EVENT_HAS_PRICE}
 ACCEPTED_AT = places("lk_outcome_t")["accepted"].offset
 _ACCOUNT_CHANGED_AT = places("lk_outcome_t")["account_changed"].offset
 CODE_AT = places("lk_outcome_t")["code"].offset + (0 if sys.byteorder == "little" else 3)
+_TRADE_ID = slice(
+    places("lk_outcome_t")["trade_id"].offset,
+    places("lk_outcome_t")["trade_id"].offset + places("lk_outcome_t")["trade_id"].size,
+)
 _CHANGED_SLOTS_AT = places("lk_outcome_t")["changed_slots"].offset
 _CHANGED_SLOTS = Struct(f"={places('lk_outcome_t')['changed_slots'].size // 8}Q")
 
@@ -201,6 +205,11 @@ class Result(NamedTuple):
     @property
     def outcome(self) -> Outcome:
         return Outcome(self.raw[:OUTCOME_BYTES])
+
+    @property
+    def trade_id(self) -> str:
+        """Of the outcome."""
+        return self.raw[_TRADE_ID].rstrip(b"\0").decode("ascii")
 
     @property
     def account_changed(self) -> bool:

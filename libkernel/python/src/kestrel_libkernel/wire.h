@@ -29,6 +29,9 @@
 #define LKPY_WORD 7u
 /* A uint32 place, left out when it is 0 or LK_NO_SLOT. */
 #define LKPY_PLACE 8u
+/* The names of the bits that are set in a byte, with ", " between; they stand in the words of the table, from `value` on,
+ * lowest bit first, each behind its length. Left out when no bit is. */
+#define LKPY_NAMES 9u
 
 #define LKPY_ALWAYS 0u
 #define LKPY_IF 1u
@@ -168,6 +171,22 @@ static void lkpy_put_list(lkpy_wire_t *wire, const char *record, const lkpy_fiel
     if (wire->end > begin) lkpy_enclose(wire, field->number, begin);
 }
 
+static void lkpy_put_names(lkpy_wire_t *wire, const char *record, const lkpy_field_t *field, const char *words)
+{
+    size_t begin = wire->end;
+    const char *name = words + field->value;
+
+    for (unsigned bits = (uint8_t)record[field->at]; bits != 0; bits >>= 1) {
+        size_t count = (uint8_t)name[0];
+        if (bits & 1u) {
+            if (wire->end > begin) lkpy_put(wire, ", ", 2);
+            lkpy_put(wire, name + 1, count);
+        }
+        name += count + 1;
+    }
+    if (wire->end > begin) lkpy_enclose(wire, field->number, begin);
+}
+
 static void lkpy_put_field(lkpy_wire_t *wire, const char *record, const lkpy_field_t *field, const char *words)
 {
     switch (field->kind) {
@@ -189,6 +208,9 @@ static void lkpy_put_field(lkpy_wire_t *wire, const char *record, const lkpy_fie
     case LKPY_PLACE:
         if (lkpy_get(record, field->at, sizeof(uint32_t)) == LK_NO_SLOT) break;
         lkpy_put_number(wire, field->number, lkpy_get(record, field->at, sizeof(uint32_t)));
+        break;
+    case LKPY_NAMES:
+        lkpy_put_names(wire, record, field, words);
         break;
     default:
         lkpy_put_number(wire, field->number, lkpy_get(record, field->at, field->bytes));

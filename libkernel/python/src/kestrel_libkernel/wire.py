@@ -11,15 +11,23 @@ whoever has the contracts.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 from kestrel_libkernel._ffi import ffi, lib
+from kestrel_libkernel.bindings import Handle
 from kestrel_libkernel.layout import Place, places
+from kestrel_libkernel.model import EventKind
+
+EVENT_IN_SLOT = "lkpy_event_in_slot_t"
+"""The record that events are written from: ``event`` and ``slot``."""
 
 _ROOM = 4096
 """Bytes of one message: twice what a slot with all of its orders takes when every number is huge."""
+_EVENT_ROOM = 1024
+"""Bytes of one event's message: twice what five ids and six numbers take."""
 
 
 class _Kind(IntEnum):
@@ -33,6 +41,7 @@ class _Kind(IntEnum):
     CONSTANT = 6
     WORD = 7
     PLACE = 8
+    NAMES = 9
 
 
 class _Test(IntEnum):
@@ -103,6 +112,12 @@ def place(name: str, number: int) -> Field:
     return Field(_Kind.PLACE, number, name)
 
 
+def names(name: str, number: int, bits: Sequence[str]) -> Field:
+    """The names of the bits that are set, lowest first, with commas between; left out when none is."""
+    padded = [*bits, *[""] * (8 - len(bits))]
+    return Field(_Kind.NAMES, number, name, words=b"".join(bytes([len(each)]) + each.encode() for each in padded))
+
+
 def message(number: int, inside: Iterable[Field]) -> Field:
     """A message of its own, which holds no further one but decimals."""
     return Field(_Kind.MESSAGE, number, inside=tuple(inside))
@@ -130,6 +145,11 @@ class Writer:
         # What a struct of cffi points at, somebody else has to keep.
         self._fields = (self._fields, out)
 
+    @property
+    def pointer(self) -> Any:
+        """The ``lkpy_writer_t``; it lives as long as this does."""
+        return self._writer
+
     def write(self, raw: bytes, more: bytes = b"") -> bytes:
         """The record as it goes on the wire, ``more`` fields behind its own. ``ValueError``: there is no room."""
         size = lib.lkpy_write(self._writer, raw, more, len(more))
@@ -137,6 +157,40 @@ class Writer:
             raise ValueError(f"a message of more than {_ROOM} bytes")
         written: bytes = self._out[:size]
         return written
+
+
+class Aftermath:
+    """Writes what an input left behind: its events, by the writer of their kind, and the state after it.
+
+    An event is written beside its slot, as ``EVENT_IN_SLOT``, so that a message can be made of both. Kinds without a
+    writer are left to somebody else.
+    """
+
+    __slots__ = ("_aftermath", "_kept", "_out")
+
+    def __init__(
+        self, handle: Handle, events: Mapping[EventKind, Writer], slot: Writer, account: Writer, digest_number: int
+    ) -> None:
+        slot_count = handle.event_capacity // lib.LK_EVENTS_PER_SLOT
+        out_bytes = _ROOM * (slot_count + 1) + _EVENT_ROOM * handle.event_capacity
+        out = ffi.new("char[]", out_bytes)
+        self._out = ffi.buffer(out)
+        kinds = [events[kind].pointer if kind in events else ffi.NULL for kind in EventKind]
+        self._kept = (out, handle.room, *events.values(), slot, account)
+        self._aftermath = ffi.new(
+            "lkpy_aftermath_t *",
+            [handle.room, kinds, slot.pointer, account.pointer, out, out_bytes, 0, digest_number],
+        )
+
+    def write(self) -> tuple[bytes, bytes]:
+        """Of the input that was applied last: the events, kind by kind; and the slots that changed, the account and
+        the digest. ``ValueError``: there is no room."""
+        aftermath = self._aftermath
+        size = lib.lkpy_write_aftermath(aftermath)
+        if size < 0:
+            raise ValueError(f"an input left more than {len(self._out)} bytes behind")
+        begin = aftermath.state
+        return self._out[:begin], self._out[begin:size]
 
 
 def _row(struct_name: str, field: Field, words_begin: int) -> tuple[int, ...]:
@@ -148,7 +202,7 @@ def _row(struct_name: str, field: Field, words_begin: int) -> tuple[int, ...]:
     value = field.value
     if field.kind is _Kind.MESSAGE:
         value = len(field.inside)
-    elif field.kind is _Kind.WORD:
+    elif field.words:
         value = words_begin
     return (
         field.kind, field.number, place.offset, place.size, value, scale.offset, field.scale_more, scale.size,

@@ -239,6 +239,6 @@ def test_rescaling_is_exact_or_an_error(units: int, scale: int, target: int) -> 
 def test_no_bytes_can_do_more_than_be_refused_P11(data: bytes) -> None:
     configuration = state_pb2.AccountConfiguration(account="A", venue="v", currency="USD")
     with contextlib.suppress(InvalidRequest):
+        translate.trade_id_of(data)
         message = translate.parse(data)
-        translate.trade_id_of(message)
         translate.translate(message, message.WhichOneof("body") or "", configuration, STAMP)

@@ -89,6 +89,7 @@ def test_an_answer_a_transition_and_a_fill_are_written_as_a_slow_twin_says_them(
     kernel = desk.partition._accounts["PAPER-1"].kernel
     stamp = translate.Stamp(desk.now_ns, 1, 2)
     configuration = desk.partition._accounts["PAPER-1"].configuration
+    writer = views.aftermath(kernel)
     seen: set[str] = set()
     for message in (
         messages.entry(),
@@ -100,16 +101,40 @@ def test_an_answer_a_transition_and_a_fill_are_written_as_a_slow_twin_says_them(
     ):
         door = message.WhichOneof("body")
         result = kernel.apply(translate.translate(message, door, configuration, stamp).value)
-        assert views.outcome(result) == twins.outcome(result.outcome)
-        for raw, event in zip(result.raw_events, result.events, strict=True):
-            seen.add(type(event).__name__)
-            if isinstance(event, lk.Transition):
-                written = journal_pb2.JournalEntry.FromString(views.transition_bytes(raw)).transitions[0]
-                assert written == twins.transition(event)
-            elif isinstance(event, lk.BookedFill):
-                written = journal_pb2.JournalEntry.FromString(views.fill_bytes(raw, "AAPL")).fills[0]
-                assert written == twins.fill(event, "AAPL")
+        assert journal_pb2.JournalEntry.FromString(views.outcome(result)).outcome == twins.outcome(result.outcome)
+        written = journal_pb2.JournalEntry.FromString(writer.write()[0])
+        assert list(written.transitions) == [twins.transition(each) for each in result.transitions]
+        assert list(written.fills) == [twins.fill(each, "AAPL") for each in result.fills]
+        seen.update(type(event).__name__ for event in result.events)
     assert {"Transition", "BookedFill"} <= seen
+
+
+def test_every_kind_of_command_is_written_as_a_slow_twin_says_it_T01(desk: Any, messages: Any) -> None:
+    kernel, order_id = desk.partition._accounts["PAPER-1"].kernel, messages.entry_order_id()
+    configuration = desk.partition._accounts["PAPER-1"].configuration
+    more = journal_pb2.VenueCommand(account="PAPER-1", token="t" * 5_000, intent=b"i", reason="because")
+    seen: set[lk.CommandKind] = set()
+    other, other_id = messages.intent("trade-2"), messages.entry_order_id("trade-2")
+    other.instrument.symbol, other.order_type = "MSFT", common_pb2.ORDER_TYPE_LIMIT
+    other.price.CopyFrom(Number.parse("149.50").message())
+    messages_in_order = (
+        messages.entry(messages.intent(bracket=True)),
+        messages.fill("E-1", order_id, BUY, "100", "150.25"),
+        messages.exit("trade-1"),
+        messages.entry(other),
+        messages.fill("E-2", other_id, BUY, "100", "149.50"),
+        messages.exit("trade-2", "exit-2"),
+    )
+    messages_in_order[4].venue.fill.symbol = "MSFT"
+    for number, message in enumerate(messages_in_order):
+        stamp = translate.Stamp(desk.now_ns + number, number + 1, number + 2)
+        result = kernel.apply(translate.translate(message, message.WhichOneof("body"), configuration, stamp).value)
+        assert result.accepted, result
+        for each in result.commands:
+            slot = kernel.slot(each.slot_index)
+            assert views.command(each, slot, more) == twins.command(each, slot, more)
+            seen.add(each.kind)
+    assert seen == set(lk.CommandKind) - {lk.CommandKind.NONE}
 
 
 def test_both_orders_of_a_bracket_are_written_as_a_slow_twin_says_them_T01_K15(desk: Any, messages: Any) -> None:

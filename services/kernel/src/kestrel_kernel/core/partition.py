@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import kestrel_libkernel as lk
 from kestrel.common.v1 import common_pb2
@@ -22,8 +23,8 @@ from kestrel.kernel.v1 import inbox_pb2, journal_pb2, state_pb2
 from kestrel_domain import effects, subjects
 from kestrel_domain.errors import InvalidRequest, InvariantBroken, KestrelError
 from kestrel_domain.identifiers import checked_id, partition_of
-from kestrel_kernel.core import scaling, translate, views
-from kestrel_libkernel.model import EventKind
+from kestrel_kernel.core import plain, scaling, translate, views
+from kestrel_libkernel import reading, wire
 
 PARKED = "PARKED"
 """Outcome code of an input that could not be parsed or placed. It is recorded, so that the position moves past it."""
@@ -33,23 +34,42 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z"
 _FACTS_THAT_MUST_LAND = ("order", "fill", "bust", "settlement", "balance", "funding", "foreign")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
-    """One journal entry: its place, its content, and the exact bytes to store."""
+    """One journal entry: its place, the exact bytes to store, and what has to be known of them before."""
 
     journal_sequence: int
-    entry: journal_pb2.JournalEntry
-    data: bytes
+    effect: effects.Publish
+    account: str
+    changed_slots: tuple[int, ...] = ()
+    is_plain: bool = False
+    """An input that was accepted, and nothing about it that a person should know."""
+    _entry: journal_pb2.JournalEntry | None = None
+
+    @property
+    def data(self) -> bytes:
+        return self.effect.body
+
+    @property
+    def entry(self) -> journal_pb2.JournalEntry:
+        """The content of the bytes, parsed when somebody asks for it."""
+        if self._entry is None:
+            self._entry = journal_pb2.JournalEntry.FromString(self.data)
+        return self._entry
 
     def publish(self) -> effects.Publish:
         """How it is stored. The id follows from the cause: an input has one entry, an epoch has one beginning."""
-        entry = self.entry
-        epoch_started = entry.HasField("epoch_started")
-        message_id = (
-            f"e-{entry.partition}-{entry.epoch}" if epoch_started else f"j-{entry.partition}-{entry.input_sequence}"
-        )
-        subject = subjects.journal(entry.partition, entry.account)
-        return effects.Publish(subject, self.data, message_id, entry.traceparent)
+        return self.effect
+
+
+class _Given(NamedTuple):
+    """An input as it came, and when its entry was written."""
+
+    sequence: int
+    time_ns: int
+    data: bytes
+    traceparent: str
+    recorded_at_ns: int
 
 
 @dataclass(slots=True)
@@ -57,6 +77,8 @@ class _Account:
     configuration: state_pb2.AccountConfiguration
     kernel: lk.Kernel
     trades: dict[str, translate.Trade]
+    reader: reading.Reader
+    aftermath: wire.Aftermath
     now_ns: int = 0
     """The kernel's time: it never goes back."""
     _view: lk.AccountView | None = None
@@ -66,7 +88,8 @@ class _Account:
         cls, configuration: state_pb2.AccountConfiguration, kernel: lk.Kernel, trades: dict[str, translate.Trade]
     ) -> _Account:
         view = kernel.account()
-        return cls(configuration, kernel, trades, view.now_ns, view)
+        reader, aftermath = plain.reader(configuration), views.aftermath(kernel)
+        return cls(configuration, kernel, trades, reader, aftermath, view.now_ns, view)
 
     @property
     def view(self) -> lk.AccountView:
@@ -75,7 +98,7 @@ class _Account:
             self._view = self.kernel.account()
         return self._view
 
-    def apply(self, value: lk.Input) -> lk.Result:
+    def apply(self, value: lk.Input | lk.Prepared) -> lk.Result:
         """Raises ``InvalidRequest`` for what libkernel cannot express."""
         try:
             result = self.kernel.apply(value)
@@ -142,7 +165,8 @@ class Partition:
             recorded_at_ns=recorded_at_ns,
         )
         self.begin_epoch(entry)
-        return self._journaled(entry)
+        entry.previous_hash = self.journal_hash
+        return self._journaled(entry.SerializeToString(deterministic=True), f"e-{self.partition}-{epoch}")
 
     def begin_epoch(self, entry: journal_pb2.JournalEntry) -> None:
         """Take over what an ``EpochStarted`` entry says: the epoch, and accounts that are new."""
@@ -168,27 +192,15 @@ class Partition:
         """
         if sequence <= self.inbox_sequence:
             raise _repeated(sequence, self.inbox_sequence)
-        entry = journal_pb2.JournalEntry(
-            partition=self.partition,
-            account=subjects.NO_ACCOUNT,
-            epoch=self.epoch,
-            input_sequence=sequence,
-            input_time_ns=time_ns,
-            input=data,
-            recorded_at_ns=recorded_at_ns,
-            traceparent=traceparent if _TRACEPARENT.match(traceparent) else "",
-        )
-        message = None
+        given = _Given(sequence, time_ns, data, traceparent if _TRACEPARENT.match(traceparent) else "", recorded_at_ns)
+        account_name, door = subjects.NO_ACCOUNT, ""
         try:
-            account_name, entry.door = self._placed(subject)
-            account = self._accounts[account_name]
-            entry.account = account_name
-            message = translate.parse(data)
-            self._applied(account, message, entry)
+            account_name, door = self._placed(subject)
+            step = self._applied(self._accounts[account_name], account_name, door, given)
         except InvalidRequest as error:
-            self._park(entry, message, error)
+            step = self._parked(account_name, door, given, error)
         self.inbox_sequence = sequence
-        return self._journaled(entry)
+        return step
 
     def apply_again(self, entry: journal_pb2.JournalEntry) -> str:
         """Replay of an applied input: the state moves on, and nothing is written down.
@@ -203,7 +215,8 @@ class Partition:
         if account is None:
             return "outcome"
         try:
-            translated, result = self._taken(account, translate.parse(entry.input), entry)
+            given = _Given(sequence, entry.input_time_ns, entry.input, entry.traceparent, entry.recorded_at_ns)
+            translated, result = self._taken(account, entry.door, given)
         except InvalidRequest:
             return "outcome"
         if not views.is_outcome(result, entry.outcome):
@@ -288,107 +301,131 @@ class Partition:
         self._places[subject] = account, door  # as many as our accounts have doors
         return account, door
 
-    def _applied(self, account: _Account, message: inbox_pb2.InboxMessage, entry: journal_pb2.JournalEntry) -> None:
-        translated, result = self._taken(account, message, entry)
-        self._record(account, translated, result, entry)
+    def _applied(self, account: _Account, name: str, door: str, given: _Given) -> Step:
+        """Let the kernel apply it, and write down the answer and everything that followed."""
+        translated, result = self._taken(account, door, given)
+        slots = _Slots(account.kernel)
+        commands = [self._command(account, translated, command, slots) for command in result.commands]
+        anomalies = [views.anomaly(each) for each in result.anomalies]
+        if translated.notes and result.accepted:
+            anomalies += translated.notes
+        settlements = [views.settled_fill(each) for each in result.settlements]
+        happened, state = account.aftermath.write()
+        trade = account.trades.get(result.trade_id)
+        traceparent = trade.traceparent if trade is not None and trade.traceparent else given.traceparent
+        parts = (  # in the order of their numbers, as protobuf would write them
+            self._beginning(name, door, given),
+            views.outcome(result),
+            _fields(commands=commands) if commands else b"",
+            happened,
+            _fields(anomalies=anomalies) if anomalies else b"",
+            state,
+            self._end(given, traceparent),
+            _fields(settlements=settlements) if settlements else b"",
+        )
+        return self._journaled(
+            b"".join(parts),
+            f"j-{self.partition}-{given.sequence}",
+            name,
+            traceparent,
+            result.changed_slots,
+            is_plain=result.accepted and not anomalies,
+        )
 
-    def _taken(
-        self, account: _Account, message: inbox_pb2.InboxMessage, entry: journal_pb2.JournalEntry
-    ) -> tuple[translate.Translated, lk.Result]:
+    def _beginning(self, account: str, door: str, given: _Given) -> bytes:
+        """An entry's fields before the outcome."""
+        return _fields(
+            partition=self.partition,
+            account=account,
+            epoch=self.epoch,
+            input_sequence=given.sequence,
+            input_time_ns=given.time_ns,
+            door=door,
+            input=given.data,
+        )
+
+    def _end(self, given: _Given, traceparent: str) -> bytes:
+        """An entry's fields behind the state."""
+        return _fields(previous_hash=self.journal_hash, recorded_at_ns=given.recorded_at_ns, traceparent=traceparent)
+
+    def _taken(self, account: _Account, door: str, given: _Given) -> tuple[translate.Translated, lk.Result]:
         """The kernel has applied it, and the trade it opened is remembered."""
-        now_ns = max(entry.input_time_ns, account.now_ns)
-        stamp = translate.Stamp(now_ns, entry.input_sequence, self.journal_sequence + 1)
-        translated = translate.translate(message, entry.door, account.configuration, stamp)
+        now_ns = max(given.time_ns, account.now_ns)
+        stamp = translate.Stamp(now_ns, given.sequence, self.journal_sequence + 1)
+        translated = _translated(account, door, given.data, stamp)
         result = account.apply(translated.value)
         if result.accepted:
             account.now_ns = now_ns
             if translated.trade is not None:
                 trade = translated.trade
                 account.trades[trade.trade_id] = translate.Trade(
-                    trade.trade_id, trade.exit_warrant, trade.intent, entry.traceparent
+                    trade.trade_id, trade.exit_warrant, trade.intent, given.traceparent
                 )
                 _forget_replaced(account, result.transitions)
         return translated, result
 
-    def _record(
-        self,
-        account: _Account,
-        translated: translate.Translated,
-        result: lk.Result,
-        entry: journal_pb2.JournalEntry,
-    ) -> None:
-        """Write down the answer and everything that followed."""
-        slots = _Slots(account.kernel)
-        outcome = views.outcome(result)
-        entry.outcome.CopyFrom(outcome)
-        written = [views.slot_bytes(slots[index]) for index in result.changed_slots]
-        written.append(views.account_bytes(account.view))
-        written += self._record_events(account, translated, result, entry, slots)
-        entry.MergeFromString(b"".join(written))
-        if translated.notes and outcome.accepted:
-            entry.anomalies.extend(translated.notes)
-        entry.state_digest = account.kernel.digest()
-        trade = account.trades.get(outcome.trade_id)
-        if trade is not None and trade.traceparent:
-            entry.traceparent = trade.traceparent
-
-    def _record_events(
-        self,
-        account: _Account,
-        translated: translate.Translated,
-        result: lk.Result,
-        entry: journal_pb2.JournalEntry,
-        slots: _Slots,
-    ) -> list[bytes]:
-        """What comes often is returned as bytes of the entry, the rest is put into it."""
-        written = []
-        for raw in result.raw_events:
-            kind = raw[0]
-            if kind == EventKind.TRANSITION:
-                written.append(views.transition_bytes(raw))
-            elif kind == EventKind.FILL_BOOKED:
-                written.append(views.fill_bytes(raw, slots[lk.BookedFill(raw).slot_index].symbol))
-            elif kind == EventKind.COMMAND:
-                entry.commands.append(self._command(account, translated, lk.Command(raw), slots))
-            elif kind == EventKind.ANOMALY:
-                entry.anomalies.append(views.anomaly(lk.Anomaly(raw)))
-            else:
-                entry.settlements.append(views.settled_fill(lk.Settled(raw)))
-        return written
-
     def _command(
         self, account: _Account, translated: translate.Translated, command: lk.Command, slots: _Slots
     ) -> journal_pb2.VenueCommand:
-        message = views.command(command, slots[command.slot_index], account.configuration, translated.reason[:256])
-        trade = account.trades.get(command.trade_id)
-        if command.kind == lk.CommandKind.SUBMIT_ENTRY:
-            message.token = translated.token
-            message.intent = trade.intent if trade else b""
-        if command.kind == lk.CommandKind.SUBMIT_EXIT:
-            message.exit_warrant = trade.exit_warrant if trade else ""
-        return message
-
-    def _park(
-        self, entry: journal_pb2.JournalEntry, message: inbox_pb2.InboxMessage | None, error: InvalidRequest
-    ) -> None:
-        trade_id = translate.trade_id_of(message) if message else ""
-        entry.outcome.CopyFrom(
-            journal_pb2.Outcome(
-                accepted=False,
-                code=PARKED,
-                severity=common_pb2.SEVERITY_WARNING,
-                refusal=error.refusal(),
-                trade_id=trade_id,
-            )
+        configuration, trade = account.configuration, account.trades.get(command.trade_id)
+        more = journal_pb2.VenueCommand(
+            account=configuration.account,
+            venue=configuration.venue,
+            environment=configuration.environment,
+            reason=translated.reason[:256],
         )
-        if len(entry.input) > translate.INPUT_BYTES_MAX:
-            entry.input = b""
+        if command.kind == lk.CommandKind.SUBMIT_ENTRY:
+            more.token = translated.token
+            more.intent = trade.intent if trade else b""
+        if command.kind == lk.CommandKind.SUBMIT_EXIT:
+            more.exit_warrant = trade.exit_warrant if trade else ""
+        return views.command(command, slots[command.slot_index], more)
 
-    def _journaled(self, entry: journal_pb2.JournalEntry) -> Step:
-        entry.previous_hash = self.journal_hash
-        data = entry.SerializeToString(deterministic=True)
+    def _parked(self, account: str, door: str, given: _Given, error: InvalidRequest) -> Step:
+        """The entry of an input that changed nothing; one that is too large is left out of it."""
+        if len(given.data) > translate.INPUT_BYTES_MAX:
+            given = given._replace(data=b"")
+        trade_id = translate.trade_id_of(given.data) if account != subjects.NO_ACCOUNT else ""
+        outcome = journal_pb2.Outcome(
+            accepted=False,
+            code=PARKED,
+            severity=common_pb2.SEVERITY_WARNING,
+            refusal=error.refusal(),
+            trade_id=trade_id,
+        )
+        parts = (
+            self._beginning(account, door, given),
+            _fields(outcome=outcome),
+            self._end(given, given.traceparent),
+        )
+        return self._journaled(b"".join(parts), f"j-{self.partition}-{given.sequence}", account, given.traceparent)
+
+    def _journaled(
+        self,
+        data: bytes,
+        message_id: str,
+        account: str = subjects.NO_ACCOUNT,
+        traceparent: str = "",
+        changed_slots: tuple[int, ...] = (),
+        *,
+        is_plain: bool = False,
+    ) -> Step:
         self.confirm(data)
-        return Step(self.journal_sequence, entry, data)
+        publish = effects.Publish(subjects.journal(self.partition, account), data, message_id, traceparent)
+        return Step(self.journal_sequence, publish, account, changed_slots, is_plain)
+
+
+def _translated(account: _Account, door: str, data: bytes, stamp: translate.Stamp) -> translate.Translated:
+    if door == plain.DOOR:
+        value = account.reader.read(data, now_ns=stamp.now_ns, sequence=stamp.journal_sequence)
+        if value is not None:
+            return translate.Translated(value)
+    return translate.translate(translate.parse(data), door, account.configuration, stamp)
+
+
+def _fields(**values: Any) -> bytes:
+    """Some fields of a journal entry, as it has them."""
+    return journal_pb2.JournalEntry(**values).SerializeToString(deterministic=True)
 
 
 def reason_to_park(entry: journal_pb2.JournalEntry) -> KestrelError | None:

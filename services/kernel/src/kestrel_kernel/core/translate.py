@@ -59,7 +59,7 @@ class Trade:
 class Translated(NamedTuple):
     """One input for libkernel; the trade it would open; why it was asked; what had to be repaired."""
 
-    value: lk.Input
+    value: lk.Input | lk.Prepared
     trade: Trade | None = None
     token: str = ""
     reason: str = ""
@@ -87,8 +87,12 @@ def translate(
     return translator(getattr(message, body), configuration, stamp)
 
 
-def trade_id_of(message: inbox_pb2.InboxMessage) -> str:
+def trade_id_of(data: bytes) -> str:
     """The trade a message is about, as far as it can be read at all; else empty."""
+    try:
+        message = parse(data)
+    except InvalidRequest:
+        return ""
     match message.WhichOneof("body"):
         case "entry":
             try:

@@ -7,16 +7,17 @@ than half of an input's time. What comes rarely, or is no record of libkernel's,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from google.protobuf.message import Message
 
 import kestrel_libkernel as lk
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import journal_pb2, state_pb2
-from kestrel_kernel.core.scaling import AMOUNT_SCALE, RATE_SCALE, decimal, money
+from kestrel_kernel.core.scaling import AMOUNT_SCALE, RATE_SCALE, money
 from kestrel_libkernel import wire
 from kestrel_libkernel.bindings import OUTCOME_BYTES
+from kestrel_libkernel.model import EventKind
 from kestrel_libkernel.outputs import (
     EVENT_BUSTED,
     EVENT_FEE_PREDICTED,
@@ -40,6 +41,7 @@ _ORDER_LIVES = {
     lk.Life.DENIED: state_pb2.ORDER_LIFE_REJECTED,
     lk.Life.EXPIRED: state_pb2.ORDER_LIFE_EXPIRED,
 }
+_SCALES = ("qty_scale", "price_scale")
 _CODE_NAMES = tuple(code.name for code in lk.Code)
 
 
@@ -47,11 +49,13 @@ _CODE_NAMES = tuple(code.name for code in lk.Code)
 
 
 class _Table:
-    """The fields of one message, by the names that it and the record have; ``inside`` is a record inside the record."""
+    """The fields of one message, by the names that it and the record have; ``inside`` is a record inside the record,
+    ``scales`` the one that has the scales of prices and quantities."""
 
-    def __init__(self, kind: type[Message], inside: str = "") -> None:
+    def __init__(self, kind: type[Message], inside: str = "", *, scales: str = "") -> None:
         self._numbers = {field.name: field.number for field in kind.DESCRIPTOR.fields}
         self._inside = f"{inside}." if inside else ""
+        self._qty_scale, self._price_scale = (f"{scales}.{name}" if scales else name for name in _SCALES)
 
     def number(self, name: str, record: str = "") -> Field:
         return wire.number(self._of(record or name), self._numbers[name])
@@ -59,8 +63,8 @@ class _Table:
     def place(self, name: str) -> Field:
         return wire.place(self._of(name), self._numbers[name])
 
-    def text(self, name: str) -> Field:
-        return wire.text(self._of(name), self._numbers[name])
+    def text(self, name: str, record: str = "") -> Field:
+        return wire.text(self._of(record or name), self._numbers[name])
 
     def money(self, name: str) -> Field:
         return wire.decimal(self._of(name), self._numbers[name], more=AMOUNT_SCALE)
@@ -69,15 +73,23 @@ class _Table:
         return wire.decimal(self._of(name), self._numbers[name], more=scale)
 
     def qty(self, name: str, record: str = "") -> Field:
-        return wire.decimal(self._of(record or name), self._numbers[name], scale="qty_scale")
+        return wire.decimal(self._of(record or name), self._numbers[name], scale=self._qty_scale)
 
     def price(self, name: str, *, more: int = 0) -> Field:
         """A price, or nothing."""
-        field = wire.decimal(self._of(name), self._numbers[name], scale="price_scale", more=more)
+        field = wire.decimal(self._of(name), self._numbers[name], scale=self._price_scale, more=more)
         return field.when(self._of(f"has_{name}"))
+
+    def price_if(self, name: str, record: str, flag: int) -> Field:
+        """A price that a bit of the record's flags says is stated."""
+        field = wire.decimal(self._of(record), self._numbers[name], scale=self._price_scale)
+        return field.when(self._of("flags"), mask=flag)
 
     def numbers(self, name: str) -> Field:
         return wire.numbers(self._of(name), self._numbers[name])
+
+    def names(self, name: str, record: str, bits: Sequence[str]) -> Field:
+        return wire.names(self._of(record), self._numbers[name], bits)
 
     def truth(self, name: str, record: str, *, mask: int = 0xFF) -> Field:
         return wire.constant(1, self._numbers[name]).when(self._of(record), mask=mask)
@@ -112,8 +124,8 @@ def _order(inside: str) -> list[Field]:
     ]
 
 
-def _instrument() -> list[Field]:
-    of = _Table(common_pb2.Instrument)
+def _instrument(inside: str = "") -> list[Field]:
+    of = _Table(common_pb2.Instrument, inside)
     return [
         of.text("symbol"),
         of.number("version", "instrument_version"),
@@ -173,6 +185,7 @@ def _account() -> list[Field]:
         of.number("ledger_status"),
         of.money("ledger_delta"),
         of.truth("entries_frozen", "freeze_flags"),
+        of.names("freeze_reason", "freeze_flags", [flag.name or "" for flag in lk.Freeze]),
         of.number("open_slot_count"),
         of.number("max_slots", "slot_count"),
         *(of.money(name) for name in ("gross_exposure", "working_exposure")),
@@ -187,7 +200,7 @@ def _account() -> list[Field]:
 
 
 def _transition() -> list[Field]:
-    of = _Table(journal_pb2.Transition)
+    of = _Table(journal_pb2.Transition, "event", scales="event")
     return [
         of.number("slot_index"),
         of.text("trade_id"),
@@ -198,22 +211,44 @@ def _transition() -> list[Field]:
 
 
 def _fill() -> list[Field]:
-    of = _Table(journal_pb2.BookedFill)
-    price = wire.decimal(
-        "price", journal_pb2.BookedFill.DESCRIPTOR.fields_by_name["last_price"].number, scale="price_scale"
-    )
+    of, of_slot = _Table(journal_pb2.BookedFill, "event", scales="event"), _Table(journal_pb2.BookedFill, "slot")
     return [
         *(of.text(name) for name in ("execution_id", "client_order_id", "venue_order_id", "trade_id")),
+        of_slot.text("symbol"),
         of.number("side"),
         of.truth("is_exit", "flags", mask=EVENT_IS_EXIT),
         of.qty("last_qty", "qty"),
-        price.when("flags", mask=EVENT_HAS_PRICE),
+        of.price_if("last_price", "price", EVENT_HAS_PRICE),
         of.money("fee"),
         of.money("realized_pnl"),
         of.truth("routed_by_stage", "flags", mask=EVENT_ROUTED_BY_STAGE),
         of.truth("fee_is_predicted", "flags", mask=EVENT_FEE_PREDICTED),
         of.truth("is_busted", "flags", mask=EVENT_BUSTED),
     ]
+
+
+def _command(kind: lk.CommandKind) -> list[Field]:
+    """But for what libkernel does not know: account and venue, token, intent and warrant, and the reason."""
+    of = _Table(journal_pb2.VenueCommand, "event", scales="event")
+    of_slot = _Table(journal_pb2.VenueCommand, "slot")
+    fields = [
+        of.number("kind", "command"),
+        *(of.text(name) for name in ("client_order_id", "venue_order_id", "trade_id")),
+        of.message("instrument", _instrument("slot")),
+        of.number("side"),
+        of.qty("order_qty", "qty"),
+        of.number("order_type"),
+        of.price_if("price", "price", EVENT_HAS_PRICE),
+        *(of.number(name) for name in ("time_in_force", "leverage")),
+        of_slot.text("strategy"),
+    ]
+    if kind == lk.CommandKind.SUBMIT_EXIT:
+        fields.append(of.qty("open_qty"))
+    if kind == lk.CommandKind.SUBMIT_ENTRY:
+        fields.append(of.number("expires_at_ns"))
+    if kind != lk.CommandKind.CANCEL:
+        fields.append(of_slot.text("group", "entry.client_order_id").when("slot.is_bracket"))
+    return fields
 
 
 def _outcome() -> list[Field]:
@@ -224,75 +259,47 @@ def _outcome() -> list[Field]:
 
 _ENTRY_FIELDS = journal_pb2.JournalEntry.DESCRIPTOR.fields_by_name
 _write_outcome = Writer("lk_outcome_t", 0, _outcome()).write
-_write_slot = Writer("lk_slot_view_t", _ENTRY_FIELDS["slots"].number, _slot()).write
-_write_account = Writer("lk_account_view_t", _ENTRY_FIELDS["account_after"].number, _account()).write
-_write_transition = Writer("lk_event_t", _ENTRY_FIELDS["transitions"].number, _transition()).write
-_write_fill = Writer("lk_event_t", _ENTRY_FIELDS["fills"].number, _fill()).write
+_write_slot = Writer("lk_slot_view_t", _ENTRY_FIELDS["slots"].number, _slot())
+_write_account = Writer("lk_account_view_t", _ENTRY_FIELDS["account_after"].number, _account())
+_write_events = {
+    EventKind.TRANSITION: Writer(wire.EVENT_IN_SLOT, _ENTRY_FIELDS["transitions"].number, _transition()),
+    EventKind.FILL_BOOKED: Writer(wire.EVENT_IN_SLOT, _ENTRY_FIELDS["fills"].number, _fill()),
+}
+_write_command = {kind: Writer(wire.EVENT_IN_SLOT, 0, _command(kind)).write for kind in lk.CommandKind}
 
 
-def slot_bytes(view: lk.SlotView) -> bytes:
-    """One slot, whole: the trade in it, or the last one that was. As ``slots`` of a journal entry."""
-    return _write_slot(view.raw)
-
-
-def account_bytes(view: lk.AccountView) -> bytes:
-    """One account, whole (K15). As ``account_after`` of a journal entry."""
-    return _write_account(view.raw, _freeze_reason(view.freeze) if view.freeze else b"")
-
-
-def transition_bytes(raw: bytes) -> bytes:
-    """As ``transitions`` of a journal entry."""
-    return _write_transition(raw)
-
-
-def fill_bytes(raw: bytes, symbol: str) -> bytes:
-    """As ``fills`` of a journal entry."""
-    return _write_fill(raw, _symbol(symbol))
+def aftermath(kernel: lk.Kernel) -> wire.Aftermath:
+    """Writes what each input of this kernel leaves behind, as fields of a journal entry and in their order there: first
+    ``transitions`` and ``fills``; then ``slots``, ``account_after`` and ``state_digest``."""
+    return kernel.aftermath(_write_events, _write_slot, _write_account, _ENTRY_FIELDS["state_digest"].number)
 
 
 _CODES = tuple(journal_pb2.Outcome(code=name).SerializeToString() for name in _CODE_NAMES)
 
 
-@cache
-def _freeze_reason(freeze: lk.Freeze) -> bytes:
-    reason = ", ".join(flag.name or "" for flag in lk.Freeze if flag in freeze)
-    return state_pb2.AccountSnapshot(freeze_reason=reason).SerializeToString()
-
-
-@lru_cache(maxsize=1024)
-def _symbol(symbol: str) -> bytes:
-    return journal_pb2.BookedFill(symbol=symbol).SerializeToString()
-
-
 def account_snapshot(view: lk.AccountView) -> state_pb2.AccountSnapshot:
     """One account's snapshot, as a message."""
-    return journal_pb2.JournalEntry.FromString(account_bytes(view)).account_after
+    return journal_pb2.JournalEntry.FromString(_write_account.write(view.raw)).account_after
 
 
 def slot_snapshot(view: lk.SlotView) -> state_pb2.SlotSnapshot:
     """One slot's snapshot, as a message."""
-    return journal_pb2.JournalEntry.FromString(slot_bytes(view)).slots[0]
+    return journal_pb2.JournalEntry.FromString(_write_slot.write(view.raw)).slots[0]
 
 
 # --- what a journal entry says of one input --------------------------------------------------------------------------
 
 
-def instrument_message(slot: lk.SlotView) -> common_pb2.Instrument:
-    return common_pb2.Instrument(
-        symbol=slot.symbol,
-        version=slot.instrument_version,
-        currency=slot.currency,
-        price_scale=slot.price_scale,
-        qty_scale=slot.qty_scale,
-        tick_units=slot.tick_units,
-        lot_units=slot.lot_units,
-        multiplier=slot.multiplier,
-    )
+def outcome(result: lk.Result) -> bytes:
+    """The kernel's answer (K01), as ``outcome`` of a journal entry."""
+    return _as_field(_outcome_bytes(result))
 
 
-def outcome(result: lk.Result) -> journal_pb2.Outcome:
-    """The kernel's answer (K01)."""
-    return journal_pb2.Outcome.FromString(_outcome_bytes(result))
+@lru_cache(maxsize=1024)
+def _as_field(outcome: bytes) -> bytes:
+    """A trade's answers are mostly alike."""
+    entry = journal_pb2.JournalEntry(outcome=journal_pb2.Outcome.FromString(outcome))
+    return entry.SerializeToString(deterministic=True)
 
 
 def is_outcome(result: lk.Result, journaled: journal_pb2.Outcome) -> bool:
@@ -350,33 +357,7 @@ def anomaly(value: lk.Anomaly) -> journal_pb2.Anomaly:
     )
 
 
-def command(
-    value: lk.Command, slot: lk.SlotView, configuration: state_pb2.AccountConfiguration, reason: str
-) -> journal_pb2.VenueCommand:
-    """What the gateway is to do, but for token, intent and warrant, which the partition adds."""
-    message = journal_pb2.VenueCommand(
-        kind=value.kind,  # type: ignore[arg-type]
-        client_order_id=value.client_order_id,
-        venue_order_id=value.venue_order_id,
-        trade_id=value.trade_id,
-        account=configuration.account,
-        venue=configuration.venue,
-        environment=configuration.environment,
-        instrument=instrument_message(slot),
-        side=value.side,  # type: ignore[arg-type]
-        order_qty=decimal(value.qty, value.qty_scale),
-        order_type=value.order_type,  # type: ignore[arg-type]
-        time_in_force=value.time_in_force,  # type: ignore[arg-type]
-        leverage=value.leverage,
-        reason=reason,
-        strategy=slot.strategy,
-    )
-    if value.price is not None:
-        message.price.CopyFrom(decimal(value.price, value.price_scale))
-    if value.kind == lk.CommandKind.SUBMIT_EXIT:
-        message.open_qty.CopyFrom(decimal(value.open_qty, value.qty_scale))
-    if value.kind == lk.CommandKind.SUBMIT_ENTRY:
-        message.expires_at_ns = value.expires_at_ns
-    if slot.is_bracket and value.kind != lk.CommandKind.CANCEL:
-        message.group = slot.entry.client_order_id if slot.entry else ""
-    return message
+def command(value: lk.Command, slot: lk.SlotView, more: journal_pb2.VenueCommand) -> journal_pb2.VenueCommand:
+    """What the gateway is to do; ``more``: what libkernel does not know of it."""
+    written = _write_command[value.kind](value.raw + slot.raw)
+    return journal_pb2.VenueCommand.FromString(written + more.SerializeToString())

@@ -9,6 +9,9 @@ from kestrel.admin.v1 import kernel_pb2
 from kestrel.kernel.v1 import state_pb2
 from kestrel_kernel.core.partition import Partition, Step
 
+_WHOLE_ACCOUNT = -1
+"""Beside the places of its slots."""
+
 
 @dataclass(slots=True)
 class ServedPartition:
@@ -31,14 +34,22 @@ class ServedPartition:
         self.slots = {name: {slot.slot_index: slot for slot in partition.slots(name)} for name in self.accounts}
 
     def commit(self, partition: Partition, steps: Sequence[Step]) -> None:
-        """Show what a group of journaled entries changed."""
+        """Show what a group of journaled entries changed: of an account and a slot, what the last of them says."""
         self._show_position(partition)
-        for step in steps:
+        shown: set[tuple[str, int]] = set()
+        for step in reversed(steps):
+            account = step.account
+            wanted = [index for index in step.changed_slots if (account, index) not in shown]
+            if not wanted and (account, _WHOLE_ACCOUNT) in shown:
+                continue
             entry = step.entry
-            if entry.HasField("account_after"):
-                self.accounts[entry.account] = entry.account_after
+            if entry.HasField("account_after") and (account, _WHOLE_ACCOUNT) not in shown:
+                self.accounts[account] = entry.account_after
+                shown.add((account, _WHOLE_ACCOUNT))
             for slot in entry.slots:
-                self.slots.setdefault(entry.account, {})[slot.slot_index] = slot
+                if slot.slot_index in wanted:
+                    self.slots.setdefault(account, {})[slot.slot_index] = slot
+                    shown.add((account, slot.slot_index))
 
     def drop(self) -> None:
         """No longer the owner: nothing here may be trusted."""

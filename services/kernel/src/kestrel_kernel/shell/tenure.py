@@ -250,7 +250,7 @@ class Tenure:
                 recorded_at_ns=self._parts.clock_ns(),
             )
             steps.append(step)
-            error = reason_to_park(step.entry)
+            error = None if step.is_plain else reason_to_park(step.entry)
             if error is not None:
                 # Before the journal has it: a crash in between parks it twice under one id, never not at all.
                 await self._parts.parking.park(message, error)
@@ -281,8 +281,10 @@ class Tenure:
         self._parts.served.commit(self._partition, steps)
         telemetry.count("inputs.journaled", len(steps))
         for step in steps:
-            self._parts.alerts.put(alerts.of_entry(step.entry, step.journal_sequence))
-            _log_step(step)
+            if not step.is_plain:
+                self._parts.alerts.put(alerts.of_entry(step.entry, step.journal_sequence))
+            if not step.is_plain or step.effect.traceparent:
+                _log_step(step)
         self._moved.set()
 
     async def _save(self) -> None:
