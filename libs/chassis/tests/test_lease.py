@@ -34,6 +34,17 @@ async def test_a_released_lease_passes_on_with_a_higher_epoch(bus: Bus) -> None:
     assert await second.holder() == ""
 
 
+async def test_a_lease_given_back_late_leaves_that_of_another_alone_in_a_bucket_that_counts_anew(bus: Bus) -> None:
+    late, heir = Lease(bus, "kernel.0", "late"), Lease(bus, "kernel.0", "heir")
+    await late.acquire()
+    await provision_afresh(bus)  # somebody made the buckets anew
+    await heir.acquire()
+    assert heir.epoch == late.epoch
+    await late.release()
+    assert await late.holder() == "heir"
+    await heir.release()
+
+
 async def test_the_lease_of_a_dead_holder_expires_and_passes_on(bus: Bus) -> None:
     dead = Lease(bus, "kernel.0", "dead")
     first_epoch = await dead.acquire()

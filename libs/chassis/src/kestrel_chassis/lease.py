@@ -68,11 +68,15 @@ class Lease:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
         self._deadline_s = 0.0
-        revision, self._revision = self._revision, 0
-        if not revision:
+        held_once, self._revision = self._revision > 0, 0
+        if not held_once:
             return
         try:
-            revision = await self._own_revision() or revision
+            # The revision it had is no proof that the key is ours: in a bucket made anew, another's may have the same.
+            revision = await self._own_revision(_REQUEST_TIMEOUT_S)
+            if not revision:
+                telemetry.logger().warning("lease.left_to_expire", lease=self.name, error="no answer, or another's")
+                return
             await self._bucket.delete(self.name, revision, timeout=_REQUEST_TIMEOUT_S)
             telemetry.logger().info("lease.released", lease=self.name, epoch=self.epoch)
         except KestrelError as error:
@@ -124,10 +128,10 @@ class Lease:
         self._deadline_s = sent_s + self._ttl_s / 2
         return True
 
-    async def _own_revision(self) -> int:
+    async def _own_revision(self, timeout_s: float = 0.5) -> int:
         """The revision of the key if the value in it is ours, else 0."""
         try:
-            found = await self._bucket.get(self.name, timeout=0.5)
+            found = await self._bucket.get(self.name, timeout=timeout_s)
         except KestrelError:
             return 0
         return found[1] if found is not None and found[0] == self._value else 0
