@@ -10,7 +10,7 @@ PACKAGES := libs/contracts libs/domain libs/chassis libs/testkit simulators serv
 PYPROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES)) libkernel/python/pyproject.toml pyproject.toml
 LIBKERNEL_SOURCES := $(wildcard libkernel/include/lk/*.h libkernel/src/*.c libkernel/src/*.h libkernel/python/*.py \
                        libkernel/python/src/kestrel_libkernel/*)
-C_FILES := $(wildcard libkernel/include/lk/*.h $(foreach folder,src tests fuzz tools replay bench,libkernel/$(folder)/*.[ch]))
+C_FILES := $(wildcard libkernel/include/lk/*.h libkernel/python/tests/*.c $(foreach folder,src tests fuzz tools replay bench,libkernel/$(folder)/*.[ch]))
 SEED ?= 1
 MINUTES ?= 20
 PYTEST_WORKERS ?= 2
