@@ -247,7 +247,7 @@ def _ibkr_venue(library: str, account: str, host: str, port: int, symbol: str) -
             "ibkr_connect_timeout_s": 5.0,
             "ibkr_heartbeat_s": 1.0,
             "ibkr_absence_grace_s": 1.0,
-            "request_timeout_s": 5.0,
+            "request_timeout_s": 3.0,
             "pause_s_min": 0.05,
             "pause_s_max": 0.5,
         }

@@ -44,8 +44,8 @@ ACCOUNT_SETTINGS = {
 }
 
 
-ORDERLY_STOP_S = 30.0
-"""Longer than a supervisor waits: what an orderly stop leaves behind is looked at, however slow the machine is."""
+IDLE_GRACE_S = 5.0
+"""Longer than a supervisor's: what an orderly stop leaves behind is looked at, however slow the machine is."""
 
 
 @dataclass
@@ -172,7 +172,10 @@ class RunningKernel:
         """As the supervisor does."""
         self.stopping.set()
         await self.bus.stop_pulls()
-        await asyncio.wait({self.tasks[0]}, timeout=ORDERLY_STOP_S)
+        while not self.tasks[0].done():
+            await asyncio.wait({self.tasks[0]}, timeout=IDLE_GRACE_S)
+            if not self.bus.batches_in_hand:  # it waits for a lease, or for nothing
+                break
         self.parking.close()
         for task in self.tasks:
             task.cancel()
