@@ -30,11 +30,11 @@ T = TypeVar("T")
 
 _JOURNAL_ENTRIES = """
 SELECT sequence, time_ns, '' AS subject, body, entry_hash FROM journal_entries
- WHERE stream = $1 AND sequence > $2 ORDER BY sequence LIMIT $3
+ WHERE stream = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence LIMIT $4
 """
 _BEADS = """
 SELECT sequence, time_ns, subject, body, chain_hash AS entry_hash, previous_hash, chain_sequence FROM beads
- WHERE stream = $1 AND sequence > $2 ORDER BY sequence LIMIT $3
+ WHERE stream = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence LIMIT $4
 """
 
 
@@ -117,9 +117,14 @@ class Audit:
         return list(inside | outside), problem
 
     async def _chain(self, stream: str, end: int, checkpoints: Iterable[Checkpoint]) -> Verdict:
-        """Walk both copies side by side, in constant memory."""
+        """Walk both copies side by side, in constant memory.
+
+        Both grow meanwhile, and the database after the stream: so first it is asked how far it goes, now that the
+        checkpoints are known, and then the stream for as much.
+        """
+        end = max(end, await self._last_stored(stream))
         verification = ChainVerification(stream, checkpoints, self._public)
-        stored = _Ahead(self._entries(stream))
+        stored = _Ahead(self._entries(stream, end))
         streamed = _Ahead(self._stream(stream, end))
         left, right = await stored.take(), await streamed.take()
         while left is not None or right is not None:
@@ -134,13 +139,20 @@ class Audit:
                 left, right = await stored.take(), await streamed.take()
         return verification.verdict()
 
-    async def _entries(self, stream: str) -> AsyncIterator[StoredEntry]:
+    async def _last_stored(self, stream: str) -> int:
+        """The last row, also one that somebody wrote past us."""
+        table = "journal_entries" if is_journal(stream) else "beads"
+        async with self._database.connection() as connection:
+            query = f"SELECT max(sequence) FROM {table} WHERE stream = $1"  # noqa: S608 - our names
+            return await connection.fetchval(query, stream) or 0
+
+    async def _entries(self, stream: str, end: int) -> AsyncIterator[StoredEntry]:
         journal = is_journal(stream)
         query = _JOURNAL_ENTRIES if journal else _BEADS
         after = 0
         while True:
             async with self._database.connection() as connection:
-                lines = await connection.fetch(query, stream, after, READ_AT_ONCE)
+                lines = await connection.fetch(query, stream, after, end, READ_AT_ONCE)
             for line in lines:
                 record = Record(stream, line["subject"], line["sequence"], line["time_ns"], line["body"])
                 if journal:
