@@ -27,7 +27,9 @@ Figures = dict[str, Any]
 
 
 def measure(*, quick: bool) -> Figures:
-    """Some four minutes, and never more than six: on a slow machine there are fewer orders. Quick, some seconds."""
+    """Some eight minutes, and never more than half an hour: on a slow machine there are fewer orders. Quick, some
+    seconds.
+    """
     order_count = _QUICK_ORDERS if quick else _ORDERS
     partition, _ = core.new_partition()
     resident, saved = [], []
