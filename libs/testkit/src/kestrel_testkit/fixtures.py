@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 
 from kestrel_chassis import identity, streams, telemetry
 from kestrel_chassis.bus import Bus
@@ -102,6 +104,16 @@ def any_bus(request: pytest.FixtureRequest) -> Bus:
 @pytest.fixture(autouse=True)
 def _fresh_figures() -> None:
     telemetry.reset_figures()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logs() -> Iterator[None]:
+    """A test that sets logs up does so for itself: what they were written to may be closed when the next one logs."""
+    yield
+    structlog.reset_defaults()
+    for handler in logging.getLogger().handlers[:]:
+        if type(handler) is logging.StreamHandler:  # ours, and none of those that pytest listens with
+            logging.getLogger().removeHandler(handler)
 
 
 async def connect(url: str, data_dir: Path, **changes: object) -> Bus:
