@@ -164,7 +164,7 @@ class RunningPlatform:
             permitted = {each for each in intent_ids if verdicts.get(each) == authority_pb2.VERDICT_APPROVED}
             if set(intent_ids) - verdicts.keys() - waiting or permitted - with_token:
                 return False
-            return not await desk.lag()
+            return await desk.has_journaled_all(bus)
 
         await until(decided, within_s, "governance to decide every intent", pause_s=0.3)
 
@@ -207,7 +207,7 @@ class RunningPlatform:
         async with self.bus() as bus, self.desk() as desk:
 
             async def stored() -> bool:
-                if await desk.lag():
+                if not await desk.has_journaled_all(bus):
                     return False
                 positions = await collect.stream_positions(dsn)
                 states = [(await bus.stream_state(stream)).last_sequence for stream in positions]

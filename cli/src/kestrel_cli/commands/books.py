@@ -227,6 +227,11 @@ def _slots(platform: clients.Platform, account: str, *, everything: bool) -> lis
     answer = platform.stub("kernel").ListSlots(
         kernel_pb2.ListSlotsRequest(account=account, all=everything), timeout=clients.TIMEOUT_S
     )
+    elsewhere = [str(partition.partition) for partition in answer.partitions if not partition.owned]
+    if elsewhere:
+        output.console(stderr=True).print(
+            f"[yellow]not whole:[/] this kernel does not own partition {', '.join(elsewhere)}; see kestrel account"
+        )
     return list(answer.accounts)
 
 

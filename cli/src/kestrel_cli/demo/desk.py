@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -14,9 +15,14 @@ from kestrel_cli.clients import read_credential, refusal_of, stub_class
 from kestrel_cli.commands.lookup import request_id
 from kestrel_cli.platform.layout import Endpoints, Layout
 from kestrel_cli.platform.venues import OUR_PAPER_VENUE, VenueChoice
+from kestrel_domain import subjects
+
+if TYPE_CHECKING:
+    from kestrel_chassis.bus import Bus
 
 CALL_TIMEOUT_S = 10.0
 _VENUE_TIMEOUT_S = 60.0
+_OWNER_WITHIN_S, _POLL_S = 15.0, 0.2
 TRADER, RISK, ADMIN = "trader", "risk", "admin"
 
 
@@ -77,10 +83,17 @@ class Desk:
         return answer
 
     async def open_slots(self) -> list[Any]:
-        answer = await self.stub("kernel").ListSlots(
-            kernel_pb2.ListSlotsRequest(account=self.account, all=False), timeout=CALL_TIMEOUT_S
-        )
-        return [slot for each in answer.accounts for slot in each.slots]
+        """As the partition's owner has them; waits for a new owner, within bounds, where the old one has gone."""
+        request = kernel_pb2.ListSlotsRequest(account=self.account, all=False)
+        deadline = time.monotonic() + _OWNER_WITHIN_S
+        while True:
+            try:
+                answer = await self.stub("kernel").ListSlots(request, timeout=CALL_TIMEOUT_S)
+                return [slot for each in answer.accounts for slot in each.slots]
+            except grpc.aio.AioRpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_POLL_S)
 
     async def exit(self, trade_id: str, reason: str, operator: str = TRADER) -> None:
         await self.stub("kernel", operator).RequestExit(
@@ -98,10 +111,17 @@ class Desk:
             timeout=CALL_TIMEOUT_S,
         )
 
-    async def lag(self) -> int:
-        """Inputs stored and not yet journaled, over all partitions."""
+    async def has_journaled_all(self, bus: Bus) -> bool:
+        """Whether every input that the bus holds is in the journal, and the journal in an owner's state.
+
+        Asked of both: the lag the kernel tells is as new as the last input it read.
+        """
         answer = await self.stub("kernel").ListAccounts(kernel_pb2.ListAccountsRequest(), timeout=CALL_TIMEOUT_S)
-        return sum(partition.lag for partition in answer.partitions)
+        for each in answer.partitions:
+            last = await bus.last_message(subjects.INBOX, f"inbox.{each.partition}.>")
+            if not each.owned or (last is not None and last.sequence > each.inbox_sequence):
+                return False
+        return True
 
     async def open_breaks(self) -> list[Any]:
         answer = await self.stub("reconciler").ListBreaks(

@@ -189,7 +189,7 @@ async def _when_ready(run: _Run, screen: Screen, supervisor: PlatformSupervisor,
         async with buses.connected_bus(run.layout) as bus:
             following = asyncio.create_task(follow.follow(bus, screen, PARTITIONS))
             try:
-                scenario = _scenario(run, desk, screen)
+                scenario = _scenario(run, bus, desk, screen)
                 async with asyncio.timeout(_STORY_WITHIN_S):
                     await scenario.run()
                 screen.totals.stage = "coming to rest"
@@ -214,12 +214,12 @@ def _failed(run: _Run, error: Exception) -> CommandFailed:
     )
 
 
-def _scenario(run: _Run, desk: Desk, screen: Screen) -> Scenario:
+def _scenario(run: _Run, bus: Any, desk: Desk, screen: Screen) -> Scenario:
     day_count = len({bar.day for bar in run.bars})
     if day_count <= _WARM_UP_DAYS:
         screen.say(f"[yellow]too few days ({day_count}): the strategy needs {_WARM_UP_DAYS} before it trades[/]")
     screen.say(f"{day_count} days of {len({bar.symbol for bar in run.bars})} symbols, venue seed {run.options.seed}")
-    return Scenario(Stage(desk, screen, run.options.seed), run.bars, _WARM_UP_DAYS, run.pace)
+    return Scenario(Stage(desk, screen, run.options.seed), bus, run.bars, _WARM_UP_DAYS, run.pace)
 
 
 async def _come_to_rest(run: _Run, bus: Any, desk: Desk) -> bool:
@@ -228,7 +228,7 @@ async def _come_to_rest(run: _Run, bus: Any, desk: Desk) -> bool:
     deadline = time.monotonic() + _REST_WITHIN_S
     while time.monotonic() < deadline:
         slots = await desk.open_slots()
-        if not await desk.lag() and not any(is_busy(slot) for slot in slots):
+        if not any(is_busy(slot) for slot in slots) and await desk.has_journaled_all(bus):
             behind = await _behind(bus, await collect.stream_positions(dsn))
             if not behind:
                 return True

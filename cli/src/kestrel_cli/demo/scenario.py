@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from rich.markup import escape
@@ -26,6 +26,9 @@ from kestrel_cli.demo.prices import DailyBar
 from kestrel_cli.demo.stage import STRATEGY, Stage, is_busy
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
+
+if TYPE_CHECKING:
+    from kestrel_chassis.bus import Bus
 
 TROUBLE_AT = 0.25
 """When the broker's books go wrong, as a share of the days that are traded after the warm-up."""
@@ -65,8 +68,9 @@ class Pace:
 class Scenario:
     """Runs the market and the people side by side."""
 
-    def __init__(self, stage: Stage, bars: Sequence[DailyBar], warm_up_days: int, pace: Pace) -> None:
+    def __init__(self, stage: Stage, bus: Bus, bars: Sequence[DailyBar], warm_up_days: int, pace: Pace) -> None:
         self._stage = stage
+        self._bus = bus
         self._desk = stage.desk
         self._screen = stage.screen
         self._days = group_by_day(bars)
@@ -273,7 +277,7 @@ class Scenario:
         asked: dict[str, float] = {}
         while time.monotonic() < deadline:
             slots = [slot for slot in await self._desk.open_slots() if is_busy(slot)]
-            if not slots and not await self._desk.lag():
+            if not slots and await self._desk.has_journaled_all(self._bus):
                 self.story.flat = True
                 return
             for slot in slots:

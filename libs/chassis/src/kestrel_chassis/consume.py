@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from kestrel_chassis import telemetry
 from kestrel_chassis.bus import Bus
@@ -83,7 +83,7 @@ class PullLoop:
         if self._pull is not None or self._stopping:
             return
         info = await ensure_consumer(self._bus, self.stream, self._config)
-        order = DeliveryOrder(self.stream, self.consumer, info, self._start_sequence) if self._ordered else None
+        order = await self._order(info)
         self.lag = int(info.get("num_pending", 0))
         pull = Pull(
             self._bus.client,
@@ -111,11 +111,7 @@ class PullLoop:
         """
         if self._failure is not None:
             raise self._failure
-        try:
-            await self.start()
-        except DeliveryGap as error:
-            await self._fail(error)
-            raise
+        await self.start()
         while self._pull is not None:
             try:
                 messages = await self._pull.next()
@@ -169,6 +165,15 @@ class PullLoop:
     def reconnected(self) -> None:
         if self._pull is not None:
             self._pull.reconnected()
+
+    async def _order(self, info: dict[str, Any]) -> DeliveryOrder | None:
+        if not self._ordered:
+            return None
+        try:
+            return DeliveryOrder(self.stream, self.consumer, info, self._start_sequence)
+        except DeliveryGap as error:
+            await self._fail(error)
+            raise
 
     async def _fail(self, error: ConsumerLost | DeliveryGap) -> None:
         self._failure = error

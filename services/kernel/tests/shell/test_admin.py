@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2
 from kestrel_chassis.admin import AdminServer, channel
 from kestrel_chassis.bus import Bus
+from kestrel_chassis.rpc_errors import error_from_rpc
 from kestrel_domain import subjects
+from kestrel_domain.errors import Unavailable
 from kestrel_kernel.shell.admin import ROLES, KernelAdmin
-from kestrel_kernel.shell.served import ServedPartition
 
 pytestmark = pytest.mark.integration
 
@@ -131,7 +133,47 @@ async def test_a_stranger_is_refused(connect: Any) -> None:
     assert caught.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
-def test_a_partition_that_is_not_ours_shows_nothing() -> None:
-    served = ServedPartition(0, owned=True, accounts={}, slots={})
-    served.drop()
-    assert not served.state().owned
+async def test_whoever_owns_nothing_of_it_does_not_say_that_no_position_is_open(connect: Any, kernel: Any) -> None:
+    """After a crash the next instance is up before the old lease has run out: an empty answer would be a wrong book."""
+    stub = connect("trader")
+    kernel.served.drop()
+    for account in ("", "PAPER-1"):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ListSlots(kernel_pb2.ListSlotsRequest(account=account))
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert error_from_rpc(caught.value).reason == "STANDBY"
+    accounts = await stub.ListAccounts(kernel_pb2.ListAccountsRequest())
+    assert [each.owned for each in accounts.partitions] == [False]
+
+
+async def test_whoever_stands_by_is_ready_and_says_so_when_asked_for_positions(
+    connect: Any, kernel: Any, start_kernel: Any, bus: Bus, until: Any
+) -> None:
+    stub = connect("trader")
+    answer = await stub.ListSlots(kernel_pb2.ListSlotsRequest())
+    assert [each.owned for each in answer.partitions] == [True]
+    second = start_kernel(instance="second")
+
+    async def stands_by() -> bool:
+        return bool(second.status.ready)
+
+    await until(stands_by, "the second stands by")
+    context: Any = None
+    with pytest.raises(Unavailable, match="stands by"):
+        await KernelAdmin(bus, [second.served]).ListSlots(kernel_pb2.ListSlotsRequest(), context)
+
+
+async def test_a_new_owner_says_from_its_first_moment_how_far_behind_it_is(
+    start_kernel: Any, inbox: Any, messages: Any
+) -> None:
+    for number in range(40):
+        await inbox.put(messages.mark(f"m-{number}", "150.25"))
+    served = start_kernel(batch_size=1).served
+    told: list[tuple[int, int]] = []
+    async with asyncio.timeout(60):
+        while served.inbox_sequence < 40 or served.lag:
+            if served.owned:
+                told.append((40 - served.inbox_sequence, served.lag))
+            await asyncio.sleep(0)
+    assert told[0] == (40, 40)
+    assert all(lag >= missing for missing, lag in told)

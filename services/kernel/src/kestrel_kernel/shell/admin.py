@@ -15,7 +15,7 @@ from kestrel_chassis.admin import caller
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.identity import Role
 from kestrel_domain import effects, subjects
-from kestrel_domain.errors import InvalidRequest, Refused
+from kestrel_domain.errors import InvalidRequest, Refused, Unavailable
 from kestrel_domain.identifiers import checked_id, derived_id, partition_of
 from kestrel_domain.numbers import Number
 from kestrel_kernel.shell.served import ServedPartition
@@ -56,10 +56,14 @@ class KernelAdmin(kernel_pb2_grpc.KernelServiceServicer):
     async def ListSlots(  # noqa: N802
         self, request: kernel_pb2.ListSlotsRequest, context: Context
     ) -> kernel_pb2.ListSlotsResponse:
-        response = kernel_pb2.ListSlotsResponse()
-        if request.account:
-            self._partition_of(request.account)
-        for partition in self._served:
+        asked = [self._partition_of(request.account)] if request.account else self._served
+        if not any(partition.owned for partition in asked):
+            # An empty list would say that no position is open.
+            raise Unavailable(
+                "this kernel stands by, or is still being recovered from its journal; ask again", reason="STANDBY"
+            )
+        response = kernel_pb2.ListSlotsResponse(partitions=[partition.state() for partition in asked])
+        for partition in asked:
             for account in sorted(partition.slots):
                 if request.account in ("", account):
                     slots = partition.slots[account]

@@ -26,9 +26,10 @@ class ServedPartition:
     accounts: dict[str, state_pb2.AccountSnapshot] = field(default_factory=dict)
     slots: dict[str, dict[int, state_pb2.SlotSnapshot]] = field(default_factory=dict)
 
-    def take_over(self, partition: Partition) -> None:
-        """Show a whole partition, as replayed."""
+    def take_over(self, partition: Partition, lag: int) -> None:
+        """Show a whole partition, as replayed, and how many inputs it may still be behind."""
         self.owned = True
+        self.lag = lag
         self._show_position(partition)
         self.accounts = {name: partition.account(name) for name in partition.account_names()}
         self.slots = {name: {slot.slot_index: slot for slot in partition.slots(name)} for name in self.accounts}

@@ -97,7 +97,8 @@ class Tenure:
             recorded_at_ns=self._parts.clock_ns(),
         )
         await self._append([step])
-        self._parts.served.take_over(partition)
+        # Of another partition's inputs some may be counted, until the consumer has said how many are ours.
+        self._parts.served.take_over(partition, lag=max(0, inbox.last_sequence - partition.inbox_sequence))
         self._parts.alerts.put(alerts.of_entry(step.entry, step.journal_sequence))
         telemetry.gauge(f"partition.{partition.partition}.epoch", partition.epoch)
         log.info(
@@ -171,13 +172,18 @@ class Tenure:
         )
 
     async def _consume_from(self, pull: PullLoop) -> None:
+        await pull.start()
+        self._show_lag(pull)
         async for batch in pull.batches():
             await self._take(batch)
             await pull.ack_all(batch[-1])
-            self._parts.served.lag = pull.lag
-            telemetry.gauge(f"partition.{self._partition.partition}.lag", pull.lag)
+            self._show_lag(pull)
             if self._entries_since_snapshot >= self._parts.settings.snapshot_every_entries:
                 await self._save()
+
+    def _show_lag(self, pull: PullLoop) -> None:
+        self._parts.served.lag = pull.lag
+        telemetry.gauge(f"partition.{self._partition.partition}.lag", pull.lag)
 
     def _tell_read_again(self, pull: PullLoop, error: Unavailable) -> None:
         telemetry.count("inbox.read_again")

@@ -26,7 +26,7 @@ from kestrel.common.v1 import common_pb2 as kestrel_dot_common_dot_v1_dot_common
 from kestrel.kernel.v1 import state_pb2 as kestrel_dot_kernel_dot_v1_dot_state__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkestrel/admin/v1/kernel.proto\x12\x10kestrel.admin.v1\x1a\x1ekestrel/common/v1/common.proto\x1a\x1dkestrel/kernel/v1/state.proto\"\x15\n\x13ListAccountsRequest\"\x82\x01\n\x14ListAccountsResponse\x12\x34\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\".kestrel.kernel.v1.AccountSnapshot\x12\x34\n\npartitions\x18\x02 \x03(\x0b\x32 .kestrel.admin.v1.PartitionState\"\x80\x01\n\x0ePartitionState\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x18\n\x10journal_sequence\x18\x03 \x01(\x04\x12\x16\n\x0einbox_sequence\x18\x04 \x01(\x04\x12\x0b\n\x03lag\x18\x05 \x01(\x04\x12\r\n\x05owned\x18\x06 \x01(\x08\"0\n\x10ListSlotsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"E\n\x11ListSlotsResponse\x12\x30\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1e.kestrel.admin.v1.AccountSlots\"O\n\x0c\x41\x63\x63ountSlots\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12.\n\x05slots\x18\x02 \x03(\x0b\x32\x1f.kestrel.kernel.v1.SlotSnapshot\"\x8a\x01\n\x12RequestExitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x10\n\x08trade_id\x18\x03 \x01(\t\x12-\n\torder_qty\x18\x04 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x0e\n\x06reason\x18\x05 \x01(\t\"-\n\x13RequestExitResponse\x12\x16\n\x0einbox_sequence\x18\x01 \x01(\x04\"b\n\x12\x43\x61ncelOrderRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x17\n\x0f\x63lient_order_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"-\n\x13\x43\x61ncelOrderResponse\x12\x16\n\x0einbox_sequence\x18\x01 \x01(\x04\x32\xfc\x02\n\rKernelService\x12]\n\x0cListAccounts\x12%.kestrel.admin.v1.ListAccountsRequest\x1a&.kestrel.admin.v1.ListAccountsResponse\x12T\n\tListSlots\x12\".kestrel.admin.v1.ListSlotsRequest\x1a#.kestrel.admin.v1.ListSlotsResponse\x12Z\n\x0bRequestExit\x12$.kestrel.admin.v1.RequestExitRequest\x1a%.kestrel.admin.v1.RequestExitResponse\x12Z\n\x0b\x43\x61ncelOrder\x12$.kestrel.admin.v1.CancelOrderRequest\x1a%.kestrel.admin.v1.CancelOrderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkestrel/admin/v1/kernel.proto\x12\x10kestrel.admin.v1\x1a\x1ekestrel/common/v1/common.proto\x1a\x1dkestrel/kernel/v1/state.proto\"\x15\n\x13ListAccountsRequest\"\x82\x01\n\x14ListAccountsResponse\x12\x34\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\".kestrel.kernel.v1.AccountSnapshot\x12\x34\n\npartitions\x18\x02 \x03(\x0b\x32 .kestrel.admin.v1.PartitionState\"\x80\x01\n\x0ePartitionState\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x18\n\x10journal_sequence\x18\x03 \x01(\x04\x12\x16\n\x0einbox_sequence\x18\x04 \x01(\x04\x12\x0b\n\x03lag\x18\x05 \x01(\x04\x12\r\n\x05owned\x18\x06 \x01(\x08\"0\n\x10ListSlotsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"{\n\x11ListSlotsResponse\x12\x30\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1e.kestrel.admin.v1.AccountSlots\x12\x34\n\npartitions\x18\x02 \x03(\x0b\x32 .kestrel.admin.v1.PartitionState\"O\n\x0c\x41\x63\x63ountSlots\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12.\n\x05slots\x18\x02 \x03(\x0b\x32\x1f.kestrel.kernel.v1.SlotSnapshot\"\x8a\x01\n\x12RequestExitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x10\n\x08trade_id\x18\x03 \x01(\t\x12-\n\torder_qty\x18\x04 \x01(\x0b\x32\x1a.kestrel.common.v1.Decimal\x12\x0e\n\x06reason\x18\x05 \x01(\t\"-\n\x13RequestExitResponse\x12\x16\n\x0einbox_sequence\x18\x01 \x01(\x04\"b\n\x12\x43\x61ncelOrderRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x17\n\x0f\x63lient_order_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"-\n\x13\x43\x61ncelOrderResponse\x12\x16\n\x0einbox_sequence\x18\x01 \x01(\x04\x32\xfc\x02\n\rKernelService\x12]\n\x0cListAccounts\x12%.kestrel.admin.v1.ListAccountsRequest\x1a&.kestrel.admin.v1.ListAccountsResponse\x12T\n\tListSlots\x12\".kestrel.admin.v1.ListSlotsRequest\x1a#.kestrel.admin.v1.ListSlotsResponse\x12Z\n\x0bRequestExit\x12$.kestrel.admin.v1.RequestExitRequest\x1a%.kestrel.admin.v1.RequestExitResponse\x12Z\n\x0b\x43\x61ncelOrder\x12$.kestrel.admin.v1.CancelOrderRequest\x1a%.kestrel.admin.v1.CancelOrderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,17 +42,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSLOTSREQUEST']._serialized_start=401
   _globals['_LISTSLOTSREQUEST']._serialized_end=449
   _globals['_LISTSLOTSRESPONSE']._serialized_start=451
-  _globals['_LISTSLOTSRESPONSE']._serialized_end=520
-  _globals['_ACCOUNTSLOTS']._serialized_start=522
-  _globals['_ACCOUNTSLOTS']._serialized_end=601
-  _globals['_REQUESTEXITREQUEST']._serialized_start=604
-  _globals['_REQUESTEXITREQUEST']._serialized_end=742
-  _globals['_REQUESTEXITRESPONSE']._serialized_start=744
-  _globals['_REQUESTEXITRESPONSE']._serialized_end=789
-  _globals['_CANCELORDERREQUEST']._serialized_start=791
-  _globals['_CANCELORDERREQUEST']._serialized_end=889
-  _globals['_CANCELORDERRESPONSE']._serialized_start=891
-  _globals['_CANCELORDERRESPONSE']._serialized_end=936
-  _globals['_KERNELSERVICE']._serialized_start=939
-  _globals['_KERNELSERVICE']._serialized_end=1319
+  _globals['_LISTSLOTSRESPONSE']._serialized_end=574
+  _globals['_ACCOUNTSLOTS']._serialized_start=576
+  _globals['_ACCOUNTSLOTS']._serialized_end=655
+  _globals['_REQUESTEXITREQUEST']._serialized_start=658
+  _globals['_REQUESTEXITREQUEST']._serialized_end=796
+  _globals['_REQUESTEXITRESPONSE']._serialized_start=798
+  _globals['_REQUESTEXITRESPONSE']._serialized_end=843
+  _globals['_CANCELORDERREQUEST']._serialized_start=845
+  _globals['_CANCELORDERREQUEST']._serialized_end=943
+  _globals['_CANCELORDERRESPONSE']._serialized_start=945
+  _globals['_CANCELORDERRESPONSE']._serialized_end=990
+  _globals['_KERNELSERVICE']._serialized_start=993
+  _globals['_KERNELSERVICE']._serialized_end=1373
 # @@protoc_insertion_point(module_scope)

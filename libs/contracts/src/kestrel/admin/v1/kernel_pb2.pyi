@@ -80,7 +80,7 @@ class PartitionState(_message.Message):
     journal_sequence: _builtins.int
     inbox_sequence: _builtins.int
     lag: _builtins.int
-    """Inputs stored and not yet journaled."""
+    """Inputs stored and not yet journaled, as of the newest one read; before the first of an epoch, at most so many."""
     owned: _builtins.bool
     def __init__(
         self,
@@ -133,16 +133,22 @@ class ListSlotsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNTS_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountSlots]: ...
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionState]:
+        """Those that were asked for. Slots of one that is not owned here are not in the answer."""
+
     def __init__(
         self,
         *,
         accounts: _abc.Iterable[Global___AccountSlots] | None = ...,
+        partitions: _abc.Iterable[Global___PartitionState] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "partitions", b"partitions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -69,7 +69,7 @@ class KernelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSlots(self, request, context):
-        """Viewer.
+        """Viewer. UNAVAILABLE (STANDBY) where this instance owns none of what is asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class KernelServiceStub:
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.ListAccountsRequest, _kernel_pb2.ListAccountsResponse]
     """Viewer."""
     ListSlots: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.ListSlotsRequest, _kernel_pb2.ListSlotsResponse]
-    """Viewer."""
+    """Viewer. UNAVAILABLE (STANDBY) where this instance owns none of what is asked for."""
     RequestExit: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.RequestExitRequest, _kernel_pb2.RequestExitResponse]
     """Operator. Exits need no permission but the caller's own identity."""
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.CancelOrderRequest, _kernel_pb2.CancelOrderResponse]
@@ -50,7 +50,7 @@ class KernelServiceAsyncStub(KernelServiceStub):
     ListAccounts: _aio.UnaryUnaryMultiCallable[_kernel_pb2.ListAccountsRequest, _kernel_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Viewer."""
     ListSlots: _aio.UnaryUnaryMultiCallable[_kernel_pb2.ListSlotsRequest, _kernel_pb2.ListSlotsResponse]  # type: ignore[assignment]
-    """Viewer."""
+    """Viewer. UNAVAILABLE (STANDBY) where this instance owns none of what is asked for."""
     RequestExit: _aio.UnaryUnaryMultiCallable[_kernel_pb2.RequestExitRequest, _kernel_pb2.RequestExitResponse]  # type: ignore[assignment]
     """Operator. Exits need no permission but the caller's own identity."""
     CancelOrder: _aio.UnaryUnaryMultiCallable[_kernel_pb2.CancelOrderRequest, _kernel_pb2.CancelOrderResponse]  # type: ignore[assignment]
@@ -73,7 +73,7 @@ class KernelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _kernel_pb2.ListSlotsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_kernel_pb2.ListSlotsResponse, _abc.Awaitable[_kernel_pb2.ListSlotsResponse]]:
-        """Viewer."""
+        """Viewer. UNAVAILABLE (STANDBY) where this instance owns none of what is asked for."""
 
     @_abc_1.abstractmethod
     def RequestExit(
