@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from structlog.testing import capture_logs
 
@@ -337,9 +337,27 @@ class GatewayState:
         return self._random.sample(range(count), count)
 
 
+WorldT = TypeVar("WorldT", bound="World")
+StateT = TypeVar("StateT", bound=GatewayState)
+
+
 def gateway(world: World, account: str = ACCOUNT) -> Steps:
-    """One session: folds the journal, takes up what is unsettled, carries out commands, hears the venue."""
-    state = GatewayState(world, account)
+    """One session at a venue that numbers its events."""
+    yield from gateway_session(world, GatewayState(world, account), _advance, _hear_venue, _publish_truth)
+
+
+def gateway_session(
+    world: WorldT,
+    state: StateT,
+    advance: Callable[[WorldT, StateT, str], Steps],
+    hear_venue: Callable[[WorldT, StateT], Steps],
+    publish_truth: Callable[[WorldT, StateT], Steps],
+) -> Steps:
+    """Fold the journal, take up what is unsettled, carry out commands, hear the venue: as in production.
+
+    ``advance`` performs one effect of a trade's commands.
+    """
+    account = state.account
     entries = subjects.journal(state.partition, account)
     folded = world.bus.last_sequence(state.journal)
     for message in world.bus.read(state.journal, prefix=entries):
@@ -360,10 +378,10 @@ def gateway(world: World, account: str = ACCOUNT) -> Steps:
         yield
         for trade_id in list(state.lanes):
             if world.random.random() < 0.7:
-                yield from _advance(world, state, trade_id)
-        yield from _hear_venue(world, state)
+                yield from advance(world, state, trade_id)
+        yield from hear_venue(world, state)
         if state.wants_truth or world.truth_requests[account]:
-            yield from _publish_truth(world, state)
+            yield from publish_truth(world, state)
         yield
 
 

@@ -144,34 +144,9 @@ class WeakGateway(GatewayState):
 
 
 def gateway(world: World, account: str = ACCOUNT) -> Steps:
-    """One session, as in production: journal, what the inbox has beyond it, then commands out and facts in."""
+    """One session at a venue that proves nothing."""
     assert isinstance(world, WeakWorld)
-    state = WeakGateway(world, account)
-    entries = subjects.journal(state.partition, account)
-    folded = world.bus.last_sequence(state.journal)
-    for message in world.bus.read(state.journal, prefix=entries):
-        state.book.apply(message.sequence, journal_pb2.JournalEntry.FromString(message.data))
-    for message in world.bus.read(subjects.INBOX, prefix=subjects.inbox(state.partition, account, "venue")):
-        report = inbox_pb2.InboxMessage.FromString(message.data).venue
-        state.watermark = max(state.watermark, report.venue_watermark)
-        if message.sequence > state.book.inbox_sequence:
-            state.book.known.learn_ahead(report)
-    for commission in state.book.unsettled:
-        state.begin(commission)
-    yield
-    while True:
-        for message in world.read_some(state.journal, folded + 1, prefix=entries):
-            folded = message.sequence
-            for commission in state.book.apply(message.sequence, journal_pb2.JournalEntry.FromString(message.data)):
-                state.begin(commission)
-        yield
-        for trade_id in list(state.lanes):
-            if world.random.random() < 0.7:
-                yield from _advance(world, state, trade_id)
-        yield from _hear_venue(world, state)
-        if state.wants_truth or world.truth_requests[account]:
-            yield from _publish_truth(world, state)
-        yield
+    yield from nodes.gateway_session(world, WeakGateway(world, account), _advance, _hear_venue, _publish_truth)
 
 
 def _advance(world: WeakWorld, state: WeakGateway, trade_id: str) -> Steps:
