@@ -49,7 +49,7 @@ class KernelAdmin(kernel_pb2_grpc.KernelServiceServicer):
         self, request: kernel_pb2.ListAccountsRequest, context: Context
     ) -> kernel_pb2.ListAccountsResponse:
         return kernel_pb2.ListAccountsResponse(
-            accounts=[partition.accounts[name] for partition in self._served for name in sorted(partition.accounts)],
+            accounts=[owned.accounts[name] for owned in _owned(self._served) for name in sorted(owned.accounts)],
             partitions=[partition.state() for partition in self._served],
         )
 
@@ -57,13 +57,11 @@ class KernelAdmin(kernel_pb2_grpc.KernelServiceServicer):
         self, request: kernel_pb2.ListSlotsRequest, context: Context
     ) -> kernel_pb2.ListSlotsResponse:
         asked = [self._partition_of(request.account)] if request.account else self._served
-        if not any(partition.owned for partition in asked):
-            # An empty list would say that no position is open.
-            raise Unavailable(
-                "this kernel stands by, or is still being recovered from its journal; ask again", reason="STANDBY"
-            )
+        owned = _owned(asked)
+        if not owned:
+            raise _nobody_home(asked)  # an empty list would say that no position is open
         response = kernel_pb2.ListSlotsResponse(partitions=[partition.state() for partition in asked])
-        for partition in asked:
+        for partition in owned:
             for account in sorted(partition.slots):
                 if request.account in ("", account):
                     slots = partition.slots[account]
@@ -141,6 +139,21 @@ class KernelAdmin(kernel_pb2_grpc.KernelServiceServicer):
         message_id = derived_id(f"{door}-request", account, request_id)
         ack = await self._bus.publish(effects.publish(subject, message, message_id))
         return ack.sequence
+
+
+def _owned(partitions: Sequence[ServedPartition]) -> list[ServedPartition]:
+    return [partition for partition in partitions if partition.owned]
+
+
+def _nobody_home(asked: Sequence[ServedPartition]) -> Unavailable:
+    """Why there is nothing to show. One that halted comes first: nobody need wait for it to come back."""
+    for partition in asked:
+        if partition.halted:
+            stopped = f"partition {partition.partition} stopped, and a person has to look: {partition.halted}"
+            return Unavailable(stopped, reason="PARTITION_HALTED")
+    return Unavailable(
+        "this kernel stands by, or is still being recovered from its journal; ask again", reason="STANDBY"
+    )
 
 
 def _rests(slot: state_pb2.SlotSnapshot) -> bool:

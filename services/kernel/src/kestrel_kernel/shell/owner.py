@@ -73,13 +73,17 @@ class PartitionOwner:
             try:
                 await self._own(partition, lease, pending)
             finally:
-                self._parts.served.drop()
                 partition.close()
         finally:
-            # Whoever lost it, or failed in it, is not ready: a partition that nobody can serve must not look served.
-            self._status.block(self._name, f"partition {self._partition} waits for its lease")
+            self._disown()
             with self._work_in_hand():
                 await lease.release()
+
+    def _disown(self) -> None:
+        """Whoever lost it, or failed in it, is not ready: a partition that nobody can serve must not look served."""
+        self._parts.served.drop()
+        telemetry.forget(f"partition.{self._partition}.epoch", f"partition.{self._partition}.lag")
+        self._status.block(self._name, f"partition {self._partition} waits for its lease")
 
     @contextlib.contextmanager
     def _work_in_hand(self) -> Iterator[None]:
@@ -92,14 +96,17 @@ class PartitionOwner:
 
     async def _acquire(self, lease: Lease) -> None:
         """Wait for the lease. Whoever waits longer than a moment stands by, and that is ready too."""
+        standing_by = f"partition.{self._partition}.standing_by"
         acquiring = asyncio.create_task(lease.acquire())
         try:
             await asyncio.wait({acquiring}, timeout=_STANDBY_AFTER_S)
             if not acquiring.done():
+                telemetry.gauge(standing_by, 1)
                 self._status.unblock(self._name)
             await acquiring
         finally:
             acquiring.cancel()
+            telemetry.forget(standing_by)
         self._status.block(self._name, f"partition {self._partition} is being recovered from its journal")
 
     @property
@@ -123,12 +130,14 @@ class PartitionOwner:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+            self._disown()  # before what takes time: somebody else may own it by now
             with self._work_in_hand():
                 await tenure.end()
 
     async def _halt(self, error: KestrelError) -> None:
         """Stop this partition until a person has looked."""
         log.critical("partition.halted", partition=self._partition, reason=error.reason, message=str(error))
+        self._parts.served.halted = str(error)
         telemetry.gauge(f"partition.{self._partition}.halted", 1)
         self._status.block(self._name, f"partition {self._partition} stopped: {error}")
         alert = audit_pb2.Alert(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kestrel.admin.v1 import kernel_pb2
@@ -13,12 +13,20 @@ _WHOLE_ACCOUNT = -1
 """Beside the places of its slots."""
 
 
+def _nobody() -> bool:
+    """Whether the lease is held, where there is none."""
+    return False
+
+
 @dataclass(slots=True)
 class ServedPartition:
     """One partition's committed state. Snapshots in it are replaced whole, never edited."""
 
     partition: int
-    owned: bool = False
+    is_held: Callable[[], bool] = _nobody
+    """Asked for every answer: the lease may have run out while this process stood still."""
+    halted: str = ""
+    """Why nobody serves it before a person has looked; empty: nothing of the kind."""
     epoch: int = 0
     journal_sequence: int = 0
     inbox_sequence: int = 0
@@ -26,9 +34,13 @@ class ServedPartition:
     accounts: dict[str, state_pb2.AccountSnapshot] = field(default_factory=dict)
     slots: dict[str, dict[int, state_pb2.SlotSnapshot]] = field(default_factory=dict)
 
-    def take_over(self, partition: Partition, lag: int) -> None:
-        """Show a whole partition, as replayed, and how many inputs it may still be behind."""
-        self.owned = True
+    @property
+    def owned(self) -> bool:
+        return self.is_held()
+
+    def take_over(self, partition: Partition, lag: int, is_held: Callable[[], bool]) -> None:
+        """Show a whole partition, as replayed, and how many inputs it may still be behind, while the lease is held."""
+        self.is_held = is_held
         self.lag = lag
         self._show_position(partition)
         self.accounts = {name: partition.account(name) for name in partition.account_names()}
@@ -54,7 +66,7 @@ class ServedPartition:
 
     def drop(self) -> None:
         """No longer the owner: nothing here may be trusted."""
-        self.owned = False
+        self.is_held = _nobody
         self.accounts, self.slots = {}, {}
 
     def state(self) -> kernel_pb2.PartitionState:

@@ -98,7 +98,8 @@ class Tenure:
         )
         await self._append([step])
         # Of another partition's inputs some may be counted, until the consumer has said how many are ours.
-        self._parts.served.take_over(partition, lag=max(0, inbox.last_sequence - partition.inbox_sequence))
+        lag = max(0, inbox.last_sequence - partition.inbox_sequence)
+        self._parts.served.take_over(partition, lag, is_held=lambda: self._lease.held)
         self._parts.alerts.put(alerts.of_entry(step.entry, step.journal_sequence))
         telemetry.gauge(f"partition.{partition.partition}.epoch", partition.epoch)
         log.info(
