@@ -41,14 +41,18 @@ class Shift:
 
     async def run(self) -> None:
         while not self._stopping.is_set():
-            self._context.status.block("lease", "waits for the lease: another instance is active")
+            self._stand_by()
             lease = Lease(self._context.bus, LEASE, self._context.settings.instance)
             await lease.acquire()
             try:
                 await self._work(lease)
             finally:
-                self._watch = self._lease = None
+                self._stand_by()  # before what takes time, and before a pause, if it was a failure
                 await lease.release()
+
+    def _stand_by(self) -> None:
+        self._watch = self._lease = None
+        self._context.status.block("lease", "stands by until it holds the lease")
 
     async def stop(self) -> None:
         """End the shift and give the lease back, so that the next instance need not wait for it to expire."""

@@ -68,6 +68,7 @@ class Watch:
                     group.create_task(follow.run(), name=f"follow {follow.stream}")
                 group.create_task(self._tick(), name="tick")
         finally:
+            telemetry.forget("breaks.open")
             for follow in self._follows:
                 with contextlib.suppress(KestrelError):
                     await follow.stop()
@@ -77,6 +78,7 @@ class Watch:
             self._wake.clear()
             for account in list(self.accounts.values()):
                 await self._tick_account(account)
+            telemetry.gauge("breaks.open", sum(len(one.open_breaks) for one in self.accounts.values()))
             next_ns = min((one.next_deadline_ns() for one in self.accounts.values()), default=0)
             seconds = (next_ns - self._clock_ns()) / 1e9 if next_ns else IDLE_SECONDS_MAX
             with contextlib.suppress(TimeoutError):
@@ -95,7 +97,6 @@ class Watch:
             return
         verdict = reconcile_pb2.RunVerdict.Name(run.verdict).removeprefix("RUN_VERDICT_")
         telemetry.count(f"runs.{verdict.lower()}", 1)
-        telemetry.gauge("breaks.open", sum(len(one.open_breaks) for one in self.accounts.values()))
         with telemetry.span("account.reconcile", traceparent) as span:
             span.set("trading.account.id", account.account)
             span.set("trading.run.verdict", verdict)
@@ -191,17 +192,13 @@ class Watch:
     # --- what people ask ------------------------------------------------------------------------------------------
 
     def breaks(self, account: str, *, everything: bool) -> list[reconcile_pb2.Break]:
-        found = [
-            one
-            for name, state in self.accounts.items()
-            if not account or name == account
-            for one in state.breaks(everything=everything)
-        ]
+        """Of one account or all. Raises InvalidRequest for one that nobody here has heard of: that is not "none"."""
+        found = [one for state in self._asked(account) for one in state.breaks(everything=everything)]
         return sorted(found, key=break_order)
 
     def runs(self, account: str, limit: int) -> list[reconcile_pb2.Run]:
-        """Newest first."""
-        found = [run for name, state in self.accounts.items() if not account or name == account for run in state.runs]
+        """Newest first, as with ``breaks``."""
+        found = [run for state in self._asked(account) for run in state.runs]
         return sorted(found, key=lambda run: (-run.started_at_ns, run.run_id))[:limit]
 
     async def run_now(self, account: str) -> reconcile_pb2.Run:
@@ -231,6 +228,9 @@ class Watch:
         raise InvalidRequest.of(
             "break_id", break_id, "must name a break; see `kestrel recon breaks`", reason="NOT_FOUND"
         )
+
+    def _asked(self, account: str) -> list[Reconciliation]:
+        return [self._named(account)] if account else list(self.accounts.values())
 
     def _named(self, account: str) -> Reconciliation:
         if not account and len(self.accounts) == 1:
