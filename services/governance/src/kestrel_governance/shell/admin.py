@@ -23,7 +23,7 @@ from kestrel_chassis.bus import Bus
 from kestrel_chassis.identity import Role
 from kestrel_chassis.requests import AnsweredRequests
 from kestrel_domain import subjects
-from kestrel_domain.errors import Refused, Unavailable
+from kestrel_domain.errors import InvalidRequest, Refused, Unavailable
 from kestrel_domain.identifiers import checked_id
 from kestrel_governance.core import kill, proposal
 from kestrel_governance.core.limits import RiskLimits
@@ -66,6 +66,8 @@ class GovernanceServicer(governance_pb2_grpc.GovernanceServiceServicer):
         async with tenure.deciding():
             flags = await tenure.flags.read()
             pending = tenure.authority.pending(request.account, now_ns=time.time_ns(), flags=flags)
+        if not pending:
+            _require_known(request.account, tenure.authority.limits)
         return governance_pb2.ListPendingResponse(pending=pending)
 
     async def Approve(self, request: governance_pb2.ApproveRequest, context: Context) -> governance_pb2.ApproveResponse:
@@ -161,7 +163,9 @@ class GovernanceServicer(governance_pb2_grpc.GovernanceServiceServicer):
     async def ListMandates(
         self, request: governance_pb2.ListMandatesRequest, context: Context
     ) -> governance_pb2.ListMandatesResponse:
-        uses = self._active().authority.mandate_uses(all_of_them=request.all, now_ns=time.time_ns())
+        tenure = self._active()
+        async with tenure.deciding():
+            uses = tenure.authority.mandate_uses(all_of_them=request.all, now_ns=time.time_ns())
         return governance_pb2.ListMandatesResponse(mandates=uses)
 
     async def Kill(self, request: governance_pb2.KillRequest, context: Context) -> governance_pb2.KillResponse:
@@ -208,6 +212,12 @@ class GovernanceServicer(governance_pb2_grpc.GovernanceServiceServicer):
         if tenure is None:
             raise Unavailable("this instance stands by, or is still reading the streams; ask again", reason="STANDBY")
         return tenure
+
+
+def _require_known(account: str, limits: RiskLimits) -> None:
+    """Whoever mistypes an account should not hear that nothing waits for it."""
+    if account and account not in limits.accounts:
+        raise InvalidRequest.of("account", account, "one of " + ", ".join(sorted(limits.accounts)))
 
 
 def _active(flags: authority_pb2.KillFlags | None) -> list[authority_pb2.KillFlag]:

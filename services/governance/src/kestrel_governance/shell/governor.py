@@ -76,6 +76,7 @@ class Governor:
                 tasks.create_task(_until_lost(lease))
         finally:
             self.tenure = None
+            telemetry.forget("intents.pending")
             self._context.status.block("lease", "stands by until it holds the lease again")
             self._bus.on_connection.remove(connection_changed)
             await lease.release()
