@@ -426,7 +426,7 @@ class Load:
                 await asyncio.sleep(0.2)
 
     async def _is_stored(self) -> bool:
-        if await self._desk.open_slots() or not await self._desk.has_journaled_all(self._bus):
+        if not await self._desk.has_journaled_all(self._bus) or await self._desk.open_slots():
             return False
         stored = await collect.stream_positions(self._dsn)
         for stream, position in stored.items():

@@ -182,3 +182,23 @@ async def test_where_nothing_is_possible_after_the_market_the_demo_goes_on(stage
     await SignalByHand(stage, 0).signal_by_hand()
     assert stage.story.problems == []
     assert stage.story.approved_by_hand == []
+
+
+async def test_an_entry_that_was_still_at_work_is_left_once_it_fills_and_asked_for_once(stage: Stage) -> None:
+    """It came in a moment before its symbol was wanted: whoever looked once for something to leave waited in vain."""
+    desk: Any = stage.desk
+    (filled,) = open_in("IBM")
+    at_work = state_pb2.SlotSnapshot(
+        trade_id=filled.trade_id,
+        instrument=filled.instrument,
+        entry=state_pb2.OrderView(life=state_pb2.ORDER_LIFE_OPEN),
+    )
+    seen = iter([[at_work], [at_work], [filled], [filled], []])
+
+    async def open_slots() -> list[Any]:
+        return next(seen)
+
+    desk.open_slots = open_slots
+    desk.slots = []
+    assert await stage.make_room("IBM")
+    assert desk.exits == [filled.trade_id]

@@ -114,7 +114,8 @@ class Desk:
     async def has_journaled_all(self, bus: Bus) -> bool:
         """Whether every input that the bus holds is in the journal, and the journal in an owner's state.
 
-        Asked of both: the lag the kernel tells is as new as the last input it read.
+        Asked of both: the lag the kernel tells is as new as the last input it read. Ask this before what is open: an
+        entry that was unread then may be journaled by now.
         """
         answer = await self.stub("kernel").ListAccounts(kernel_pb2.ListAccountsRequest(), timeout=CALL_TIMEOUT_S)
         for each in answer.partitions:

@@ -227,8 +227,7 @@ async def _come_to_rest(run: _Run, bus: Any, desk: Desk) -> bool:
     dsn = servers.database_url(run.layout, run.endpoints)
     deadline = time.monotonic() + _REST_WITHIN_S
     while time.monotonic() < deadline:
-        slots = await desk.open_slots()
-        if not any(is_busy(slot) for slot in slots) and await desk.has_journaled_all(bus):
+        if await desk.has_journaled_all(bus) and not any(is_busy(slot) for slot in await desk.open_slots()):
             behind = await _behind(bus, await collect.stream_positions(dsn))
             if not behind:
                 return True

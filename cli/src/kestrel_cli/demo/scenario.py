@@ -37,6 +37,9 @@ _BEHIND_S_MAX, _FASTEST = 10.0, 0.6
 """What is later than this is not caught up with; and how short a day becomes, as a share of its length, to catch up."""
 
 _DRIFT_QTY = 37
+_ROOM_WITHIN_S = 15.0
+"""Nobody waits for it meanwhile, and an entry on its way has to fill before it can be left."""
+
 _CLOSE_WITHIN_S = 25.0
 _POLL_S = 0.25
 _ASK_AGAIN_S = 2.0
@@ -167,7 +170,7 @@ class Scenario:
         symbol = await self._symbol_for_trouble()
         self._stage.reserved.add(symbol)
         await self._kill(symbol)
-        if await self._stage.make_room(symbol):
+        if await self._stage.make_room(symbol, _ROOM_WITHIN_S):
             await self._denied_while_killed(symbol)
             await self._drift(symbol)
         else:
@@ -276,8 +279,9 @@ class Scenario:
         deadline = time.monotonic() + _CLOSE_WITHIN_S
         asked: dict[str, float] = {}
         while time.monotonic() < deadline:
+            is_whole = await self._desk.has_journaled_all(self._bus)
             slots = [slot for slot in await self._desk.open_slots() if is_busy(slot)]
-            if not slots and await self._desk.has_journaled_all(self._bus):
+            if is_whole and not slots:
                 self.story.flat = True
                 return
             for slot in slots:

@@ -134,18 +134,23 @@ class Stage:
         taken = {slot.instrument.symbol for slot in slots if is_busy(slot)}
         return taken | {each.intent.instrument.symbol for each in pending} | self.reserved
 
-    async def make_room(self, symbol: str) -> bool:
-        """The trader leaves a trade, so that its symbol is free for something else. False: it took too long."""
+    async def make_room(self, symbol: str, wait_s: float = _FLAT_WITHIN_S) -> bool:
+        """The trader leaves a trade, so that its symbol is free for something else. False: it took too long.
+
+        An entry that was at work when we looked is left as soon as it fills.
+        """
+        left: set[str] = set()
 
         async def is_flat() -> bool | None:
             slots = [slot for slot in await self.desk.open_slots() if slot.instrument.symbol == symbol]
+            for slot in slots:
+                if slot.qty.units and not is_working(slot.exit) and slot.trade_id not in left:
+                    left.add(slot.trade_id)
+                    self.say(f"{TRADER} leaves {symbol} to make room")
+                    await self.desk.exit(slot.trade_id, "demo: to make room")
             return None if any(is_busy(slot) for slot in slots) else True
 
-        for slot in await self.desk.open_slots():
-            if slot.instrument.symbol == symbol and slot.qty.units and not is_working(slot.exit):
-                self.say(f"{TRADER} leaves {symbol} to make room")
-                await self.desk.exit(slot.trade_id, "demo: to make room")
-        return bool(await self.within(is_flat, _FLAT_WITHIN_S))
+        return bool(await self.within(is_flat, wait_s))
 
 
 def is_busy(slot: Any) -> bool:
