@@ -97,6 +97,7 @@ class PullLoop:
         await pull.start()
         self._pull = pull
         self._bus.pulls.add(self)
+        self._show_lag()
         if self._stopping:
             await pull.stop()
 
@@ -152,6 +153,7 @@ class PullLoop:
         """End ``batches`` after the batch in hand. A consumer of our own is deleted."""
         self._stopping = True
         self._bus.pulls.discard(self)
+        self._show_lag()
         pull, self._pull = self._pull, None
         if pull is None:
             return
@@ -191,9 +193,18 @@ class PullLoop:
         except ConsumerLost:
             return False
 
+    def _show_lag(self) -> None:
+        """Of the readers of this stream the one that is furthest behind; none reads it: no figure."""
+        figure = f"consumer.lag.{self.stream}"
+        lags = [each.lag for each in self._bus.pulls if isinstance(each, PullLoop) and each.stream == self.stream]
+        if lags:
+            telemetry.gauge(figure, max(lags))
+        else:
+            telemetry.forget(figure)
+
     def _observe(self, messages: list[StoredMessage]) -> None:
         self.lag = messages[-1].pending
-        telemetry.gauge(f"consumer.lag.{self.stream}", self.lag)
+        self._show_lag()
         telemetry.count("messages.received", len(messages))
         again = [message for message in messages if message.delivery_count > 1]
         if again:

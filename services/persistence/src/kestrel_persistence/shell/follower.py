@@ -120,6 +120,8 @@ class Follower:
         self._batch = batch
         self._batch_bytes = batch_bytes
         self._stored = stored
+        self._end = 0
+        """How far the stream goes, as last heard."""
         self._messages: dict[int, StoredMessage] = {}
         self._loop: PullLoop | None = None
 
@@ -137,10 +139,12 @@ class Follower:
             batch=PULL_BATCH,
             linger_s=LINGER_S,
         )
+        await self._loop.start()
+        self._hear_of(self.position.sequence + self._loop.lag)  # whatever else it numbers, it has dropped
         async for messages in self._loop.batches():
+            self._hear_of(messages[-1].sequence + self._loop.lag)
             await self._take(messages)
             await self._loop.ack_all(messages[-1])
-            telemetry.gauge(f"lag.{self.stream}", self._loop.lag)
 
     async def stop(self) -> None:
         if self._loop is not None:
@@ -152,6 +156,7 @@ class Follower:
         So is a chain that holds something else where we stopped: it lost its end, and somebody wrote on from there.
         """
         state = await self._bus.stream_state(self.stream)
+        self._hear_of(state.last_sequence)
         if state.last_sequence < self.position.sequence:
             raise InvariantBroken(
                 f"stream {self.stream} ends at {state.last_sequence}, but the database holds it up to "
@@ -249,7 +254,16 @@ class Follower:
             self.position = await self._insist(lambda: self._database.store(self.stream, records, self._park))
         self._messages = {}
         telemetry.count("messages.stored", len(messages))
+        self._show_lag()
         self._stored(self.stream, self.position)
+
+    def _hear_of(self, end: int) -> None:
+        self._end = end
+        self._show_lag()
+
+    def _show_lag(self) -> None:
+        """What is known of and not stored; while the database is away, too."""
+        telemetry.gauge(f"lag.{self.stream}", max(0, self._end - self.position.sequence))
 
     async def _park(self, record: Record, error: KestrelError) -> None:
         telemetry.count("messages.unusable", 1)
