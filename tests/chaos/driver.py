@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from kestrel_chassis.bus import Bus
+from kestrel_chassis.consumers import CONSUMER_NOT_FOUND
 from kestrel_cli.demo.desk import Desk
 from kestrel_cli.platform.layout import PAPER_VENUE, POSTGRES, SERVICES
 from kestrel_domain.effects import Publish
-from kestrel_domain.errors import KestrelError, Unavailable
+from kestrel_domain.errors import KestrelError, Refused, Unavailable
 from tests.chaos.servers import flip_a_byte
 from tests.chaos.three_nodes import NODE_ON_SMALL_DISK, NODES, ThreeNodes
 from tests.integration.platform import SYMBOLS, patiently
@@ -126,8 +127,11 @@ class Driver:
         count = CaseResult("", "")
         try:
             async with self._platform.desk() as desk, self._platform.bus() as bus:
+                first = self._number + 1
                 for result, healthy_after_s in zip(results, await self._under_load(desk, bus, cases), strict=True):
                     result.healthy_after_s = healthy_after_s
+                proposed = [f"chaos-{number}" for number in range(first, self._number + 1)]
+                await self._platform.until_decided(bus, desk, proposed, REST_TIMEOUT_S)
                 await self._platform.leave_everything(desk, REST_TIMEOUT_S)
             await _while_leaders_change(lambda: self._platform.until_stored(REST_TIMEOUT_S))
             await _while_leaders_change(lambda: self._count(count))
@@ -268,9 +272,14 @@ class Driver:
             await _while_leaders_change(partial(self._delete_consumer, bus, stream))
 
     async def _delete_consumer(self, bus: Bus, stream: str) -> None:
-        names = sorted((await bus.api(f"CONSUMER.NAMES.{stream}")).get("consumers") or [])
-        if names:
-            await bus.api(f"CONSUMER.DELETE.{stream}.{self._chance.choice(names)}")
+        """Another one where it was a replay's that is over by now."""
+        while names := sorted((await bus.api(f"CONSUMER.NAMES.{stream}")).get("consumers") or []):
+            try:
+                await bus.api(f"CONSUMER.DELETE.{stream}.{self._chance.choice(names)}")
+                return
+            except Refused as error:
+                if error.reason != CONSUMER_NOT_FOUND:
+                    raise
 
     async def _count(self, result: CaseResult) -> None:
         comparison, venue = await self._platform.compare_books()

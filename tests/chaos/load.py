@@ -93,7 +93,7 @@ class Load:
         self._stopping.set()
         async with asyncio.timeout(90):
             await asyncio.gather(*self._tasks)
-        stored = await _read_while_leaders_change(self._intents)
+        stored = await read_while_leaders_change(self._intents)
         places = set(stored)
         times = Counter(identity for identity, _ in stored)
         lost = sum(1 for pair in self._acked.items() if pair not in places)
@@ -142,10 +142,10 @@ async def journal_entries(bus: Bus) -> list[journal_pb2.JournalEntry]:
     async def read() -> list[journal_pb2.JournalEntry]:
         return [record.entry async for record in read_journal(bus, 0)]
 
-    return await _read_while_leaders_change(read)
+    return await read_while_leaders_change(read)
 
 
-async def _read_while_leaders_change(read: Callable[[], Awaitable[list[T]]]) -> list[T]:
+async def read_while_leaders_change(read: Callable[[], Awaitable[list[T]]]) -> list[T]:
     """Once more, within a bound, while streams elect their leaders: reading is not what is being tested."""
     deadline_s = time.monotonic() + _LEADERS_TIMEOUT_S
     while True:

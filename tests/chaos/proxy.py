@@ -51,6 +51,10 @@ class Proxy:
         except OSError:
             writer.close()
             return
+        if self._is_cut:  # in the meantime, and what was not open yet was not dropped
+            far_writer.close()
+            writer.close()
+            return
         self._open |= {writer, far_writer}
         await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
         self._open -= {writer, far_writer}

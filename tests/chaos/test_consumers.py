@@ -202,9 +202,16 @@ async def test_nats_19_kernel_whose_consumer_is_deleted_goes_on_from_its_own_pos
     kernel.start()
     try:
         await kernel.until_ready()
+        consumers: list[str] = []
+
+        async def reads() -> bool:  # whoever is ready may have yet to make its consumer
+            consumers[:] = (await bus.api("CONSUMER.NAMES.INBOX")).get("consumers") or []
+            return bool(consumers)
+
+        await eventually(reads, "the kernel reads INBOX", timeout_s=60)
         await bus.publish(Publish("inbox.0.PAPER-1.venue", b"\xff", "garbage-1"))
         began_s = time.monotonic()
-        for consumer in (await bus.api("CONSUMER.NAMES.INBOX")).get("consumers") or []:
+        for consumer in consumers:
             await bus.api(f"CONSUMER.DELETE.INBOX.{consumer}")
         await bus.publish(Publish("inbox.0.PAPER-1.venue", b"\xff", "garbage-2"))
 

@@ -175,7 +175,9 @@ async def test_a_stranger_checks_what_the_kernel_journaled_K21_C16(
     digests = {row["sequence"]: row["digest"] for row in verdict.rows if row["record"] == "INPUT"}
     assert digests == {at: each.state_digest.hex() for at, each in enumerate(entries, 1) if each.state_digest}
     end = verdict.rows[-1]
-    assert (end["epochs"], end["hashed_here"]) == (2, len(entries))
+    epochs = {each.epoch for each in entries}  # of two starts; one more where a busy machine let a lease run out
+    assert len(epochs) >= 2
+    assert (end["epochs"], end["hashed_here"]) == (len(epochs), len(entries))
     (state,) = [row for row in verdict.rows if row["record"] == "STATE"]
     assert [slot["realized_pnl"] for slot in state["slots"]] == ["64.00000000", "64.00000000"]
 
