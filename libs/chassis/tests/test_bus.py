@@ -181,6 +181,7 @@ async def test_what_was_just_sent_is_not_held_up_by_who_computes_after_written(b
 async def test_a_canceled_publish_leaves_nothing_behind(bus: Bus) -> None:
     publishing = asyncio.create_task(bus.publish(intent("one")))
     await asyncio.sleep(0)
+    assert bus._publisher.pending_count == 1, "it waits for its answer"
     publishing.cancel()
     await asyncio.gather(publishing, return_exceptions=True)
     await eventually(lambda: bus._publisher.pending_count == 0, "no future is left")

@@ -39,6 +39,7 @@ class FakeClient:
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     deliver: Callable[[Any], Awaitable[None]] | None = None
     refuses: bool = False
+    refused_count: int = 0
 
     def new_inbox(self) -> str:
         return "_INBOX.x"
@@ -52,6 +53,7 @@ class FakeClient:
 
     async def publish(self, subject: str, payload: bytes, reply: str) -> None:
         if self.refuses:
+            self.refused_count += 1
             raise nats.errors.OutboundBufferLimitError
         self.asked.append((reply, json.loads(payload)))
 
@@ -208,7 +210,7 @@ async def test_it_waits_while_the_connection_is_down(world: World) -> None:
     world.client.refuses = True
     await world.pull.start()
     task = asyncio.create_task(world.pull.next())
-    await asyncio.sleep(0)
+    await eventually(lambda: world.client.refused_count > 0, "it tries to ask")
     world.client.refuses = False
     world.pull.reconnected()
     await eventually(lambda: len(world.client.asked) == 1, "it is asked once the connection is back")

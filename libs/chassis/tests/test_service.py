@@ -13,6 +13,7 @@ import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kestrel.audit.v1 import audit_pb2
 from kestrel_chassis.admin import channel
 from kestrel_chassis.bus import Bus
 from kestrel_chassis.service import EXIT_REFUSED
@@ -22,6 +23,7 @@ from kestrel_testkit.servers import NatsServer, free_port
 
 pytestmark = pytest.mark.integration
 
+NOT_SERVING, SERVING = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
 PROGRAM = Path(__file__).with_name("example_service.py")
 
 
@@ -54,16 +56,17 @@ class Service:
         await eventually(lambda: process.poll() is not None, "the process ends", timeout_s=60)
         return int(process.returncode)
 
-    async def is_ready(self) -> bool:
+    async def says(self, status: int) -> bool:
+        """Whether it answers, and with this."""
         async with channel(f"127.0.0.1:{self.port}", self.secrets / "ca.pem", "") as open_channel:
             try:
                 answer = await health_pb2_grpc.HealthStub(open_channel).Check(health_pb2.HealthCheckRequest())
             except grpc.aio.AioRpcError:
                 return False
-            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+            return bool(answer.status == status)
 
     async def ready(self) -> None:
-        await eventually(self.is_ready, "the service is ready", timeout_s=60)
+        await eventually(lambda: self.says(SERVING), "the service is ready", timeout_s=60)
 
 
 @pytest.fixture
@@ -161,11 +164,7 @@ async def test_it_is_not_ready_while_the_server_is_away_and_comes_back_with_it(
     service.start()
     await service.ready()
     own_nats_server.process.kill()
-
-    async def unready() -> bool:
-        return not await service.is_ready()
-
-    await eventually(unready, "it says that it is not ready")
+    await eventually(lambda: service.says(NOT_SERVING), "it says that it is not ready")
     own_nats_server.process.start()
     await service.ready()
     await own_bus.publish_until_stored(Publish("inbox.0.A.venue", b"", "m"))
@@ -182,7 +181,8 @@ async def test_a_restarted_task_is_told_to_people(service: Service, own_bus: Bus
     await own_bus.publish(Publish("inbox.0.A.venue", b"fail", "m"))
 
     async def told() -> bool:
-        return (await own_bus.stream_state("ALERTS")).messages > 0
+        alerts = [audit_pb2.Alert.FromString(message.data) async for message in own_bus.read("ALERTS")]
+        return "TASK_RESTARTED" in [alert.reason for alert in alerts]
 
     await eventually(told, "there is an alert")
 
