@@ -21,6 +21,7 @@ from kestrel.authority.v1 import authority_pb2
 from kestrel.kernel.v1 import state_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_chassis.bus import Bus
+from kestrel_chassis.consumers import consumer_info
 from kestrel_chassis.parking import ParkingLane
 from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
@@ -108,6 +109,19 @@ class Recorder:
             return True
 
         await eventually(stored, "everything is stored", timeout_s=60)
+
+    async def read_by_consumers(self) -> None:
+        """More than ``caught_up``, which is so at once where the database has everything already."""
+
+        async def acknowledged() -> bool:
+            for name in STREAMS:
+                info = await consumer_info(self.bus, name, f"persistence-{name}")
+                last = (await self.bus.stream_state(name)).last_sequence
+                if info is None or info["ack_floor"]["stream_seq"] < last:
+                    return False
+            return True
+
+        await eventually(acknowledged, "every stream was delivered to its end", timeout_s=60)
 
     async def verdicts(self, kind: type[Audit] = Audit) -> list[Verdict]:
         audit = kind(self.database, self.bus, self.file, self.key.public_key(), STREAMS)
@@ -286,6 +300,7 @@ async def test_a_redelivery_of_everything_changes_nothing(recorder: Recorder, po
     recorder.open(postgres.dsn)
     recorder.start()
     await publish(recorder.bus, samples.record("ALERTS", "alert.critical.kernel", samples.alert(), 99))
+    await recorder.read_by_consumers()
     await recorder.caught_up()
     after = await queries.row_counts(recorder.database)
     assert after == before | {"alerts": 1}
