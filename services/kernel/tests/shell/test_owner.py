@@ -13,7 +13,8 @@ from kestrel_chassis.bus import Bus
 from kestrel_chassis.snapshots import SnapshotStore
 from kestrel_domain import subjects
 from kestrel_domain.effects import Publish
-from kestrel_kernel.shell import patient_parking
+from kestrel_kernel.core.partition import Partition
+from kestrel_kernel.shell import patient_parking, tenure
 
 pytestmark = pytest.mark.integration
 
@@ -104,13 +105,24 @@ async def test_an_unanswered_order_stalls_by_a_tick_of_the_kernels_own_T09(
     assert 1 <= len(ticks) <= 3
 
 
-async def test_an_idle_kernel_writes_nothing(start_kernel: Any, bus: Bus, until: Any) -> None:
+async def test_an_idle_kernel_writes_nothing(
+    start_kernel: Any, bus: Bus, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, look_count = Partition.next_deadline_ns, 0
+
+    def counted(partition: Partition) -> tuple[int, str] | None:
+        nonlocal look_count
+        look_count += 1
+        return look(partition)
+
+    monkeypatch.setattr(tenure, "_TICK_WAIT_S_MAX", 0.01)
+    monkeypatch.setattr(Partition, "next_deadline_ns", counted)
     kernel = start_kernel()
 
-    async def owned() -> bool:
-        return bool(kernel.served.owned)
+    async def has_looked_for_something_to_do() -> bool:
+        return bool(kernel.served.owned) and look_count >= 5
 
-    await until(owned, "the partition is owned")
+    await until(has_looked_for_something_to_do, "the partition is owned, and idle")
     assert (await bus.stream_state(subjects.INBOX)).last_sequence == 0
     assert (await bus.stream_state("JOURNAL_0")).last_sequence == 1
 
@@ -230,8 +242,9 @@ async def test_an_alert_that_a_crash_swallowed_is_published_at_the_next_start_an
         epoch = kernel.served
 
         async def told(epoch: Any = epoch) -> bool:
-            found = [alert for alert in await alerts_of(bus) if alert.subject_id == f"journal-0-epoch-{epoch.epoch}"]
-            return bool(found)
+            found = await alerts_of(bus)
+            of_epoch = [alert for alert in found if alert.subject_id == f"journal-0-epoch-{epoch.epoch}"]
+            return bool(of_epoch) and "VENUE_REJECTED" in [alert.reason for alert in found]
 
         await until(told, "the new epoch is told, and with it what was left")
         await kernel.stop()

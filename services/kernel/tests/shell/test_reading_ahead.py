@@ -63,11 +63,14 @@ async def test_when_the_other_process_is_killed_the_rest_is_read_here(
     monkeypatch.setattr(reading_ahead, "LONG", 10)
     stored = await _fill_stream(bus, 2_000, 1000)  # more than the pipe holds, so the other is not through
     found: list[reading_ahead.Entry] = []
+    killed: set[int] = set()
     async for entries in reading_ahead.read(bus, STREAM, 1, len(stored)):
         for reader in _readers():
             with contextlib.suppress(psutil.NoSuchProcess):
                 reader.kill()
+                killed.add(reader.pid)
         found += entries
+    assert len(killed) == 1
     assert [entry.sequence for entry in found] == list(range(1, len(stored) + 1))
     assert [entry.data for entry in found] == stored
 
