@@ -13,6 +13,7 @@ from kestrel.audit.v1 import audit_pb2
 from kestrel.common.v1 import common_pb2
 from kestrel.kernel.v1 import inbox_pb2, journal_pb2
 from kestrel.venue.v1 import venue_pb2
+from kestrel_chassis import telemetry
 from kestrel_chassis.parking import ParkingLane
 from kestrel_domain import effects, subjects
 from kestrel_domain.errors import Unavailable
@@ -140,12 +141,13 @@ async def test_what_the_venue_repeats_after_a_reconnect_or_a_restart_is_told_onc
     venue = RepeatingVenue(everything())
     first = open_session(venue)
 
-    async def reconnected() -> bool:
+    async def told_twice() -> bool:
         if venue.connections == 1 and len(await stored(bus)) == 5:
             venue.breaks_off.set()
-        return venue.connections == 2
+        truth = await bus.last_message(subjects.TRUTH)
+        return truth is not None and venue_pb2.BrokerTruth.FromString(truth.data).execution_watermark >= 10
 
-    await run_until(first, wait_until, reconnected, "a second connection")
+    await run_until(first, wait_until, told_twice, "all of it over a second connection")
     venue.facts.append(("y.01", fill("y.01")))
     second = open_session(venue)
 
@@ -196,13 +198,17 @@ async def test_truth_of_a_degraded_venue_is_partial_and_says_why(bus: Any, open_
 
 
 async def test_fee_that_never_comes_is_told_to_people_once(bus: Any, open_session: Any, wait_until: Any) -> None:
-    session = open_session(RepeatingVenue([("x.01", fill("x.01"))]), fee_wait_s=0.1)
+    venue = RepeatingVenue([("x.01", fill("x.01"))])
 
-    async def told() -> bool:
-        return "FEE_OVERDUE" in await alerts(bus)
+    async def told_of_another() -> bool:
+        count = (await alerts(bus)).count("FEE_OVERDUE")
+        if count == len(venue.facts) == 1:
+            venue.facts.append(("y.01", fill("y.01")))
+        return count == 2
 
-    await run_until(session, wait_until, told, "an alert")
-    assert await alerts(bus) == ["FEE_OVERDUE"]
+    await run_until(open_session(venue, fee_wait_s=0.1), wait_until, told_of_another, "an alert of each")
+    assert await alerts(bus) == ["FEE_OVERDUE"] * 2
+    assert telemetry.figures()["alerts.raised"] == 2, "the first fee was missing all the while"
 
 
 async def test_alarm_of_a_connector_is_told_to_people_once_also_after_a_restart_ORDER_WITHOUT_TOKEN(
@@ -211,14 +217,15 @@ async def test_alarm_of_a_connector_is_told_to_people_once_also_after_a_restart_
     alarm = Alarm("ORDER_WITHOUT_TOKEN", "the venue has an order that no journal of ours commanded", OURS)
     other = Alarm("ORDER_WITHOUT_TOKEN", "and another", OURS[:-1] + "b")
 
-    async def told() -> bool:
-        return (await alerts(bus)).count("ORDER_WITHOUT_TOKEN") >= count
+    async def heard() -> bool:
+        return len(await stored(bus)) == count
 
-    for count, facts in ((1, [("a", alarm), ("a2", alarm)]), (2, [("a", alarm), ("b", other)])):
-        venue = RepeatingVenue(facts)
-        session = open_session(venue)
-        await run_until(session, wait_until, told, "an alert")
-        assert (await alerts(bus)).count("ORDER_WITHOUT_TOKEN") == count
+    ends = ("x.01", fill("x.01")), ("y.01", fill("y.01"))
+    for count, facts in ((1, [("a", alarm), ("a2", alarm), ends[0]]), (2, [("a", alarm), ("b", other), ends[1]])):
+        session = open_session(RepeatingVenue(facts))
+        await run_until(session, wait_until, heard, "what comes behind the alarms")
+        assert await alerts(bus) == ["ORDER_WITHOUT_TOKEN"] * count
+        assert telemetry.figures()["alerts.raised"] == count
 
 
 async def test_event_without_a_key_is_parked_and_those_behind_it_pass_P11(
