@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from kestrel.common.v1 import common_pb2
-from kestrel_domain.errors import Unavailable
+from kestrel_domain.errors import RemoteProtocolError, Unavailable
 from kestrel_domain.numbers import Number
 from kestrel_domain.timestamps import SECOND_NS
 from kestrel_venue_gateway.config import VenueGatewaySettings
@@ -80,6 +81,22 @@ async def test_what_arrives_while_the_gateway_has_no_servers_counts(venue: IbkrV
 async def test_farms_of_data_that_break_or_rest_are_no_outage_of_orders(venue: IbkrVenue, code: int) -> None:
     say(venue, code)
     assert venue.state.no_entry is None
+
+
+# --- answers -----------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_of_which_a_part_cannot_be_read_is_none_though_its_end_is_heard(venue: IbkrVenue) -> None:
+    """Position and end marker come in one go, before anybody else has a turn."""
+    connection = venue._connection
+    assert connection is not None
+    asking = asyncio.create_task(connection._ask("positions", lambda: None))
+    await asyncio.sleep(0)
+    assert ("positions", 0) in connection._waiting
+    connection.on_unreadable("a position of half a word")
+    connection.on_end("positions", 0)
+    with pytest.raises(RemoteProtocolError):
+        await asking
 
 
 # --- prices ------------------------------------------------------------------------------------------------------

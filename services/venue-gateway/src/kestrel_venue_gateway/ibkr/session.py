@@ -363,7 +363,7 @@ class Connection:
                     self._end(error)
                 raise error
             await _first_of(answered, self.ended, timeout_s=timeout_s - quiet_s)
-            if self.ended.done() and not answered.done():
+            if not self.is_open:  # also with the end marker there: a part of the answer may be what nobody could read
                 raise self.ended.result()
 
     def _miss_a_sign(self) -> None:
