@@ -235,6 +235,16 @@ class Books:
             return answer
         return await self.resolve(client_order_id)
 
+    async def sent(self, client_order_id: str, **changes: Any) -> SendResult:
+        """The same; what certainly did not leave, as the gateway was silent for a moment, is tried again."""
+
+        async def left() -> SendResult | None:
+            answer = await self.send(client_order_id, **changes)
+            return answer if answer.outcome is not Outcome.NOT_SENT else None
+
+        answer: SendResult = await eventually(left, f"{client_order_id} leaves")
+        return answer
+
     async def resolve(self, client_order_id: str) -> SendResult:
         """Ask until the venue has spoken of it, or has told everything else. The latter leaves it in doubt: UNKNOWN."""
 

@@ -20,6 +20,7 @@ from kestrel.common.v1 import common_pb2
 from kestrel.venue.v1 import venue_pb2
 from kestrel_domain import tokens
 from kestrel_domain.numbers import Number
+from kestrel_domain.timestamps import MINUTE_NS
 from kestrel_testkit.servers import free_port
 
 from .conftest import ACCOUNT, Admin, TwsProcess, eventually
@@ -104,6 +105,7 @@ async def world(
     admin = Admin(tws)
     await admin.bar("100")
     desk.account, desk.venue = ACCOUNT, "ibkr"
+    desk.command_life_ns = 5 * MINUTE_NS  # its commands outlive a slow machine's start
     desk.key = tokens.SigningKey((secrets / "token-private.pem").read_bytes())
     admin_port = free_port()
     settings = {
