@@ -95,11 +95,19 @@ async def test_a_child_that_ignores_its_signal_is_killed_within_the_bound(tmp_pa
 
 
 async def test_a_child_waits_for_what_it_depends_on(tmp_path: Path) -> None:
-    first, second = _process(tmp_path, "import time; time.sleep(60)"), _process(tmp_path, "import time; time.sleep(60)")
+    was_first_ready: list[bool] = []
+
+    async def look_at_first() -> str:
+        was_first_ready.append(first.ready.is_set())
+        return ""
+
+    first = _process(tmp_path, "import time; time.sleep(60)")
+    second = _process(tmp_path, "import time; time.sleep(60)", probe=look_at_first)
     tasks = [asyncio.create_task(second.run([first]))]
-    await _until(lambda: second.phase is Phase.WAITING)
+    await _until(lambda: second.phase is Phase.READY or second.note == "for child")
     tasks.append(asyncio.create_task(first.run([])))
     await _until(lambda: second.phase is Phase.READY)
+    assert was_first_ready[0]
     await asyncio.gather(first.stop(), second.stop())
     await asyncio.gather(*tasks)
 

@@ -98,7 +98,8 @@ def test_up_status_second_up_crash_of_a_service_and_ctrl_c_P08(folder: Path) -> 
         shown = _kestrel("status", "--json", *where)
         assert shown.returncode == 0, shown.stderr
         status = json.loads(shown.stdout)
-        return status if all(service["ready"] for service in status["services"]) else None
+        has_answers = all(service["ready"] for service in status["services"]) and status["kill_flags"] is not None
+        return status if has_answers else None
 
     status = _until(status_when_ready, "every service is ready, or again: one whose lease ran out waits for it")
     assert len(status["services"]) == 6
