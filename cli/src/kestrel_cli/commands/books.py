@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -126,18 +126,12 @@ def account(
         "ledger", "delta", "entries",
     )  # fmt: skip
     right = ("equity", "capital", "realized", "unrealized", "fees", "exposure", "working", "delta")
-    output.show(rows, output.table("Accounts", columns, rows, right=right), empty="The kernel knows no account yet.")
-    partitions = [
-        (
-            str(p.partition),
-            "[green]owned[/]" if p.owned else "[yellow]not owned[/]",
-            str(p.epoch),
-            str(p.journal_sequence),
-            str(p.inbox_sequence),
-            str(p.lag),
-        )
-        for p in answer.partitions
-    ]
+    owns_all = all(partition.owned for partition in answer.partitions)
+    empty = (
+        "The kernel knows no account yet." if owns_all else "Whoever does not own a partition knows no account of it."
+    )
+    output.show(rows, output.table("Accounts", columns, rows, right=right), empty=empty)
+    partitions = [_partition_row(each) for each in answer.partitions]
     named = ("partition", "", "epoch", "journal", "inbox", "lag")
     output.console().print(output.table("Partitions", named, partitions, right=("epoch", "journal", "inbox", "lag")))
 
@@ -227,12 +221,18 @@ def _slots(platform: clients.Platform, account: str, *, everything: bool) -> lis
     answer = platform.stub("kernel").ListSlots(
         kernel_pb2.ListSlotsRequest(account=account, all=everything), timeout=clients.TIMEOUT_S
     )
-    elsewhere = [str(partition.partition) for partition in answer.partitions if not partition.owned]
-    if elsewhere:
-        output.console(stderr=True).print(
-            f"[yellow]not whole:[/] this kernel does not own partition {', '.join(elsewhere)}; see kestrel account"
-        )
+    for note in not_whole(answer.partitions):
+        output.console(stderr=True).print(f"[yellow]not whole:[/] {note}; see kestrel account")
     return list(answer.accounts)
+
+
+def not_whole(partitions: Iterable[kernel_pb2.PartitionState]) -> list[str]:
+    """What an answer of the kernel cannot speak of: an empty table would look as if there were nothing."""
+    known = list(partitions)
+    elsewhere = [str(each.partition) for each in known if not each.owned]
+    behind = sum(each.lag for each in known if each.owned)
+    notes = [f"this kernel does not own partition {', '.join(elsewhere)}"] if elsewhere else []
+    return notes + ([f"{behind} inputs are stored that it has not read yet"] if behind else [])
 
 
 def _order_row(
@@ -276,6 +276,13 @@ def _position_row(account_name: str, slot: state_pb2.SlotSnapshot) -> tuple[str,
         output.word(lifecycle),
         output.moment(slot.opened_at_ns),
     )
+
+
+def _partition_row(state: kernel_pb2.PartitionState) -> tuple[str, ...]:
+    if not state.owned:
+        return str(state.partition), "[yellow]not owned[/]", "-", "-", "-", "-"
+    places = (state.epoch, state.journal_sequence, state.inbox_sequence, state.lag)
+    return str(state.partition), "[green]owned[/]", *map(str, places)
 
 
 def _account_row(snapshot: state_pb2.AccountSnapshot) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from kestrel.admin.v1 import governance_pb2, status_pb2, venue_gateway_pb2
+from kestrel.common.v1 import common_pb2
 from kestrel_cli import clients, options, output
 from kestrel_cli.commands.authority import kill_flags_table
 from kestrel_cli.errors import CommandFailed, not_running
@@ -30,6 +33,8 @@ STOP_TIMEOUT_S = 40.0
 _STATUS_TIMEOUT_S = 3.0
 _FIGURES_SHOWN = 4
 _PLUMBING = ("admin.", "bus.")
+_STANDING_BY = "standing_by"
+_FLAGS_UNREADABLE = "FLAGS_UNREADABLE"
 _MEBIBYTE = 1024 * 1024
 
 
@@ -185,11 +190,11 @@ def status(
     state = PlatformState.from_json(read_json(layout.state))
     with clients.connect(data_dir, operator) as platform:
         services = {name: _ask_status(platform, name) for name in SERVICES}
-        flags, sessions = _ask_flags(platform), _ask_sessions(platform)
+        kill, sessions = _ask_flags(platform), _ask_sessions(platform)
     if json:
-        output.print_json(_status_object(layout, holder, state, services, flags, sessions))
+        output.print_json(_status_object(layout, holder, state, services, kill, sessions))
         return
-    _show_status(layout, holder, state, services, flags, sessions)
+    _show_status(layout, holder, state, services, kill, sessions)
 
 
 def demo(
@@ -256,17 +261,31 @@ def _ask_status(platform: clients.Platform, service: str) -> status_pb2.GetStatu
     return answer
 
 
-def _ask_flags(platform: clients.Platform) -> Any:
-    """The kill flags; None when governance does not say, which for entries is as good as killed."""
+@dataclass(frozen=True, slots=True)
+class KillState:
+    """The kill flags; None and why when they are not known, which does not mean that entries are blocked."""
+
+    flags: Any
+    problem: str = ""
+
+
+def _ask_flags(platform: clients.Platform) -> KillState:
     import grpc
 
     try:
         answer = platform.stub("governance").ListKillFlags(
             governance_pb2.ListKillFlagsRequest(), timeout=_STATUS_TIMEOUT_S
         )
-    except grpc.RpcError:
-        return None
-    return answer.flags
+    except grpc.RpcError as error:
+        return KillState(None, flags_problem(clients.refusal_of(error)))
+    return KillState(answer.flags)
+
+
+def flags_problem(refusal: common_pb2.Refusal | None) -> str:
+    """Only governance itself knows that entries are blocked; who hears nothing from it knows nothing."""
+    if refusal is not None and refusal.reason == _FLAGS_UNREADABLE:
+        return "kill flags cannot be read: entries are blocked"
+    return "kill flags are not known: governance does not say"
 
 
 def _ask_sessions(platform: clients.Platform) -> list[Any]:
@@ -294,7 +313,7 @@ def _status_object(
     holder: Holder,
     state: PlatformState | None,
     services: dict[str, Any],
-    flags: Any,
+    kill: KillState,
     sessions: list[Any],
 ) -> dict[str, Any]:
     choice = VenueChoice.load(layout)
@@ -304,7 +323,7 @@ def _status_object(
         "venue": {"name": choice.name, "account": choice.account, "told": choice.told} if choice else None,
         "sessions": [output.plain(session) for session in sessions],
         "pid": holder.pid,
-        "state": state.overall if state else "unknown",
+        "state": overall(state, services),
         "processes": [
             {"name": p.name, "is": p.phase, "pid": p.pid, "port": p.port, "restarts": p.restarts, "note": p.note}
             for p in (state.processes if state else ())
@@ -313,7 +332,7 @@ def _status_object(
             output.plain(answer) if answer else {"service": name, "ready": False, "reasons": ["does not answer"]}
             for name, answer in services.items()
         ],
-        "kill_flags": None if flags is None else [output.plain(flag) for flag in flags],
+        "kill_flags": None if kill.flags is None else [output.plain(flag) for flag in kill.flags],
     }
 
 
@@ -322,21 +341,21 @@ def _show_status(
     holder: Holder,
     state: PlatformState | None,
     services: dict[str, Any],
-    flags: Any,
+    kill: KillState,
     sessions: list[Any],
 ) -> None:
     screen = output.console()
-    overall = state.overall if state else "unknown"
     screen.print(
-        f"{money_banner(_environments(services, sessions, layout))}  ·  {output.word(overall)}"
+        f"{money_banner(_environments(services, sessions, layout))}  ·  {output.word(overall(state, services))}"
         f"  ·  supervisor pid {holder.pid}  ·  {escape(str(layout.root))}"
     )
-    screen.print(_venue_line(VenueChoice.load(layout), sessions), soft_wrap=True)
-    if flags is None:
-        screen.print("[bold red]■ kill flags cannot be read: entries are blocked[/]")
-    elif flags:
+    waiting = _standing_by(services["venue-gateway"])
+    screen.print(_venue_line(VenueChoice.load(layout), sessions, waiting), soft_wrap=True)
+    if kill.problem:
+        screen.print(f"[bold red]■ {kill.problem}[/]")
+    elif kill.flags:
         screen.print("[bold white on red] KILLED [/]")
-        screen.print(kill_flags_table(flags))
+        screen.print(kill_flags_table(kill.flags))
     processes = {p.name: p for p in state.processes} if state else {}
     rows = [_service_row(name, answer, processes.get(name)) for name, answer in services.items()]
     rows += [_server_row(p) for p in processes.values() if p.name not in services]
@@ -345,14 +364,25 @@ def _show_status(
     screen.print(f"[dim]logs {escape(str(layout.logs))}  ·  endpoints {escape(str(layout.endpoints))}[/]")
 
 
-def _venue_line(choice: VenueChoice | None, sessions: list[Any]) -> str:
+def overall(state: PlatformState | None, services: Mapping[str, status_pb2.GetStatusResponse | None]) -> str:
+    """What the supervisor says of the whole; it was ready once, which is no word on those that are not now."""
+    if state is None:
+        return "unknown"
+    is_whole = all(answer is not None and answer.ready for answer in services.values())
+    is_whole = is_whole and all(process.phase == "ready" for process in state.processes)
+    return "not ready" if state.overall == "ready" and not is_whole else state.overall
+
+
+def _venue_line(choice: VenueChoice | None, sessions: list[Any], waiting: Collection[str] = ()) -> str:
     """Where orders go, and whether anybody is logged in there."""
     told = escape(choice.told) if choice else "not known"
-    said = [f"{escape(session.account)} {_session_word(session)}" for session in sessions]
+    said = [f"{escape(session.account)} {_session_word(session, waiting)}" for session in sessions]
     return f"venue: {told}  ·  account {', '.join(said) or '[yellow]the gateway does not say[/]'}"
 
 
-def _session_word(session: Any) -> str:
+def _session_word(session: Any, waiting: Collection[str]) -> str:
+    if f"session.{_STANDING_BY}.{session.venue}.{session.account}" in waiting:
+        return "[yellow]stands by for whoever holds the login[/]"
     if not session.connected:
         return "[red]not connected[/]"
     if session.HasField("degraded"):
@@ -365,19 +395,41 @@ def _service_row(name: str, answer: status_pb2.GetStatusResponse | None, process
     if answer is None:
         return "[red]●[/]", name, "", "", "", restarts, "", "[red]does not answer[/]"
     figures = dict(answer.figures)
-    lag = sum(value for key, value in figures.items() if "lag" in key)
-    telling = (k for k in sorted(figures) if figures[k] and "lag" not in k and not k.startswith(_PLUMBING))
+    telling = (k for k in sorted(figures) if figures[k] and not _is_lag(k) and not k.startswith(_PLUMBING))
     shown = [(key, figures[key]) for key in telling][:_FIGURES_SHOWN]
     return (
         "[green]●[/]" if answer.ready else "[yellow]◐[/]",
         name,
         output.moment(answer.started_at_ns),
         f"{answer.resident_bytes / _MEBIBYTE:.0f} MiB",
-        f"[yellow]{lag}[/]" if lag else "0",
+        _lag(figures),
         restarts,
         "[dim]" + escape("  ".join(f"{key} {value}" for key, value in shown)) + "[/]",
-        "" if answer.ready else "[yellow]" + escape("; ".join(answer.reasons)) + "[/]",
+        "[yellow]" + escape("; ".join(_note(answer))) + "[/]",
     )
+
+
+def _note(answer: status_pb2.GetStatusResponse) -> list[str]:
+    """Who stands by for another instance may be ready, and yet serves nothing."""
+    if not answer.ready:
+        return list(answer.reasons)
+    return ["stands by: another instance has the lease"] if _standing_by(answer) else []
+
+
+def _standing_by(answer: status_pb2.GetStatusResponse | None) -> list[str]:
+    return [name for name in sorted(answer.figures) if _STANDING_BY in name.split(".")] if answer else []
+
+
+def _is_lag(name: str) -> bool:
+    return "lag" in name.split(".")
+
+
+def _lag(figures: Mapping[str, int]) -> str:
+    """How far it is behind where it is furthest; who reads nothing has no such figure, and 0 would be a claim."""
+    lags = [value for name, value in figures.items() if _is_lag(name)]
+    if not lags:
+        return "-"
+    return f"[yellow]{max(lags)}[/]" if max(lags) else "0"
 
 
 def _server_row(process: Any) -> tuple[str, ...]:

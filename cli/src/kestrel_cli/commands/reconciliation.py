@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
@@ -13,6 +15,9 @@ from kestrel.common.v1 import common_pb2
 from kestrel.reconcile.v1 import reconcile_pb2
 from kestrel_cli import clients, options, output
 from kestrel_cli.commands.lookup import by_beginning, request_id
+
+_RUNS_MAX = 1_000
+"""As many as the reconciler gives: the last run of a quiet account is behind many of a busy one."""
 
 recon_app = typer.Typer(no_args_is_help=True, help="Our books against the broker's: runs, breaks, resolutions.")
 
@@ -74,12 +79,16 @@ def breaks(
       kestrel recon breaks --all
     """
     with clients.connect(data_dir, operator) as platform:
-        answer = platform.stub("reconciler").ListBreaks(
+        reconciler = platform.stub("reconciler")
+        answer = reconciler.ListBreaks(
             reconciler_pb2.ListBreaksRequest(account=account, all=everything), timeout=clients.TIMEOUT_S
         )
-    if json:
-        output.print_json(answer)
-        return
+        if json:
+            output.print_json(answer)
+            return
+        compared = reconciler.ListRuns(
+            reconciler_pb2.ListRunsRequest(account=account, limit=_RUNS_MAX), timeout=clients.TIMEOUT_S
+        )
     rows = [_break_row(each) for each in answer.breaks]
     columns = (
         "break",
@@ -93,7 +102,7 @@ def breaks(
         "resolved",
         "message",
     )
-    output.show(rows, output.table("Breaks", columns, rows), empty="No open break: the books agree.")
+    output.show(rows, output.table("Breaks", columns, rows), empty=no_break(compared.runs))
     if any(not each.HasField("resolution") for each in answer.breaks):
         output.console().print('[dim]kestrel recon resolve <break> --how broker-corrected --notes "..." --as risk[/]')
 
@@ -154,6 +163,24 @@ def resolve(
     output.console().print(
         f"[green]✓[/] break {escape(found.break_id)} resolved by {escape(ended.resolved_by.id)}: {how.value}"
     )
+
+
+def no_break(runs: Iterable[reconcile_pb2.Run]) -> str:
+    """Without a break the books may agree, or nobody could compare them. ``runs``: newest first."""
+    newest: dict[str, reconcile_pb2.Run] = {}
+    for run in runs:
+        newest.setdefault(run.account, run)
+    if not newest:
+        return "No open break, and no comparison yet: whether the books agree is not known."
+    unproven = [
+        f"{run.account} was {output.enum_name(reconcile_pb2.RunVerdict, run.verdict)} {' '.join(run.reasons)}".rstrip()
+        for run in newest.values()
+        if run.verdict != reconcile_pb2.RUN_VERDICT_MATCHED
+    ]
+    if unproven:
+        return f"No open break, but the last comparison proves nothing: {'; '.join(unproven)}. See kestrel recon runs."
+    oldest_ns = min(run.started_at_ns for run in newest.values())
+    return f"No open break: the books agreed when they were compared, {output.age(time.time_ns() - oldest_ns)}."
 
 
 def _show_runs(found: list[reconcile_pb2.Run]) -> None:

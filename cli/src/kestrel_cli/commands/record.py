@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from kestrel.admin.v1 import persistence_pb2
+from kestrel.admin.v1 import persistence_pb2, status_pb2
 from kestrel.audit.v1 import audit_pb2
 from kestrel.authority.v1 import authority_pb2
 from kestrel.common.v1 import common_pb2
@@ -21,6 +22,7 @@ from kestrel_cli.errors import REFUSED, CommandFailed
 _BAR_WIDTH = 30
 _BAR_BEGINS_NS = 10_000
 _VERIFY_TIMEOUT_S = 300.0
+_LAG = "lag."
 
 audit_app = typer.Typer(no_args_is_help=True, help="The proof that the record is whole.")
 
@@ -50,6 +52,7 @@ def beads(
       kestrel beads --kind decision -n 100 --json
     """
     with clients.connect(data_dir, operator) as platform:
+        _note_if_behind(platform)
         answer = platform.stub("persistence").ListBeads(
             persistence_pb2.ListBeadsRequest(account=account, kind=kind, limit=limit), timeout=clients.TIMEOUT_S
         )
@@ -84,6 +87,7 @@ def verify(
       kestrel audit verify && echo "the record is whole"
     """
     with clients.connect(data_dir, operator) as platform, _busy("recomputing every chain", quiet=json):
+        _note_if_behind(platform)
         answer = platform.stub("persistence").VerifyAudit(
             persistence_pb2.VerifyAuditRequest(), timeout=_VERIFY_TIMEOUT_S
         )
@@ -124,6 +128,7 @@ def trace(
       kestrel trace ksab12
     """
     with clients.connect(data_dir, operator) as platform:
+        _note_if_behind(platform)
         answer = platform.stub("persistence").GetTrace(
             persistence_pb2.GetTraceRequest(id=order.rstrip("…")), timeout=clients.TIMEOUT_S
         )
@@ -163,6 +168,7 @@ def alerts(
       kestrel alerts -n 5
     """
     with clients.connect(data_dir, operator) as platform:
+        _note_if_behind(platform)
         answer = platform.stub("persistence").ListAlerts(
             persistence_pb2.ListAlertsRequest(limit=limit), timeout=clients.TIMEOUT_S
         )
@@ -197,6 +203,7 @@ def parked(
       kestrel parked --json
     """
     with clients.connect(data_dir, operator) as platform:
+        _note_if_behind(platform)
         answer = platform.stub("persistence").ListParked(
             persistence_pb2.ListParkedRequest(limit=limit), timeout=clients.TIMEOUT_S
         )
@@ -254,6 +261,23 @@ def describe_bead(bead: audit_pb2.Bead) -> str:
     if body == "checkpoint":
         return f"{bead.checkpoint.chain_length} beads, root {bead.checkpoint.merkle_root.hex()[:12]}"
     return ""
+
+
+def not_stored(figures: Mapping[str, int]) -> str:
+    """What the database cannot tell of yet, by the figures of who fills it; empty: nothing that is known of."""
+    behind = {name.removeprefix(_LAG): lag for name, lag in figures.items() if name.startswith(_LAG)}
+    if not behind:
+        return "the database is not being filled yet, or nobody knows how far it is"
+    waiting = [f"{lag} of {stream}" for stream, lag in sorted(behind.items()) if lag]
+    return f"stored in the streams and not in the database yet: {', '.join(waiting)}" if waiting else ""
+
+
+def _note_if_behind(platform: clients.Platform) -> None:
+    """Before the answer is asked for: what comes in between is in the answer, or was not there yet."""
+    status = platform.status_stub("persistence").GetStatus(status_pb2.GetStatusRequest(), timeout=clients.TIMEOUT_S)
+    note = not_stored(status.figures)
+    if note:
+        output.console(stderr=True).print(f"[yellow]not whole:[/] {note}")
 
 
 def _busy(what: str, *, quiet: bool) -> Progress:
