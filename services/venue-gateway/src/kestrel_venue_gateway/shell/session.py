@@ -429,6 +429,11 @@ class AccountSession:
 
     def _set_standing_by(self, standing_by: bool) -> None:
         self.standing_by = standing_by
+        figure = f"session.standing_by.{self.venue.name}.{self.account}"
+        if standing_by:
+            telemetry.gauge(figure, 1)
+        else:
+            telemetry.forget(figure)
         self.on_change()
 
     def _set_active(self, active: bool) -> None:
