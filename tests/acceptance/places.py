@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,7 @@ class PaperPlace:
 
     async def stand(self) -> Stand:
         symbol = f"AC{next(self._symbols):03}"
+        await self._process.start_again()
         await self._back_door.price(symbol, FIRST_PRICE)
         address = f"{HOST}:{self._process.ports['port']}"
         return Stand(
@@ -188,7 +190,8 @@ class TwsPlace:
 
     async def stand(self) -> Stand:
         symbol = f"AC{next(self._symbols):03}"
-        await self._back_door.heal()
+        await self._process.start_again()
+        await self._back_door.begin()
         await self._back_door.price(symbol, FIRST_PRICE)
         port = self.port
 
@@ -263,6 +266,13 @@ class TwsBackDoor:
         self._prices = _Prices()
         self._channel = grpc.aio.insecure_channel(f"{HOST}:{process.ports['admin-port']}")
         self._control = tws_pb2_grpc.TwsSimulatorControlServiceStub(self._channel)
+        self._happened: Counter[str] = Counter()
+
+    async def begin(self) -> None:
+        """For a new card: nothing lasts of what was done for one before, also where that failed half way."""
+        await self.heal()
+        await self.connectivity("RESTORED")
+        self._happened.clear()
 
     async def open_account(self) -> None:
         await self._ask(
@@ -283,7 +293,18 @@ class TwsBackDoor:
         )
         await self._ask(self._control.SetFault, setting)
 
+    async def faults_never_met(self) -> list[str]:
+        await self._count_faults()
+        return [name for name, count in self._happened.items() if not count]
+
+    async def _count_faults(self) -> None:
+        """Before they are cleared, and with them how often they happened."""
+        armed = await self._ask(self._control.ListFaults, tws_pb2.ListFaultsRequest())
+        for row in armed.faults:
+            self._happened[tws_pb2.Fault.Name(row.setting.fault)] += row.happened_count
+
     async def heal(self) -> None:
+        await self._count_faults()
         await self._ask(self._control.ClearFaults, tws_pb2.ClearFaultsRequest())
         await self._ask(self._control.SetMode, tws_pb2.SetModeRequest(mode=paper_pb2.MATCHING_MODE_INSTANT, seed=1))
 

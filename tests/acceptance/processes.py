@@ -32,6 +32,11 @@ class VenueProcess:
         self._process = self._spawned()
         await eventually(self._listens, f"{self.module} listens", timeout_s=60.0)
 
+    async def start_again(self) -> None:
+        """Where somebody killed it and left it so."""
+        if self._process is None:
+            await self.start()
+
     def _spawned(self) -> subprocess.Popen[bytes]:
         ports = [text for name, port in self.ports.items() for text in (f"--{name}", str(port))]
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -120,6 +120,9 @@ class BrokerDoor(BackDoor, Protocol):
     async def correct(self, execution_id: str, *, qty: int, price: str) -> None:
         """Restate an execution."""
 
+    async def faults_never_met(self) -> list[str]:
+        """The faults that this card has switched on and that have not happened once."""
+
     async def drop_connections(self, *, abruptly: bool = False) -> None:
         """End every connection."""
 
@@ -191,9 +194,10 @@ class Stand:
         await self.venue.close()
 
     async def reopen(self) -> None:
-        """As if the gateway had died and another one knew what the journal knows."""
+        """As if the gateway had died and another one knew what the journal knows, and had asked for the rest."""
         await self.close()
         await self.open()
+        await self.until_reconciled()
 
     async def _listen(self) -> None:
         """Every event, through every break, as the gateway's session does it."""
@@ -302,8 +306,8 @@ class Stand:
         report.received_at_ns = time.time_ns()
         self.memory.known.learn(report)
 
-    async def accepted(self, command: journal_pb2.VenueCommand) -> journal_pb2.VenueCommand:
-        """Send what has to be accepted; again, while it certainly did not leave: the venue may not be ready yet."""
+    async def sent_at_last(self, command: journal_pb2.VenueCommand) -> SendResult:
+        """Send; again, while it certainly did not leave: the venue may not be ready yet, or slow to name a contract."""
         result = SendResult(Outcome.NOT_SENT)
 
         async def left() -> bool:
@@ -312,6 +316,11 @@ class Stand:
             return result.outcome is not Outcome.NOT_SENT
 
         await self.until(left, "the order leaves")
+        return result
+
+    async def accepted(self, command: journal_pb2.VenueCommand) -> journal_pb2.VenueCommand:
+        """Send what has to be accepted."""
+        result = await self.sent_at_last(command)
         assert result.outcome is Outcome.ACCEPTED, result
         return command
 
@@ -342,6 +351,16 @@ class Stand:
 
         await self.until(answered, "the venue says what became of the order")
         return answers[-1]
+
+    async def nowhere(self, command: journal_pb2.VenueCommand) -> None:
+        """Ask until the venue has answered for everything it has, and the order is not there: silence says nothing."""
+
+        async def is_absent() -> bool:
+            answer = await self.venue.ask(command.client_order_id, fence=self.venue.traits.fences)
+            assert answer.presence in (Presence.ABSENT, Presence.UNKNOWN), answer
+            return answer.presence is Presence.ABSENT
+
+        await self.until(is_absent, "the venue has answered for everything, and has no such order")
 
     async def portfolio(self, *, with_balance: bool = False) -> Portfolio:
         """The venue's truth; asked until there is one with all its parts.
@@ -440,6 +459,15 @@ class Stand:
 
         await eventually(holds, what, timeout_s=PATIENCE_S)
 
+    async def until_reconciled(self) -> None:
+        """Wait until the venue was asked what happened before, and all that it told was heard.
+
+        A connection that answers has not asked for everything yet: what is not told then may be on its way.
+        """
+        await self.until(lambda: self.venue.state.no_entry is None, "the gateway is reconciled")
+        told = (await self.portfolio()).event_sequence
+        await self.until(lambda: self.memory.watermark >= told, "all that was told is heard")
+
     async def until_filled(self, command: journal_pb2.VenueCommand) -> None:
         wanted = Number.of(command.order_qty)
         await self.until(lambda: self.cum_qty(command) >= wanted, f"{wanted} are filled")
@@ -494,7 +522,23 @@ class Stand:
     # --- after every card --------------------------------------------------------------------------------------------
 
     async def adds_up(self) -> None:
-        """0 lost, 0 doubled: the venue's books against what was heard and sent."""
+        """0 lost, 0 doubled: the venue's books against what was heard and sent, once everything was asked for."""
+        if self.back_door is not None:
+            await self.back_door.heal()
+            await self.until(self._all_executions_heard, "every execution of ours at the venue was heard")
+        await self.until_reconciled()
+        self._assert_nothing_told_twice()
+        if self.back_door is not None:
+            ledger = await self.back_door.ledger()
+            again = {order: count for order, count in ledger.arrivals.items() if order in self.sent and count > 1}
+            assert not again or self.venue.traits.takes_an_id_once, f"orders that arrived twice: {again}"
+
+    async def met_its_faults(self) -> None:
+        """A card whose fault never happened has shown nothing."""
+        never_met = await self.broker_door.faults_never_met() if self.broker_door is not None else []
+        assert not never_met, f"faults that were switched on and never happened: {never_met}"
+
+    def _assert_nothing_told_twice(self) -> None:
         told = Counter(fill.execution_id for fill in self.of_kind(venue_pb2.Fill))
         doubled = [execution for execution, count in told.items() if count > 1]
         assert not doubled, f"executions heard twice: {doubled}"
@@ -503,13 +547,6 @@ class Stand:
                 found.client_order_id for found in self.of_kind(venue_pb2.OrderReport) if found.fact == fact
             )
             assert all(count == 1 for count in ended.values()), f"an end was told twice: {ended}"
-        if self.back_door is None:
-            return
-        await self.back_door.heal()
-        await self.until(self._all_executions_heard, "every execution of ours at the venue was heard")
-        ledger = await self.back_door.ledger()
-        again = {order: count for order, count in ledger.arrivals.items() if order in self.sent and count > 1}
-        assert not again or self.venue.traits.takes_an_id_once, f"orders that arrived twice: {again}"
 
     async def _all_executions_heard(self) -> bool:
         assert self.back_door is not None

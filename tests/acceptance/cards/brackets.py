@@ -169,10 +169,8 @@ async def dropped_within(stand: Stand) -> None:
     results = await stand.send_bracket(commands)
     assert Outcome.ACCEPTED not in {result.outcome for result in results}, results
     await stand.broker.heal()
-    await stand.portfolio()
     for command in commands:
-        answer = await stand.venue.ask(command.client_order_id, fence=False)
-        assert answer.presence is not Presence.FOUND, answer
+        await stand.nowhere(command)
         assert not stand.fills(command)
 
 

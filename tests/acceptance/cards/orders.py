@@ -159,7 +159,7 @@ async def unknown_symbol(stand: Stand) -> None:
 async def rejection(stand: Stand) -> None:
     await stand.broker.fault("REJECT_201")
     order = stand.order(BUY, 10, limit="99.00")
-    result = await stand.send(order)
+    result = await stand.sent_at_last(order)
     assert result.outcome is Outcome.REJECTED, result
     assert result.reason is not None
     assert result.reason.message
@@ -383,4 +383,5 @@ async def outside_hours(stand: Stand) -> None:
 )
 async def stale_prices(stand: Stand) -> None:
     await stand.broker.fault("STALE_PRICES", count=0)
+    await stand.behind.price(stand.symbol, "101.00")
     await stand.filled(stand.order(BUY, 10))
