@@ -16,7 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kestrel.audit.v1 import audit_pb2
 from kestrel_chassis.admin import channel
 from kestrel_chassis.bus import Bus
-from kestrel_chassis.service import EXIT_REFUSED
+from kestrel_chassis.service import EXIT_REFUSED, tell_restart
+from kestrel_chassis.supervision import Supervisor
 from kestrel_domain.effects import Publish
 from kestrel_testkit.fixtures import connect, eventually, provision_afresh
 from kestrel_testkit.servers import NatsServer, free_port
@@ -185,6 +186,25 @@ async def test_a_restarted_task_is_told_to_people(service: Service, own_bus: Bus
         return "TASK_RESTARTED" in [alert.reason for alert in alerts]
 
     await eventually(told, "there is an alert")
+
+
+async def test_a_restarted_task_is_told_to_people_although_the_bus_was_away(
+    own_nats_server: NatsServer, own_bus: Bus
+) -> None:
+    own_nats_server.process.kill()
+    await eventually(lambda: not own_bus.connected, "the client notices")
+    supervisor = Supervisor()
+    tell_restart(own_bus.settings, own_bus, supervisor, "worker", OSError("no route"))
+    own_nats_server.process.start()
+
+    async def told() -> bool:
+        return bool((await own_bus.stream_state("ALERTS")).messages)
+
+    await eventually(told, "there is an alert")
+    async for message in own_bus.read("ALERTS"):
+        assert "worker failed and is started again: no route" in audit_pb2.Alert.FromString(message.data).message
+    supervisor.stop()
+    assert await supervisor.run() == 0
 
 
 async def test_settings_that_are_wrong_end_it_with_2(service: Service) -> None:

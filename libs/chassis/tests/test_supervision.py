@@ -36,7 +36,7 @@ async def test_a_task_that_fails_is_started_again_and_told() -> None:
             raise ValueError("no")
         supervisor.stop()
 
-    async def tell(name: str, error: Exception) -> None:
+    def tell(name: str, error: Exception) -> None:
         told.append((name, str(error)))
 
     supervisor.on_restart = tell

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic
 
 from google.protobuf.internal import api_implementation
@@ -24,7 +25,7 @@ from kestrel_chassis.bus import Bus
 from kestrel_chassis.messages import Unavailable
 from kestrel_chassis.parking import ParkingLane
 from kestrel_chassis.requests import AnsweredRequests
-from kestrel_chassis.settings import Settings
+from kestrel_chassis.settings import ServiceSettings, Settings
 from kestrel_chassis.status import ServiceStatus
 from kestrel_chassis.supervision import Supervisor
 from kestrel_chassis.watch import StreamWatch
@@ -167,22 +168,29 @@ def _connect_parts(context: ServiceContext[Settings]) -> None:
     async def unready() -> None:
         status.block("stopping", "is stopping")
 
-    async def tell_restart(task: str, error: Exception) -> None:
-        effect = alerts.alert(
-            context.settings.service,
-            "TASK_RESTARTED",
-            f"{task} failed and is started again: {error}",
-            cause=(context.settings.instance, task, int(time.time() // 60)),
-            subject_id=task,
-        )
-        await bus.publish(effect, timeout=1.0)
-
     bus.on_connection.append(connection_changed)
     supervisor.on_stop(unready)
     supervisor.on_stop(bus.stop_pulls)
     supervisor.busy = lambda: bus.batches_in_hand > 0
-    supervisor.on_restart = tell_restart
+    supervisor.on_restart = partial(tell_restart, context.settings, bus, supervisor)
     context.admin.on_broken = lambda _: supervisor.stop(exit_code=3)
+
+
+def tell_restart(settings: ServiceSettings, bus: Bus, supervisor: Supervisor, task: str, error: Exception) -> None:
+    """An alert, for as long as it takes: what makes a task fail is often that the bus is away."""
+    effect = alerts.alert(
+        settings.service,
+        "TASK_RESTARTED",
+        f"{task} failed and is started again: {error}",
+        cause=(settings.instance, task, int(time.time() // 60)),
+        subject_id=task,
+    )
+
+    async def publish() -> None:
+        with contextlib.suppress(KestrelError):  # refused: it is in the log, and no reason to end the service
+            await bus.publish_until_stored(effect)
+
+    supervisor.add(f"alert of {task}", publish, restart=False, background=True)
 
 
 async def _check_bus(bus: Bus, status: ServiceStatus, watch: StreamWatch) -> None:

@@ -47,7 +47,7 @@ class Supervisor:
         """Set once the end has begun; long tasks may look at it."""
         self.busy: Callable[[], bool] = lambda: False
         """Whether somebody has work in hand that must be finished. Set by the service."""
-        self.on_restart: Callable[[str, Exception], Awaitable[None]] | None = None
+        self.on_restart: Callable[[str, Exception], None] = lambda task, error: None
         self.exit_code = 0
 
     def add(
@@ -128,9 +128,7 @@ class Supervisor:
                 if not entry.restart:
                     self.stop(exit_code=1)
                     return
-                if self.on_restart is not None:
-                    with contextlib.suppress(Exception):
-                        await self.on_restart(entry.name, error)
+                self.on_restart(entry.name, error)
             if loop.time() - started_s > 2 * _RESTART_MAX_S:
                 pause_s = _RESTART_MIN_S
             with contextlib.suppress(TimeoutError):
