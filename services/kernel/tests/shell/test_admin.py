@@ -143,7 +143,7 @@ async def test_whoever_owns_nothing_of_it_does_not_say_that_no_position_is_open(
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         assert error_from_rpc(caught.value).reason == "STANDBY"
     accounts = await stub.ListAccounts(kernel_pb2.ListAccountsRequest())
-    assert [each.owned for each in accounts.partitions] == [False]
+    assert list(accounts.partitions) == [kernel_pb2.PartitionState(partition=0)]
 
 
 async def test_whoever_stands_by_is_ready_and_says_so_when_asked_for_positions(

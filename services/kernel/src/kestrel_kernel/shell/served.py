@@ -70,13 +70,16 @@ class ServedPartition:
         self.accounts, self.slots = {}, {}
 
     def state(self) -> kernel_pb2.PartitionState:
+        """Where it stands; of one that is another's, nothing but that: what we knew of it is of the past."""
+        if not self.owned:
+            return kernel_pb2.PartitionState(partition=self.partition)
         return kernel_pb2.PartitionState(
             partition=self.partition,
             epoch=self.epoch,
             journal_sequence=self.journal_sequence,
             inbox_sequence=self.inbox_sequence,
             lag=self.lag,
-            owned=self.owned,
+            owned=True,
         )
 
     def _show_position(self, partition: Partition) -> None:

@@ -65,7 +65,7 @@ Global___ListAccountsResponse: _TypeAlias = ListAccountsResponse  # noqa: Y015
 
 @_typing.final
 class PartitionState(_message.Message):
-    """One partition."""
+    """One partition. Where it stands is said by its owner only: elsewhere `owned` is false and the figures are 0."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
