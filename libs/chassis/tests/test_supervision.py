@@ -46,6 +46,48 @@ async def test_a_task_that_fails_is_started_again_and_told() -> None:
     assert told == [("worker", "no"), ("worker", "no")]
 
 
+async def test_a_task_that_fails_again_and_again_is_unsteady_until_it_has_run_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its service answers and does nothing: a silent stop, if nobody said so."""
+    monkeypatch.setattr(supervision, "STEADY_AFTER_S", 0.2)
+    supervisor, said, runs = Supervisor(idle_grace_s=0.05), [], []
+
+    async def works_at_last() -> None:
+        runs.append(1)
+        if len(runs) <= supervision.UNSTEADY_FAILURES + 1:
+            raise ValueError(f"no {len(runs)}")
+        await asyncio.Event().wait()
+
+    def steady(name: str) -> None:
+        said.append((name, "steady"))
+        supervisor.stop()
+
+    supervisor.on_unsteady = lambda name, error: said.append((name, str(error)))
+    supervisor.on_steady = steady
+    supervisor.add("worker", works_at_last, restart=True)
+    assert await bounded(supervisor) == 0
+    assert said == [("worker", "no 3"), ("worker", "no 4"), ("worker", "steady")]
+
+
+async def test_a_failure_now_and_then_makes_no_task_unsteady(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "STEADY_AFTER_S", 0.0)
+    supervisor, runs = Supervisor(), []
+
+    async def fails_now_and_then() -> None:
+        runs.append(1)
+        if len(runs) == 2 * supervision.UNSTEADY_FAILURES:
+            supervisor.stop()
+            return
+        for _ in range(3):  # it has run for long enough
+            await asyncio.sleep(0)
+        raise ValueError("no")
+
+    supervisor.on_unsteady = lambda name, error: pytest.fail("it came back each time")
+    supervisor.add("worker", fails_now_and_then, restart=True)
+    assert await bounded(supervisor) == 0
+
+
 async def test_a_task_that_may_not_fail_ends_the_service_with_1() -> None:
     supervisor = Supervisor()
 

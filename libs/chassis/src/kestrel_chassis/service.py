@@ -173,6 +173,8 @@ def _connect_parts(context: ServiceContext[Settings]) -> None:
     supervisor.on_stop(bus.stop_pulls)
     supervisor.busy = lambda: bus.batches_in_hand > 0
     supervisor.on_restart = partial(tell_restart, context.settings, bus, supervisor)
+    supervisor.on_unsteady = lambda task, error: status.block(f"task {task}", f"{task} fails again and again: {error}")
+    supervisor.on_steady = lambda task: status.unblock(f"task {task}")
     context.admin.on_broken = lambda _: supervisor.stop(exit_code=3)
 
 

@@ -20,6 +20,10 @@ from kestrel_domain.errors import InvariantBroken
 _RESTART_MIN_S = 0.5
 _RESTART_MAX_S = 30.0
 _CANCEL_TIMEOUT_S = 5.0
+STEADY_AFTER_S = 10.0
+"""Who runs so long without a failure has come back."""
+UNSTEADY_FAILURES = 3
+"""So many without having come back in between are no accident any more."""
 STOP_GRACE_S = 20.0
 """How long tasks may take to finish what they have in hand."""
 IDLE_GRACE_S = 1.0
@@ -31,6 +35,8 @@ class _Entry:
     name: str
     factory: Callable[[], Coroutine[Any, Any, None]]
     restart: bool
+    failure_count: int = 0
+    """Since it last ran for long enough."""
 
 
 class Supervisor:
@@ -48,6 +54,10 @@ class Supervisor:
         self.busy: Callable[[], bool] = lambda: False
         """Whether somebody has work in hand that must be finished. Set by the service."""
         self.on_restart: Callable[[str, Exception], None] = lambda task, error: None
+        self.on_unsteady: Callable[[str, Exception], None] = lambda task, error: None
+        """A task fails again and again: its service is up, and does not do what it is there for."""
+        self.on_steady: Callable[[str], None] = lambda task: None
+        """And no longer."""
         self.exit_code = 0
 
     def add(
@@ -111,8 +121,10 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while True:
             started_s = loop.time()
+            steady = loop.call_later(STEADY_AFTER_S, self._tell_steady, entry)
             try:
                 await entry.factory()
+                self._tell_steady(entry)
                 if not self.stopping.is_set():
                     telemetry.logger().info("task.finished", task=entry.name)
                 return
@@ -128,7 +140,9 @@ class Supervisor:
                 if not entry.restart:
                     self.stop(exit_code=1)
                     return
-                self.on_restart(entry.name, error)
+                self._tell_failed(entry, error)
+            finally:
+                steady.cancel()
             if loop.time() - started_s > 2 * _RESTART_MAX_S:
                 pause_s = _RESTART_MIN_S
             with contextlib.suppress(TimeoutError):
@@ -136,6 +150,17 @@ class Supervisor:
                     await self.stopping.wait()
                 return
             pause_s = min(_RESTART_MAX_S, pause_s * 2)
+
+    def _tell_failed(self, entry: _Entry, error: Exception) -> None:
+        entry.failure_count += 1
+        self.on_restart(entry.name, error)
+        if entry.failure_count >= UNSTEADY_FAILURES:
+            self.on_unsteady(entry.name, error)
+
+    def _tell_steady(self, entry: _Entry) -> None:
+        if entry.failure_count >= UNSTEADY_FAILURES:
+            self.on_steady(entry.name)
+        entry.failure_count = 0
 
     async def _end(self) -> None:
         abort = asyncio.create_task(self._abort.wait())
