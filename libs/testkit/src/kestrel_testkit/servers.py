@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -19,7 +18,6 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from kestrel_chassis.folders import let_others_pass
 from kestrel_chassis.nats_config import nats_config_text
@@ -52,11 +50,23 @@ def free_port() -> int:
     return port
 
 
-def _run_as(user: str | None) -> dict[str, Any]:
-    """Arguments for subprocess: that user, in none of our groups, which would decide before "others" do."""
-    if user is None:
-        return {}
-    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+_AS_USER = """
+import os, pwd, sys
+entry = pwd.getpwnam(sys.argv[1])
+os.setgroups([])
+os.setgid(entry.pw_gid)
+os.setuid(entry.pw_uid)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def _run_as(user: str | None, command: Sequence[str]) -> list[str]:
+    """The command run by that user, in none of our groups, which would decide before "others" do.
+
+    A program in between changes the user. The arguments of subprocess that do it make a real fork, in which gRPC's own
+    handlers run beside its threads: the child then dies now and then before it is a program.
+    """
+    return [sys.executable, "-I", "-S", "-c", _AS_USER, user, *command] if user else list(command)
 
 
 class ServerProcess:
@@ -65,11 +75,10 @@ class ServerProcess:
     def __init__(
         self, command: Sequence[str], folder: Path, name: str, is_ready: Callable[[], bool], *, user: str | None = None
     ) -> None:
-        self._command = list(command)
+        self._command = _run_as(user, command)
         self._log_path = folder / f"{name}.log"
         self._name = name
         self._is_ready = is_ready
-        self._user = user
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -81,9 +90,7 @@ class ServerProcess:
         """Start without waiting."""
         assert self._process is None, f"{self._name} runs"
         with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/", **_run_as(self._user)
-            )
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/")
 
     def wait_ready(self) -> None:
         """Raises ``ServerFailed`` if it ends, or is not ready in time."""
@@ -278,7 +285,7 @@ class PostgresServer:
     def start(self) -> None:
         try:
             self._run(
-                "initdb",
+                *_run_as(self._user, [str(self._binaries / "initdb")]),
                 *("-D", str(self._data), "-U", DATABASE_USER, "-A", "trust", "-E", "UTF8"),
                 *("--no-sync", "--no-instructions", "--locale=C"),
             )
@@ -296,25 +303,24 @@ class PostgresServer:
 
     def create_database(self, name: str) -> str:
         """The address of a new, empty database."""
-        self._run("createdb", *self._where(), name)
+        self._run(str(self._binaries / "createdb"), *self._where(), name)
         return self.dsn(name)
 
     def drop_database(self, name: str) -> None:
         """Also if somebody is still connected."""
-        self._run("dropdb", *self._where(), "--force", "--if-exists", name)
+        self._run(str(self._binaries / "dropdb"), *self._where(), "--force", "--if-exists", name)
 
     def _where(self) -> tuple[str, ...]:
         return ("-h", "127.0.0.1", "-p", str(self.port), "-U", DATABASE_USER)
 
     def _is_ready(self) -> bool:
         command = [str(self._binaries / "pg_isready"), *self._where(), "-q"]
-        return subprocess.run(command, check=False, cwd="/", **_run_as(self._user)).returncode == 0
+        return subprocess.run(command, check=False, cwd="/").returncode == 0
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def _run(self, *command: str) -> None:
         try:
             done = subprocess.run(
-                [str(self._binaries / program), *arguments],
-                **_run_as(self._user),
+                command,
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "HOME": str(self.folder)},
                 capture_output=True,
@@ -323,9 +329,9 @@ class PostgresServer:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ServerFailed(f"{program} cannot run as {self._user or 'this user'}: {error}") from error
+            raise ServerFailed(f"{' '.join(command)} cannot run: {error}") from error
         if done.returncode != 0:
-            raise ServerFailed(f"{program} failed: {(done.stderr or done.stdout)[-2000:]}")
+            raise ServerFailed(f"{' '.join(command)} failed: {(done.stderr or done.stdout)[-2000:]}")
 
 
 def start_postgres() -> PostgresServer:
