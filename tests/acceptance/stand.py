@@ -281,8 +281,8 @@ class Stand:
             self._begin(command)
         return await self.venue.send_bracket(commands)
 
-    async def accepted_bracket(self, commands: Sequence[journal_pb2.VenueCommand]) -> None:
-        """Send what has to be accepted, all of it; again, while it certainly did not leave."""
+    async def bracket_sent_at_last(self, commands: Sequence[journal_pb2.VenueCommand]) -> Sequence[SendResult]:
+        """Send all of it; again, while it certainly did not leave."""
         results: Sequence[SendResult] = ()
 
         async def left() -> bool:
@@ -291,6 +291,11 @@ class Stand:
             return results[0].outcome is not Outcome.NOT_SENT
 
         await self.until(left, "the bracket leaves")
+        return results
+
+    async def accepted_bracket(self, commands: Sequence[journal_pb2.VenueCommand]) -> None:
+        """Send what has to be accepted, all of it."""
+        results = await self.bracket_sent_at_last(commands)
         assert [result.outcome for result in results] == [Outcome.ACCEPTED] * len(commands), results
 
     async def send(self, command: journal_pb2.VenueCommand) -> SendResult:
