@@ -130,6 +130,8 @@ async def cancel(stand: Stand, fault: str) -> str:
     order = await stand.accepted(stand.order(BUY, 10, limit="90.00"))
     await stand.until_working(order)
     await _switch_on(stand, fault, "CANCEL_ORDER")
+    if fault in _ON_CONNECT - {"HALF_DEAD"}:
+        await stand.found(order)  # a cancel needs its number, which comes with the list, also where that has no end
     first = await stand.cancel(order)
     await stand.broker.heal()
     if first.outcome is not Outcome.ACCEPTED:
