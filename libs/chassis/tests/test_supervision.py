@@ -46,6 +46,24 @@ async def test_a_task_that_fails_is_started_again_and_told() -> None:
     assert told == [("worker", "no"), ("worker", "no")]
 
 
+async def test_a_task_is_started_again_although_its_failure_cannot_be_told() -> None:
+    supervisor, runs = Supervisor(), []
+
+    async def fails_once() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise ValueError("no")
+        supervisor.stop()
+
+    def cannot_tell(name: str, error: Exception) -> None:
+        raise UnicodeError("no text")
+
+    supervisor.on_restart = cannot_tell
+    supervisor.add("worker", fails_once, restart=True)
+    assert await bounded(supervisor) == 0
+    assert len(runs) == 2
+
+
 async def test_a_task_that_fails_again_and_again_is_unsteady_until_it_has_run_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

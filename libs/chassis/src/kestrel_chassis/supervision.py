@@ -153,7 +153,8 @@ class Supervisor:
 
     def _tell_failed(self, entry: _Entry, error: Exception) -> None:
         entry.failure_count += 1
-        self.on_restart(entry.name, error)
+        with contextlib.suppress(Exception):  # an error that cannot be told must not end who is to be started again
+            self.on_restart(entry.name, error)
         if entry.failure_count >= UNSTEADY_FAILURES:
             self.on_unsteady(entry.name, error)
 
